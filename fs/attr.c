@@ -1,0 +1,265 @@
+#include "fs/attr.h"
+
+#include "fs/file.h"
+#include "fs/options.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BLOCK 512
+
+int64_t fs_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+double fs_timeout_of(const struct kv_fresh *fresh) { return (double)fresh->remaining_ms / 1000; }
+
+double fs_timeout_full(const struct fs *fs) { return (double)fs->options->cache_ttl_ms / 1000; }
+
+static struct timespec time_of(int64_t ns)
+{
+    struct timespec time = {ns / 1000000000, ns % 1000000000};
+
+    if (time.tv_nsec < 0) { /* before 1970 */
+        time.tv_sec--;
+        time.tv_nsec += 1000000000;
+    }
+    return time;
+}
+
+static void fill(const struct kv_attr *attr, mode_t type, uint64_t size, struct stat *out)
+{
+    *out = (struct stat){
+        .st_ino = attr->ino,
+        .st_mode = type | attr->mode,
+        .st_nlink = 1,
+        .st_uid = attr->uid,
+        .st_gid = attr->gid,
+        .st_size = (off_t)size,
+        .st_blksize = 4096,
+        .st_blocks = (blkcnt_t)((size + BLOCK - 1) / BLOCK),
+        .st_atim = time_of(attr->atime_ns),
+        .st_mtim = time_of(attr->mtime_ns),
+        .st_ctim = time_of(attr->ctime_ns),
+    };
+}
+
+void fs_attr_of_node(const struct kv_node *node, struct stat *out)
+{
+    if (node->kind == KV_BINDING) {
+        fill(&node->attr, S_IFLNK | 0777, 0, out);
+        return;
+    }
+    fill(&node->attr, S_IFDIR, node->bytes, out);
+    out->st_blocks = 0;
+    out->st_nlink = 2 + node->children;
+}
+
+void fs_attr_of_key(const struct kv_meta *meta, struct stat *out) { fill(&meta->attr, S_IFREG, meta->size, out); }
+
+void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struct stat *out)
+{
+    struct kv_attr attr = {.ino = inode->id, .uid = geteuid(), .gid = getegid()};
+
+    (void)fs;
+    attr.mode = inode->kind == FS_CONTROL_DIR ? 0555 : 0444;
+    attr.atime_ns = attr.mtime_ns = attr.ctime_ns = fs_now_ns();
+    fill(&attr, inode->kind == FS_CONTROL_DIR ? S_IFDIR : S_IFREG, 0, out);
+    if (inode->kind == FS_CONTROL_DIR)
+        out->st_nlink = 2;
+}
+
+static int get_node(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    struct kv_node node;
+    int rc = kv_node_get(fs->store, inode->id, &node);
+
+    if (rc < 0)
+        return rc == -ENOENT ? -ESTALE : rc;
+    fs_attr_of_node(&node, out);
+    *timeout = fs_timeout_full(fs);
+    return 0;
+}
+
+/* Of a key that nobody has open. The inode's lock is held. */
+static int get_closed(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    struct kv_fresh fresh;
+    struct kv_meta meta;
+    struct kv_ref ref;
+    int rc;
+
+    if (!fs_inode_ref(fs, inode, &ref) || !fs_inode_is_current(fs, inode))
+        return -ESTALE;
+    rc = kv_stat(fs->store, &ref, &meta, &fresh);
+    if (rc < 0)
+        return rc == -ENOENT ? -ESTALE : rc;
+    fs_inode_adopt(fs, inode, meta.version);
+    fs_attr_of_key(&meta, out);
+    *timeout = fs_timeout_of(&fresh);
+    return 0;
+}
+
+static int get_key(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    struct kv_ref ref;
+    int rc = 0;
+
+    fs_inode_lock(fs, inode);
+    if (inode->body != NULL) {
+        pthread_rwlock_rdlock(&inode->body->io);
+        fs_attr_of_key(&inode->body->meta, out);
+        pthread_rwlock_unlock(&inode->body->io);
+        *timeout = fs_timeout_full(fs);
+        if (!fs_inode_ref(fs, inode, &ref))
+            out->st_nlink = 0;
+    } else {
+        rc = get_closed(fs, inode, out, timeout);
+    }
+    fs_inode_unlock(fs, inode);
+    return rc;
+}
+
+int fs_attr_get(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    switch (inode->kind) {
+    case FS_NODE:
+        return get_node(fs, inode, out, timeout);
+    case FS_KEY:
+        return get_key(fs, inode, out, timeout);
+    case FS_CONTROL_DIR:
+    case FS_CONTROL_FILE:
+        fs_attr_of_control(fs, inode, out);
+        *timeout = 0;
+        return 0;
+    }
+    return -EIO;
+}
+
+/* -------------------------------------------------------------------------- space */
+
+static int store_space(struct fs *fs, struct statvfs *out)
+{
+    struct statvfs disk;
+
+    if (statvfs(fs->options->store, &disk) < 0)
+        return -errno;
+    out->f_blocks = disk.f_blocks * disk.f_frsize / out->f_frsize;
+    out->f_bfree = disk.f_bfree * disk.f_frsize / out->f_frsize;
+    out->f_bavail = disk.f_bavail * disk.f_frsize / out->f_frsize;
+    return 0;
+}
+
+/* The node, and then its parents, up to an account or the root. */
+static int account_of(struct fs *fs, uint64_t id, struct kv_node *out)
+{
+    int rc = kv_node_get(fs->store, id, out);
+
+    while (rc == 0 && out->kind != KV_ACCOUNT && out->kind != KV_ROOT)
+        rc = kv_node_get(fs->store, out->parent, out);
+    return rc == -ENOENT ? -ESTALE : rc;
+}
+
+int fs_attr_statfs(struct fs *fs, struct fs_inode *inode, struct statvfs *out)
+{
+    struct kv_ref ref = {.node = inode->id};
+    struct kv_node account;
+    uint64_t free_blocks;
+    int rc;
+
+    if (inode->kind == FS_KEY)
+        (void)fs_inode_ref(fs, inode, &ref);
+    rc = inode->kind == FS_KEY || inode->kind == FS_NODE ? account_of(fs, ref.node, &account)
+                                                         : kv_node_get(fs->store, KV_ROOT_ID, &account);
+    if (rc < 0)
+        return rc;
+    *out = (struct statvfs){.f_bsize = BLOCK, .f_frsize = BLOCK, .f_namemax = KV_KEY_MAX};
+    out->f_files = account.keys;
+    if (account.kind == KV_ROOT)
+        return store_space(fs, out);
+    free_blocks = account.limit_bytes > account.bytes ? (account.limit_bytes - account.bytes) / BLOCK : 0;
+    out->f_blocks = account.limit_bytes / BLOCK;
+    out->f_bfree = out->f_bavail = free_blocks;
+    return 0;
+}
+
+/* ---------------------------------------------------------------------- changing */
+
+static void set_fields(struct kv_attr *attr, const struct kv_attr *from, unsigned mask)
+{
+    if (mask & KV_MODE)
+        attr->mode = from->mode;
+    if (mask & KV_UID)
+        attr->uid = from->uid;
+    if (mask & KV_GID)
+        attr->gid = from->gid;
+    if (mask & KV_ATIME)
+        attr->atime_ns = from->atime_ns;
+    if (mask & KV_MTIME)
+        attr->mtime_ns = from->mtime_ns;
+    attr->ctime_ns = fs_now_ns();
+}
+
+static int set_central(struct fs *fs, const struct kv_ref *ref, const struct kv_attr *attr, unsigned mask)
+{
+    struct kv_change change = {.kind = KV_SETATTR, .ref = *ref, .attr = *attr, .attr_mask = mask};
+    int rc = kv_apply(fs->store, &change);
+
+    atomic_fetch_add(&fs->changes, 1);
+    return rc;
+}
+
+static int set_key(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask)
+{
+    struct fs_body *body = fs_body_pin(fs, inode);
+    bool named, in_central = true;
+    struct kv_ref ref;
+    int rc = 0;
+
+    if (body != NULL) {
+        pthread_mutex_lock(&body->name);
+        pthread_rwlock_rdlock(&body->io);
+        in_central = body->exists || body->submitted;
+        pthread_rwlock_unlock(&body->io);
+    }
+    named = fs_inode_ref(fs, inode, &ref) && fs_inode_is_current(fs, inode);
+    if (in_central && named)
+        rc = set_central(fs, &ref, attr, mask);
+    else if (body == NULL)
+        rc = -ESTALE;
+    if (body != NULL) {
+        if (rc == -ENOENT) /* its first put failed, or another node deleted it */
+            rc = 0;
+        if (rc == 0) {
+            pthread_rwlock_wrlock(&body->io);
+            set_fields(&body->meta.attr, attr, mask);
+            pthread_rwlock_unlock(&body->io);
+        }
+        pthread_mutex_unlock(&body->name);
+        fs_body_unpin(fs, inode);
+    }
+    return rc;
+}
+
+int fs_attr_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask)
+{
+    struct kv_ref ref;
+
+    switch (inode->kind) {
+    case FS_NODE:
+        ref = kv_ref_node(inode->id);
+        return set_central(fs, &ref, attr, mask);
+    case FS_KEY:
+        return set_key(fs, inode, attr, mask);
+    case FS_CONTROL_DIR:
+    case FS_CONTROL_FILE:
+        break;
+    }
+    return -EPERM;
+}

@@ -1,0 +1,94 @@
+/* Open keys: handles, and the body that all handles of one incarnation share.
+ *
+ * The body holds the content as this node sees it. It is made at the first open
+ * and lives until the last handle is released. `value` is shared with the edge
+ * cache and with puts under way until somebody writes; then it is copied.
+ *
+ * Generations say what is where. `written` counts changes of the content; `put`
+ * is the newest of them that the central has. The body is CLEAN where they are
+ * equal, else DIRTY. A handle remembers the generation of its own last write: it
+ * is dirty while that is newer than `put`, and a FLUSH or FSYNC of a dirty handle
+ * puts the whole value as it is then. Writes may go on while a put is under way.
+ *
+ * A body that was created here and never put (`exists` is false) is known to this
+ * node only. Its attributes go along with its first put; if it was created with
+ * O_EXCL, that put is made on condition that no other node has put the key.
+ *
+ * Failures
+ *   - A failed write (over a limit, no memory) leaves the content incomplete:
+ *     `error` is set, and every put of the body fails with it, until the content
+ *     is truncated to nothing, which makes it whole again.
+ *   - A failed put is answered to its FLUSH or FSYNC, noted in the errors file, and
+ *     detaches the incarnation: from then on opens of the name see the central's
+ *     value again. The handles that are open can still try again.
+ *   - Dirty content that nobody is left to flush (a writer was killed, or wrote
+ *     through a mapping after its last close) is put at the RELEASE.
+ */
+#ifndef KVFS_FS_FILE_H
+#define KVFS_FS_FILE_H
+
+#include "fs/inode.h"
+
+struct fs_body {
+    struct fs_inode *inode;
+    pthread_mutex_t name; /* see the lock order in inode.h */
+    pthread_rwlock_t io;  /* guards everything below */
+    struct kv_value *value;
+    struct kv_meta meta;  /* version, attributes; size is the value's */
+    unsigned changed;     /* KV_MODE ...: attributes changed here that the next put carries */
+    struct kv_xattrs *xattrs; /* of a body that does not exist in the central; NULL: none */
+    bool exists;    /* the central had the key when it was opened, or has it by a put of this body */
+    bool submitted; /* a put of it was queued */
+    bool exclusive;
+    uint64_t written, put;
+    int error;
+    struct fs_body *prev, *next; /* in fs->locals, while `listed`; fs->lock */
+    bool listed;
+};
+
+struct fs_file {
+    struct fs_inode *inode;
+    uint64_t written; /* generation of this handle's last write; body->io */
+};
+
+/* A put, or the failure to make one, has ended. Called on any thread; it may reply to the kernel. */
+typedef void fs_file_done(void *arg, int rc);
+
+/* Open an existing key.
+ * flags    of open(2): O_TRUNC empties the content, O_ACCMODE says what is allowed
+ * returns  0 and a handle, to be closed with fs_file_close(); -ESTALE the incarnation cannot be opened
+ *          any more, look the name up again; -EIO, -ENOMEM, -ENOSPC */
+KV_CHECKED int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, struct fs_file **out);
+
+/* Open a key or create it.
+ * attr     of the new key; ino is chosen by this function
+ * returns  0, a handle, and a reference to the inode in *inode_out; -EEXIST with O_EXCL; else as fs_file_open() */
+KV_CHECKED int fs_file_create(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, int flags,
+                              const struct kv_attr *attr, struct fs_inode **inode_out, struct fs_file **out);
+
+/* Close a handle. What is dirty and can still be put is put in the background. */
+void fs_file_close(struct fs *fs, struct fs_file *file);
+
+/* Write at an offset. returns 0; -EFBIG; -EDQUOT; -ENOSPC; -ENOMEM */
+KV_CHECKED int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset);
+KV_CHECKED int fs_file_truncate(struct fs *fs, struct fs_file *file, uint64_t size);
+
+/* Hand what the content holds at an offset to `reply`, which must not keep the pointer. */
+typedef void fs_file_read_reply(void *arg, const void *bytes, size_t size);
+void fs_file_read(struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply, void *arg);
+
+/* Put the content if this handle is dirty. done is always called, maybe before this returns. */
+void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg);
+/* The same, and wait. */
+KV_CHECKED int fs_file_put_wait(struct fs *fs, struct fs_file *file);
+
+/* Pin the body of an open inode, so that it outlives its handles. returns NULL where it is closed */
+struct fs_body *fs_body_pin(struct fs *fs, struct fs_inode *inode);
+void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
+/* Does this node alone know the content, or newer content than the central? body->io is held. */
+bool fs_body_is_local(const struct fs_body *body);
+
+/* Make the central have what a pinned body holds. body->name is held. returns 0 or why not */
+KV_CHECKED int fs_body_settle(struct fs *fs, struct fs_body *body);
+
+#endif

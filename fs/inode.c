@@ -1,0 +1,412 @@
+#include "fs/inode.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+struct fs_inode *fs_inode_of(struct fs *fs, fuse_ino_t id)
+{
+    return id == FUSE_ROOT_ID ? fs->root : (struct fs_inode *)(uintptr_t)id;
+}
+
+/* ---------------------------------------------------------- table (fs->lock) */
+
+static struct fs_inode *table_find(struct fs *fs, uint64_t node, const char *key, size_t size)
+{
+    unsigned char name[sizeof(struct fs_name) + KV_KEY_MAX]; /* as an fs_name without its NUL */
+    struct fs_inode *inode;
+
+    memcpy(name, &node, sizeof(node));
+    if (size > 0)
+        memcpy(name + sizeof(node), key, size);
+    HASH_FIND(hh, fs->table, name, sizeof(node) + size, inode);
+    return inode;
+}
+
+static void table_add(struct fs *fs, struct fs_inode *inode)
+{
+    inode->current = true;
+    HASH_ADD_KEYPTR(hh, fs->table, inode->name, sizeof(inode->name->node) + inode->name_size, inode);
+}
+
+static void table_remove(struct fs *fs, struct fs_inode *inode)
+{
+    if (!inode->current)
+        return;
+    inode->current = false;
+    HASH_DEL(fs->table, inode);
+}
+
+static struct fs_name *name_new(uint64_t node, const char *key, size_t size)
+{
+    struct fs_name *name = malloc(sizeof(*name) + size + 1);
+
+    if (name == NULL)
+        return NULL;
+    name->node = node;
+    if (size > 0)
+        memcpy(name->key, key, size);
+    name->key[size] = '\0';
+    return name;
+}
+
+static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, uint64_t node, const char *key, size_t size)
+{
+    struct fs_inode *inode = calloc(1, sizeof(*inode));
+
+    if (inode == NULL)
+        return NULL;
+    inode->name = name_new(node, key, size);
+    if (inode->name == NULL) {
+        free(inode);
+        return NULL;
+    }
+    inode->kind = kind;
+    inode->name_size = size;
+    inode->refs = 1;
+    DL_APPEND(fs->inodes, inode);
+    fs->inodes_count++;
+    return inode;
+}
+
+static void inode_free(struct fs *fs, struct fs_inode *inode)
+{
+    DL_DELETE(fs->inodes, inode);
+    fs->inodes_count--;
+    free(inode->name);
+    free(inode->label);
+    free(inode);
+}
+
+static void set_parent(struct fs_inode *inode, struct fs_inode *parent)
+{
+    inode->parent = parent;
+    if (parent != NULL)
+        parent->refs++;
+}
+
+/* Free what nobody refers to any more, and then maybe its parent. */
+static void reap(struct fs *fs, struct fs_inode *inode)
+{
+    while (inode != NULL && inode->refs == 0 && inode->lookups == 0) {
+        struct fs_inode *parent = inode->parent;
+
+        table_remove(fs, inode);
+        inode_free(fs, inode);
+        if (parent != NULL)
+            parent->refs--;
+        inode = parent;
+    }
+}
+
+/* ----------------------------------------------------------------- life cycle */
+
+int fs_inodes_new(struct fs *fs)
+{
+    pthread_mutex_init(&fs->lock, NULL);
+    for (size_t i = 0; i < FS_LOCKS; i++)
+        pthread_mutex_init(&fs->inode_locks[i], NULL);
+    fs->root = inode_new(fs, FS_NODE, KV_ROOT_ID, NULL, 0);
+    if (fs->root == NULL)
+        return -ENOMEM;
+    fs->root->node_kind = KV_ROOT;
+    fs->root->id = KV_ROOT_ID;
+    table_add(fs, fs->root);
+    return 0;
+}
+
+void fs_inodes_free(struct fs *fs)
+{
+    struct fs_inode *inode, *next;
+
+    HASH_CLEAR(hh, fs->table);
+    DL_FOREACH_SAFE(fs->inodes, inode, next) /* the kernel does not forget what it knew when it is unmounted */
+        inode_free(fs, inode);
+    for (size_t i = 0; i < FS_LOCKS; i++)
+        pthread_mutex_destroy(&fs->inode_locks[i]);
+    pthread_mutex_destroy(&fs->lock);
+}
+
+static int find_or_add(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, uint64_t node, const char *key,
+                       size_t size, struct fs_inode **out)
+{
+    struct fs_inode *inode = table_find(fs, node, key, size);
+
+    if (inode != NULL) {
+        inode->refs++;
+        *out = inode;
+        return 0;
+    }
+    inode = inode_new(fs, kind, node, key, size);
+    if (inode == NULL)
+        return -ENOMEM;
+    set_parent(inode, parent);
+    table_add(fs, inode);
+    *out = inode;
+    return 0;
+}
+
+static void relabel(struct fs_inode *inode, const char *label)
+{
+    char *copy;
+
+    if (inode->label != NULL && strcmp(inode->label, label) == 0)
+        return;
+    copy = strdup(label);
+    if (copy == NULL)
+        return; /* a message will show the old name */
+    free(inode->label);
+    inode->label = copy;
+}
+
+int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node, struct fs_inode **out)
+{
+    int rc;
+
+    pthread_mutex_lock(&fs->lock);
+    rc = find_or_add(fs, FS_NODE, parent, node->id, NULL, 0, out);
+    if (rc == 0) {
+        (*out)->node_kind = node->kind;
+        (*out)->id = node->id;
+        relabel(*out, node->name);
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return rc;
+}
+
+int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, struct fs_inode **out)
+{
+    int rc;
+
+    pthread_mutex_lock(&fs->lock);
+    rc = find_or_add(fs, FS_KEY, namespace, namespace->id, key, size, out);
+    pthread_mutex_unlock(&fs->lock);
+    return rc;
+}
+
+int fs_inode_control(struct fs *fs, enum fs_kind kind, uint64_t which, struct fs_inode **out)
+{
+    int rc;
+
+    pthread_mutex_lock(&fs->lock);
+    rc = find_or_add(fs, kind, fs->root, which, NULL, 0, out);
+    if (rc == 0)
+        (*out)->id = which;
+    pthread_mutex_unlock(&fs->lock);
+    return rc;
+}
+
+struct fs_inode *fs_inode_find(struct fs *fs, uint64_t namespace_id, const char *key, size_t size)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->lock);
+    inode = table_find(fs, namespace_id, key, size);
+    if (inode != NULL)
+        inode->refs++;
+    pthread_mutex_unlock(&fs->lock);
+    return inode;
+}
+
+void fs_inode_put(struct fs *fs, struct fs_inode *inode)
+{
+    if (inode == NULL)
+        return;
+    pthread_mutex_lock(&fs->lock);
+    inode->refs--;
+    reap(fs, inode);
+    pthread_mutex_unlock(&fs->lock);
+}
+
+void fs_inode_to_kernel(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&fs->lock);
+    inode->lookups++;
+    inode->refs--;
+    pthread_mutex_unlock(&fs->lock);
+}
+
+void fs_inode_forget(struct fs *fs, struct fs_inode *inode, uint64_t lookups)
+{
+    pthread_mutex_lock(&fs->lock);
+    if (inode != fs->root) { /* the root is never looked up */
+        inode->lookups -= lookups;
+        reap(fs, inode);
+    }
+    pthread_mutex_unlock(&fs->lock);
+}
+
+/* ---------------------------------------------------------------------- names */
+
+bool fs_inode_ref(struct fs *fs, struct fs_inode *inode, struct kv_ref *out)
+{
+    bool named;
+
+    pthread_mutex_lock(&fs->lock);
+    named = !inode->unlinked;
+    *out = kv_ref_key(inode->name->node, inode->name->key, inode->name_size);
+    pthread_mutex_unlock(&fs->lock);
+    return named;
+}
+
+bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode)
+{
+    bool current;
+
+    pthread_mutex_lock(&fs->lock);
+    current = inode->current;
+    pthread_mutex_unlock(&fs->lock);
+    return current;
+}
+
+fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode)
+{
+    fuse_ino_t id;
+
+    pthread_mutex_lock(&fs->lock);
+    id = inode->parent == NULL || inode->parent == fs->root ? FUSE_ROOT_ID : fs_inode_id(inode->parent);
+    pthread_mutex_unlock(&fs->lock);
+    return id;
+}
+
+void fs_inode_detach(struct fs *fs, struct fs_inode *inode, bool unlinked)
+{
+    pthread_mutex_lock(&fs->lock);
+    table_remove(fs, inode);
+    inode->unlinked |= unlinked;
+    pthread_mutex_unlock(&fs->lock);
+}
+
+bool fs_inode_attach(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_inode *other;
+    bool changed;
+
+    pthread_mutex_lock(&fs->lock);
+    changed = !inode->current && !inode->unlinked;
+    if (changed) {
+        other = table_find(fs, inode->name->node, inode->name->key, inode->name_size);
+        if (other != NULL)
+            table_remove(fs, other);
+        table_add(fs, inode);
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return changed;
+}
+
+/* Move a detached inode to a name that is free. */
+static void take_name(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, struct fs_name *name,
+                      size_t size)
+{
+    struct fs_inode *old_parent = inode->parent;
+
+    inode->name = name;
+    inode->name_size = size;
+    set_parent(inode, namespace);
+    old_parent->refs--;
+    reap(fs, old_parent);
+    table_add(fs, inode);
+}
+
+int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const char *key, size_t size,
+                    bool exchange)
+{
+    struct fs_name *name = name_new(namespace->id, key, size), *old_name;
+    struct fs_inode *target, *old_namespace;
+    size_t old_size;
+
+    if (name == NULL)
+        return -ENOMEM;
+    pthread_mutex_lock(&fs->lock);
+    target = table_find(fs, namespace->id, key, size);
+    table_remove(fs, inode);
+    if (target != NULL)
+        table_remove(fs, target);
+    old_name = inode->name;
+    old_size = inode->name_size;
+    old_namespace = inode->parent;
+    old_namespace->refs++;
+    take_name(fs, inode, namespace, name, size);
+    if (target != NULL && exchange) {
+        free(target->name);
+        take_name(fs, target, old_namespace, old_name, old_size);
+    } else {
+        free(old_name);
+        if (target != NULL)
+            target->unlinked = true;
+    }
+    old_namespace->refs--;
+    reap(fs, old_namespace);
+    pthread_mutex_unlock(&fs->lock);
+    return 0;
+}
+
+void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *parent, const char *label)
+{
+    struct fs_inode *old_parent;
+
+    pthread_mutex_lock(&fs->lock);
+    relabel(inode, label);
+    old_parent = inode->parent;
+    if (old_parent != parent) {
+        set_parent(inode, parent);
+        old_parent->refs--;
+        reap(fs, old_parent);
+    }
+    pthread_mutex_unlock(&fs->lock);
+}
+
+static size_t append(char *out, size_t size, size_t at, const char *text)
+{
+    size_t length = strlen(text);
+
+    if (at + length >= size)
+        length = size - at - 1;
+    memcpy(out + at, text, length);
+    out[at + length] = '\0';
+    return at + length;
+}
+
+void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, char *out, size_t size)
+{
+    const char *parts[8];
+    size_t count = 0, at = 0;
+
+    out[0] = '\0';
+    if (child != NULL)
+        parts[count++] = child;
+    pthread_mutex_lock(&fs->lock);
+    for (; inode != NULL && inode != fs->root && count < 8; inode = inode->parent)
+        parts[count++] = inode->kind == FS_KEY ? inode->name->key : inode->label != NULL ? inode->label : "?";
+    while (count-- > 0) {
+        at = append(out, size, at, parts[count]);
+        if (count > 0)
+            at = append(out, size, at, "/");
+    }
+    pthread_mutex_unlock(&fs->lock);
+}
+
+/* ------------------------------------------------------------ the inode's lock */
+
+static pthread_mutex_t *lock_of(struct fs *fs, const struct fs_inode *inode)
+{
+    return &fs->inode_locks[((uintptr_t)inode >> 5) % FS_LOCKS];
+}
+
+void fs_inode_lock(struct fs *fs, struct fs_inode *inode) { pthread_mutex_lock(lock_of(fs, inode)); }
+
+void fs_inode_unlock(struct fs *fs, struct fs_inode *inode) { pthread_mutex_unlock(lock_of(fs, inode)); }
+
+void fs_inode_adopt(struct fs *fs, struct fs_inode *inode, uint64_t version)
+{
+    if (inode->version == version)
+        return;
+    if (inode->version != 0 || inode->has_pages) {
+        /* Drop its attributes, and its pages if it can have any. Nothing of a closed file is locked in
+         * the kernel, so this does not wait for requests; that the kernel knows nothing of it is as good. */
+        fuse_lowlevel_notify_inval_inode(fs->session, fs_inode_id(inode), inode->has_pages ? 0 : -1, 0);
+        inode->has_pages = false;
+    }
+    inode->version = version;
+}

@@ -1,0 +1,206 @@
+/* The daemon: options, mount point, fork, store, session, loop; and back.
+ *
+ * The store is opened after the fork: an LMDB environment must not be carried over one. The process that
+ * the shell started waits until the kernel has accepted the mount, or prints nothing more than the one line
+ * that its child printed. */
+#include "fs/channel.h"
+#include "fs/errors.h"
+#include "fs/inode.h"
+#include "fs/mountpoint.h"
+#include "fs/notify.h"
+#include "fs/ops.h"
+#include "fs/options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define IDLE_THREADS 16
+#define MAX_THREADS 64
+
+/* What libfuse said last: the reason when it cannot mount. */
+static char last_message[256];
+
+static void keep_message(enum fuse_log_level level, const char *format, va_list args)
+{
+    vsnprintf(last_message, sizeof(last_message), format, args);
+    last_message[strcspn(last_message, "\n")] = '\0';
+    if (level <= FUSE_LOG_ERR)
+        syslog(LOG_ERR, "%s", last_message);
+}
+
+/* The pipe to the process that waits for the mount; -1 in the foreground. */
+static int ready_fd = -1;
+
+static void report_mounted(void *arg)
+{
+    int null;
+
+    (void)arg;
+    if (ready_fd < 0)
+        return;
+    null = open("/dev/null", O_RDWR);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        close(null);
+    }
+    if (write(ready_fd, "", 1) < 0)
+        syslog(LOG_WARNING, "nobody waits for the mount any more");
+    close(ready_fd);
+    ready_fd = -1;
+}
+
+static int fail(const char *what, int rc)
+{
+    fprintf(stderr, "kvfs: %s: %s\n", what, strerror(-rc));
+    return EXIT_FAILURE;
+}
+
+/* Go on in a child; the parent ends with the child's first word. */
+static int daemonize(void)
+{
+    int ends[2];
+    pid_t child;
+    char byte;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    child = fork();
+    if (child < 0)
+        return -errno;
+    if (child > 0) {
+        close(ends[1]);
+        while (read(ends[0], &byte, 1) != 1) {
+            if (errno == EINTR)
+                continue;
+            _exit(EXIT_FAILURE); /* the child has said why */
+        }
+        _exit(EXIT_SUCCESS);
+    }
+    close(ends[0]);
+    ready_fd = ends[1];
+    setsid();
+    return chdir("/") < 0 ? -errno : 0;
+}
+
+static int open_store(const struct fs_options *options, struct kv_store **out)
+{
+    struct kv_options store_options = kv_options_default();
+    struct kv_error error;
+    int rc;
+
+    store_options.read_only = options->read_only;
+    store_options.cache_ttl_ms = options->cache_ttl_ms;
+    store_options.cache_bytes = options->cache_bytes;
+    store_options.map_bytes = options->map_bytes;
+    store_options.memory_bytes = options->memory_bytes;
+    store_options.durability = options->durability;
+    store_options.commit_interval_ms = options->commit_interval_ms;
+    rc = kv_open(options->store, &store_options, out, &error);
+    if (rc < 0)
+        fprintf(stderr, "kvfs: %s\n", error.text);
+    return rc;
+}
+
+static int serve(struct fuse_session *session)
+{
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    int rc;
+
+    if (config == NULL)
+        return -ENOMEM;
+    fuse_loop_cfg_set_idle_threads(config, IDLE_THREADS);
+    fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
+    rc = fuse_session_loop_mt(session, config);
+    fuse_loop_cfg_destroy(config);
+    return rc < 0 ? rc : 0; /* a signal's number is a clean end */
+}
+
+static int mount_and_serve(struct fs *fs)
+{
+    const struct fs_options *options = fs->options;
+    int rc;
+
+    if (fuse_set_signal_handlers(fs->session) < 0)
+        return fail("signal handlers", -EINVAL);
+    if (fuse_session_mount(fs->session, options->mountpoint) < 0) {
+        fprintf(stderr, "kvfs: %s: cannot mount here: %s\n", options->mountpoint, last_message);
+        fuse_remove_signal_handlers(fs->session);
+        return EXIT_FAILURE;
+    }
+    rc = fs_channel_use(fs->session);
+    if (rc == 0)
+        rc = serve(fs->session);
+    if (rc < 0)
+        syslog(LOG_ERR, "%s: stopped: %s", options->mountpoint, strerror(-rc));
+    if (!options->read_only && kv_sync(fs->store) < 0) /* answer every close that waits */
+        rc = -EIO;
+    fuse_session_unmount(fs->session);
+    fuse_remove_signal_handlers(fs->session);
+    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run(struct fs_options *options)
+{
+    struct fs fs = {.options = options, .mounted = report_mounted};
+    int status = EXIT_FAILURE, rc;
+
+    if (open_store(options, &fs.store) < 0)
+        return EXIT_FAILURE;
+    rc = fs_errors_new(&fs.errors);
+    if (rc == 0)
+        rc = fs_inodes_new(&fs);
+    if (rc == 0)
+        rc = fs_notifier_new(&fs);
+    if (rc < 0)
+        return fail("start", rc);
+    fs.session = fuse_session_new(&options->fuse, &fs_ops, sizeof(fs_ops), &fs);
+    if (fs.session == NULL)
+        fprintf(stderr, "kvfs: %s\n", last_message);
+    else
+        status = mount_and_serve(&fs);
+    kv_close(fs.store);
+    fs_notifier_free(&fs);
+    if (fs.session != NULL)
+        fuse_session_destroy(fs.session);
+    fs_inodes_free(&fs);
+    fs_errors_free(fs.errors);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct fs_options options;
+    struct kv_error error;
+    int status, rc;
+
+    fuse_set_log_func(keep_message);
+    if (fs_options_parse(argc, argv, &options) < 0)
+        return EXIT_FAILURE;
+    if (options.help || options.version) {
+        if (options.help)
+            fs_options_usage(argv[0]);
+        else
+            printf("kvfs %s\n", KVFS_VERSION);
+        fs_options_free(&options);
+        return EXIT_SUCCESS;
+    }
+    rc = fs_mountpoint_prepare(options.mountpoint, options.store, &error);
+    if (rc < 0) {
+        fprintf(stderr, "kvfs: %s\n", error.text);
+        fs_options_free(&options);
+        return EXIT_FAILURE;
+    }
+    openlog("kvfs", LOG_PID | (options.foreground ? LOG_PERROR : 0), LOG_DAEMON);
+    rc = options.foreground ? 0 : daemonize();
+    status = rc < 0 ? fail("start", rc) : run(&options);
+    fs_options_free(&options);
+    return status;
+}

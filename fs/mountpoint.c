@@ -1,0 +1,79 @@
+#include "fs/mountpoint.h"
+
+#include <errno.h>
+#include <mntent.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define FAIL(error, rc, ...) (snprintf((error)->text, sizeof((error)->text), __VA_ARGS__), (rc))
+
+/* Root can unmount by itself; everybody else has fusermount3 for it. */
+static void detach(const char *path)
+{
+    char *const argv[] = {"fusermount3", "-u", "-z", "-q", (char *)path, NULL};
+    int status;
+    pid_t pid;
+
+    if (umount2(path, MNT_DETACH) == 0)
+        return;
+    if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+}
+
+static bool is_mounted(const char *path)
+{
+    FILE *mounts = setmntent("/proc/self/mounts", "r");
+    struct mntent *entry;
+    bool found = false;
+
+    if (mounts == NULL)
+        return false;
+    while (!found && (entry = getmntent(mounts)) != NULL)
+        found = strcmp(entry->mnt_dir, path) == 0 && strncmp(entry->mnt_type, "fuse.kvfs", 9) == 0;
+    endmntent(mounts);
+    return found;
+}
+
+/* Is `path` the directory `above`, or below it? */
+static bool is_within(const char *path, const char *above)
+{
+    size_t size = strlen(above);
+
+    return strncmp(path, above, size) == 0 && (path[size] == '\0' || path[size] == '/' || size == 1);
+}
+
+int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *error)
+{
+    struct stat attr;
+
+    for (int mounts = 0; stat(path, &attr) < 0 && errno == ENOTCONN && mounts < 16; mounts++)
+        detach(path);
+    if (stat(path, &attr) < 0) {
+        if (errno == ENOENT)
+            return FAIL(error, -ENOENT, "%s: there is no such directory; make the mount point with mkdir", path);
+        if (errno == ENOTCONN)
+            return FAIL(error, -EBUSY, "%s: a dead mount is in the way; unmount it with: fusermount3 -u -z %s", path,
+                        path);
+        return FAIL(error, -errno, "%s: %s", path, strerror(errno));
+    }
+    if (!S_ISDIR(attr.st_mode))
+        return FAIL(error, -ENOTDIR, "%s: a mount point must be a directory", path);
+    if (is_mounted(path))
+        return FAIL(error, -EBUSY, "%s: a kvfs is mounted here already; unmount it with: fusermount3 -u %s", path,
+                    path);
+    if (is_within(store, path) || is_within(path, store))
+        return FAIL(error, -EINVAL, "%s: the mount point and the store %s must not lie within each other", path,
+                    store);
+    if (access("/dev/fuse", R_OK | W_OK) < 0)
+        return FAIL(error, -errno, "/dev/fuse: %s; the kernel's fuse module must be loaded, and you allowed to use it",
+                    strerror(errno));
+    return 0;
+}

@@ -1,0 +1,363 @@
+#include "fs/tree.h"
+
+#include "fs/control.h"
+#include "fs/errors.h"
+#include "fs/file.h"
+#include "fs/lookup.h"
+#include "fs/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_namespace(const struct fs_inode *inode)
+{
+    return inode->kind == FS_NODE && inode->node_kind == KV_NAMESPACE;
+}
+
+static bool is_control_name(const struct fs *fs, const struct fs_inode *parent, const char *name)
+{
+    return parent->kind == FS_CONTROL_DIR || (parent == fs->root && strcmp(name, FS_CONTROL_NAME) == 0);
+}
+
+static int set_name(char to[KV_NAME_MAX + 1], const char *name)
+{
+    size_t size = strlen(name);
+
+    if (size > KV_NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(to, name, size + 1);
+    return 0;
+}
+
+/* Run a change and note what fails. */
+static int run(struct fs *fs, struct kv_change *change, struct fs_inode *inode, const char *name,
+               const char *operation)
+{
+    int rc = kv_apply(fs->store, change);
+
+    atomic_fetch_add(&fs->changes, 1);
+    if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -ETIMEDOUT)
+        fs_errors_add(fs, inode, name, operation, rc);
+    return rc;
+}
+
+/* ------------------------------------------------------------------------------ making */
+
+static int create_node(struct fs *fs, struct fs_inode *parent, enum kv_node_kind kind, const char *name,
+                       uint64_t target, const struct kv_attr *attr, struct fuse_entry_param *entry)
+{
+    struct kv_change change = {.kind = KV_NODE_CREATE};
+    int rc = set_name(change.node.name, name);
+
+    if (rc < 0)
+        return rc;
+    change.node.kind = kind;
+    change.node.parent = parent->id;
+    change.node.target = target;
+    change.node.attr = *attr;
+    change.node.attr.atime_ns = change.node.attr.mtime_ns = fs_now_ns();
+    change.node.attr.ctime_ns = change.node.attr.btime_ns = change.node.attr.mtime_ns;
+    rc = run(fs, &change, parent, name, "create");
+    return rc < 0 ? rc : fs_lookup_node(fs, parent, &change.node, entry);
+}
+
+int fs_tree_mkdir(struct fs *fs, struct fs_inode *parent, const char *name, const struct kv_attr *attr,
+                  struct fuse_entry_param *entry)
+{
+    struct kv_attr own = *attr;
+
+    if (is_control_name(fs, parent, name))
+        return parent->kind == FS_CONTROL_DIR ? -EPERM : -EEXIST;
+    switch (parent->node_kind) {
+    case KV_ROOT:
+        own.mode &= 0700; /* an account is its creator's until it is opened with chmod */
+        return create_node(fs, parent, KV_ACCOUNT, name, 0, &own, entry);
+    case KV_ACCOUNT:
+        if (strcmp(name, ".projects") == 0)
+            return -EEXIST;
+        return create_node(fs, parent, KV_NAMESPACE, name, 0, attr, entry);
+    case KV_PROJECTS:
+        return create_node(fs, parent, KV_PROJECT, name, 0, attr, entry);
+    case KV_NAMESPACE:
+    case KV_PROJECT:
+    case KV_BINDING:
+        break;
+    }
+    return -EPERM; /* namespaces hold keys, projects hold bindings */
+}
+
+/* The namespace name that a binding's target means, or NULL: "../../NAMESPACE", or an absolute path into
+ * the same account of this mount. */
+static const char *target_namespace(struct fs *fs, const struct kv_node *account, const char *target)
+{
+    static const char relative[] = "../../";
+    size_t mount_size = strlen(fs->options->mountpoint), account_size = strlen(account->name);
+
+    if (strncmp(target, relative, sizeof(relative) - 1) == 0)
+        return target + sizeof(relative) - 1;
+    if (strncmp(target, fs->options->mountpoint, mount_size) != 0)
+        return NULL;
+    target += mount_size;
+    if (*target++ != '/' || strncmp(target, account->name, account_size) != 0 || target[account_size] != '/')
+        return NULL;
+    return target + account_size + 1;
+}
+
+int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, const char *target,
+                    const struct kv_attr *attr, struct fuse_entry_param *entry)
+{
+    struct kv_node project, projects, account, namespace;
+    char namespace_name[KV_NAME_MAX + 1];
+    const char *found;
+    size_t size;
+    int rc;
+
+    if (parent->kind != FS_NODE || parent->node_kind != KV_PROJECT)
+        return -EPERM;
+    rc = kv_node_get(fs->store, parent->id, &project);
+    if (rc == 0)
+        rc = kv_node_get(fs->store, project.parent, &projects);
+    if (rc == 0)
+        rc = kv_node_get(fs->store, projects.parent, &account);
+    if (rc < 0)
+        return rc;
+    found = target_namespace(fs, &account, target);
+    size = found == NULL ? 0 : strlen(found);
+    while (size > 0 && found[size - 1] == '/')
+        size--;
+    if (size == 0 || size > KV_NAME_MAX)
+        return -EINVAL;
+    memcpy(namespace_name, found, size);
+    namespace_name[size] = '\0';
+    if (kv_name_check(KV_NAME_NAMESPACE, namespace_name, size) < 0)
+        return -EINVAL;
+    rc = kv_node_find(fs->store, account.id, namespace_name, size, &namespace);
+    return rc < 0 ? rc : create_node(fs, parent, KV_BINDING, name, namespace.id, attr, entry);
+}
+
+int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char *out, size_t size)
+{
+    struct kv_node binding, namespace;
+    int rc;
+
+    if (inode->kind != FS_NODE || inode->node_kind != KV_BINDING)
+        return -EINVAL;
+    rc = kv_node_get(fs->store, inode->id, &binding);
+    if (rc == 0)
+        rc = kv_node_get(fs->store, binding.target, &namespace);
+    if (rc < 0)
+        return rc == -ENOENT ? -ESTALE : rc;
+    snprintf(out, size, "../../%s", namespace.name);
+    return 0;
+}
+
+/* ---------------------------------------------------------------------------- removing */
+
+static int delete_node(struct fs *fs, struct fs_inode *parent, const char *name)
+{
+    struct kv_change change = {.kind = KV_NODE_DELETE};
+    int rc = set_name(change.node.name, name);
+
+    change.node.parent = parent->id;
+    return rc < 0 ? rc : run(fs, &change, parent, name, "delete");
+}
+
+int fs_tree_rmdir(struct fs *fs, struct fs_inode *parent, const char *name)
+{
+    struct kv_node node;
+    int rc;
+
+    if (is_control_name(fs, parent, name))
+        return -EPERM;
+    if (is_namespace(parent))
+        return -ENOTDIR;
+    rc = kv_node_find(fs->store, parent->id, name, strlen(name), &node);
+    if (rc < 0)
+        return rc;
+    if (node.kind == KV_BINDING)
+        return -ENOTDIR;
+    if (node.kind == KV_PROJECTS) /* belongs to its account; what an `rm -r` asks for is that it is empty */
+        return node.children > 0 ? -ENOTEMPTY : 0;
+    return delete_node(fs, parent, name);
+}
+
+static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *name)
+{
+    struct kv_change change = {.kind = KV_DELETE, .ref = kv_ref_key(namespace->id, name, strlen(name))};
+    struct fs_inode *inode = fs_inode_find(fs, namespace->id, name, strlen(name));
+    struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
+    bool local = false;
+    int rc;
+
+    if (body != NULL) {
+        pthread_mutex_lock(&body->name);
+        pthread_rwlock_rdlock(&body->io);
+        local = !body->exists;
+        pthread_rwlock_unlock(&body->io);
+    }
+    rc = run(fs, &change, namespace, name, "delete");
+    if (inode != NULL && (rc == 0 || rc == -ENOENT))
+        fs_inode_detach(fs, inode, true);
+    if (rc == -ENOENT && local) /* it was created here and is not in the central yet */
+        rc = 0;
+    if (body != NULL) {
+        pthread_mutex_unlock(&body->name);
+        fs_body_unpin(fs, inode);
+    }
+    fs_inode_put(fs, inode);
+    return rc;
+}
+
+int fs_tree_unlink(struct fs *fs, struct fs_inode *parent, const char *name)
+{
+    struct kv_node node;
+    int rc;
+
+    if (is_control_name(fs, parent, name))
+        return -EPERM;
+    if (is_namespace(parent))
+        return unlink_key(fs, parent, name);
+    rc = kv_node_find(fs->store, parent->id, name, strlen(name), &node);
+    if (rc < 0)
+        return rc;
+    return node.kind == KV_BINDING ? delete_node(fs, parent, name) : -EISDIR;
+}
+
+/* ---------------------------------------------------------------------------- renaming */
+
+static unsigned store_flags(unsigned flags)
+{
+    return (flags & RENAME_NOREPLACE ? KV_NOREPLACE : 0u) | (flags & RENAME_EXCHANGE ? KV_EXCHANGE : 0u);
+}
+
+/* An open key that takes part in a rename. */
+struct party {
+    struct fs_inode *inode;
+    struct fs_body *body;
+};
+
+static struct party party_of(struct fs *fs, struct fs_inode *namespace, const char *name)
+{
+    struct party party = {.inode = fs_inode_find(fs, namespace->id, name, strlen(name))};
+
+    if (party.inode != NULL)
+        party.body = fs_body_pin(fs, party.inode);
+    return party;
+}
+
+static void party_end(struct fs *fs, struct party *party)
+{
+    if (party->body != NULL)
+        fs_body_unpin(fs, party->inode);
+    fs_inode_put(fs, party->inode);
+}
+
+/* Both names are held, in the order of their addresses. */
+static void lock_names(struct fs_body *a, struct fs_body *b)
+{
+    struct fs_body *first = a < b ? a : b, *second = a < b ? b : a;
+
+    if (first != NULL)
+        pthread_mutex_lock(&first->name);
+    if (second != NULL)
+        pthread_mutex_lock(&second->name);
+}
+
+static void unlock_names(struct fs_body *a, struct fs_body *b)
+{
+    if (a != NULL)
+        pthread_mutex_unlock(&a->name);
+    if (b != NULL)
+        pthread_mutex_unlock(&b->name);
+}
+
+static void renamed_now(struct fs_body *body, const struct kv_meta *meta)
+{
+    pthread_rwlock_wrlock(&body->io);
+    body->meta.attr.ctime_ns = meta->attr.ctime_ns;
+    pthread_rwlock_unlock(&body->io);
+}
+
+/* The central moves what it has, so it must have what this node shows first. */
+static int rename_parties(struct fs *fs, struct party *from, struct party *to, struct fs_inode *to_namespace,
+                          struct kv_change *change)
+{
+    int rc = from->body != NULL ? fs_body_settle(fs, from->body) : 0;
+
+    if (rc == 0 && to->body != NULL && change->flags & KV_EXCHANGE)
+        rc = fs_body_settle(fs, to->body);
+    if (rc == 0)
+        rc = run(fs, change, to_namespace, change->to.key, "rename");
+    if (rc < 0)
+        return rc;
+    if (from->inode != NULL) {
+        rc = fs_inode_rename(fs, from->inode, to_namespace, change->to.key, change->to.size,
+                             change->flags & KV_EXCHANGE);
+        if (rc < 0) /* no memory: let both names be looked up again */
+            fs_inode_detach(fs, from->inode, true);
+    }
+    if (from->body != NULL)
+        renamed_now(from->body, &change->meta);
+    return 0;
+}
+
+static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
+                      const char *to_name, unsigned flags)
+{
+    struct kv_change change = {.kind = KV_RENAME, .flags = store_flags(flags)};
+    struct party from, to;
+    int rc = kv_name_check(KV_NAME_KEY, to_name, strlen(to_name));
+
+    if (rc < 0)
+        return rc;
+    change.ref = kv_ref_key(namespace->id, name, strlen(name));
+    change.to = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
+    from = party_of(fs, namespace, name);
+    to = party_of(fs, to_namespace, to_name);
+    lock_names(from.body, to.body);
+    rc = rename_parties(fs, &from, &to, to_namespace, &change);
+    unlock_names(from.body, to.body);
+    party_end(fs, &from);
+    party_end(fs, &to);
+    return rc;
+}
+
+static int rename_node(struct fs *fs, struct fs_inode *parent, const char *name, struct fs_inode *to_parent,
+                       const char *to_name, unsigned flags)
+{
+    struct kv_change change = {.kind = KV_NODE_RENAME, .flags = store_flags(flags), .to_parent = to_parent->id};
+    struct fs_inode *inode;
+    struct kv_node node;
+    int rc = set_name(change.node.name, name);
+
+    if (rc == 0)
+        rc = set_name(change.to_name, to_name);
+    change.node.parent = parent->id;
+    if (rc == 0)
+        rc = kv_node_find(fs->store, parent->id, name, strlen(name), &node);
+    if (rc == 0)
+        rc = run(fs, &change, to_parent, to_name, "rename");
+    if (rc < 0)
+        return rc;
+    inode = fs_inode_find(fs, node.id, NULL, 0);
+    if (inode != NULL)
+        fs_inode_relabel(fs, inode, to_parent, to_name);
+    fs_inode_put(fs, inode);
+    return 0;
+}
+
+int fs_tree_rename(struct fs *fs, struct fs_inode *parent, const char *name, struct fs_inode *to_parent,
+                   const char *to_name, unsigned flags)
+{
+    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+        return -EINVAL;
+    if (is_control_name(fs, parent, name) || is_control_name(fs, to_parent, to_name))
+        return -EPERM;
+    if (is_namespace(parent) && is_namespace(to_parent))
+        return rename_key(fs, parent, name, to_parent, to_name, flags);
+    if (is_namespace(parent) || is_namespace(to_parent))
+        return -EPERM; /* only keys live in namespaces */
+    return rename_node(fs, parent, name, to_parent, to_name, flags);
+}

@@ -1,0 +1,23 @@
+/* Changing names: making, removing and renaming keys, nodes and bindings.
+ *
+ * Each function makes one change in the central, durably, and then lets the inodes of this node follow.
+ * All return 0 or a negative errno of the store or of design's error table. */
+#ifndef KVFS_FS_TREE_H
+#define KVFS_FS_TREE_H
+
+#include "fs/inode.h"
+
+/* attr.mode, uid and gid of the new object; the other fields are chosen here. */
+KV_CHECKED int fs_tree_mkdir(struct fs *fs, struct fs_inode *parent, const char *name, const struct kv_attr *attr,
+                             struct fuse_entry_param *entry);
+KV_CHECKED int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, const char *target,
+                               const struct kv_attr *attr, struct fuse_entry_param *entry);
+/* The path of a binding's namespace: "../../NAMESPACE". out has room for size bytes. */
+KV_CHECKED int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char *out, size_t size);
+KV_CHECKED int fs_tree_rmdir(struct fs *fs, struct fs_inode *parent, const char *name);
+KV_CHECKED int fs_tree_unlink(struct fs *fs, struct fs_inode *parent, const char *name);
+/* flags of renameat2(2) */
+KV_CHECKED int fs_tree_rename(struct fs *fs, struct fs_inode *parent, const char *name, struct fs_inode *to_parent,
+                              const char *to_name, unsigned flags);
+
+#endif

@@ -1,0 +1,45 @@
+/* Applying changes: what each kv_change does to the records.
+ *
+ * Every function answers 0, or a negative errno where the change was refused
+ * and nothing of it was done; where tx->broken is set afterwards, the
+ * transaction failed and must be aborted as a whole. Arguments of the change
+ * are left as they are, so that it can be applied again.
+ */
+#ifndef KVFS_STORE_APPLY_H
+#define KVFS_STORE_APPLY_H
+
+#include "store/tx.h"
+
+/* Any change: hands on to one of those below. */
+KV_CHECKED int apply(struct tx *tx, struct kv_change *change);
+
+/* apply_key.c: values */
+KV_CHECKED int apply_put(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_delete(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_rename(struct tx *tx, struct kv_change *change);
+
+/* apply_attr.c: attributes of keys and nodes */
+KV_CHECKED int apply_setattr(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_setxattr(struct tx *tx, struct kv_change *change);
+/* Copy the fields of an attribute that the mask names (KV_MODE ...). */
+void apply_attr_fields(struct kv_attr *attr, const struct kv_attr *from, unsigned mask);
+
+/* apply_node.c: the tree above the keys */
+KV_CHECKED int apply_node_create(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_node_delete(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_node_rename(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_node_limits(struct tx *tx, struct kv_change *change);
+
+/* A key's record, copied out of the engine so that writes do not move it. */
+struct apply_key {
+    bool there;
+    struct name name;
+    struct record_key record;  /* its slices point into `bytes` */
+    struct record_bytes bytes;
+    size_t charge;             /* what its account pays for it; 0 where not there */
+};
+/* returns  0, whether it is there or not; -EINVAL, -ENAMETOOLONG; -EIO */
+KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out);
+KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record);
+
+#endif

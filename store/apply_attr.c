@@ -1,0 +1,92 @@
+#include "store/apply.h"
+
+#include <errno.h>
+
+void apply_attr_fields(struct kv_attr *attr, const struct kv_attr *from, unsigned mask)
+{
+    if (mask & KV_MODE)
+        attr->mode = from->mode & 07777;
+    if (mask & KV_UID)
+        attr->uid = from->uid;
+    if (mask & KV_GID)
+        attr->gid = from->gid;
+    if (mask & KV_ATIME)
+        attr->atime_ns = from->atime_ns;
+    if (mask & KV_MTIME)
+        attr->mtime_ns = from->mtime_ns;
+    if (mask & KV_CTIME)
+        attr->ctime_ns = from->ctime_ns;
+}
+
+/* Run `edit` on the attributes of a node or key and write the record back. */
+typedef int attr_edit(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs);
+
+static int edit_node(struct tx *tx, struct kv_change *change, attr_edit *edit)
+{
+    struct tx_node *slot;
+    int rc = tx_node_get(tx, change->ref.node, &slot);
+
+    if (rc == 0)
+        rc = edit(tx, change, &slot->node.attr, &slot->xattrs);
+    if (rc < 0)
+        return rc;
+    slot->node.has_xattrs = slot->xattrs.size > 0;
+    slot->dirty = true;
+    change->node = slot->node;
+    return 0;
+}
+
+static int edit_key(struct tx *tx, struct kv_change *change, attr_edit *edit)
+{
+    struct kv_xattrs xattrs;
+    struct apply_key old;
+    int rc = apply_key_load(tx, &change->ref, &old);
+
+    if (rc < 0)
+        return rc;
+    if (!old.there)
+        return -ENOENT;
+    rc = record_xattrs(old.record.xattrs, &xattrs);
+    if (rc == 0)
+        rc = edit(tx, change, &old.record.meta.attr, &xattrs);
+    if (rc < 0)
+        return rc;
+    old.record.xattrs = slice_of(xattrs.data, xattrs.size);
+    old.record.meta.has_xattrs = xattrs.size > 0;
+    rc = apply_key_write(tx, &old.name, &old.record);
+    if (rc == 0)
+        change->meta = old.record.meta;
+    return rc;
+}
+
+static int edit_attr(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs)
+{
+    (void)xattrs;
+    attr->ctime_ns = tx->now_ns;
+    apply_attr_fields(attr, &change->attr, change->attr_mask);
+    return 0;
+}
+
+static int edit_xattr(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs)
+{
+    int rc = tx_room(tx, change->xattr_value == NULL ? 0 : KV_XATTR_MAX);
+
+    if (rc < 0 && change->xattr_value != NULL)
+        return rc;
+    rc = kv_xattrs_set(xattrs, change->xattr_name, change->xattr_name_size, change->xattr_value,
+                           change->xattr_value_size, change->xattr_flags);
+
+    if (rc == 0)
+        attr->ctime_ns = tx->now_ns;
+    return rc;
+}
+
+static int edit(struct tx *tx, struct kv_change *change, attr_edit *edit_object)
+{
+    return change->ref.size == 0 ? edit_node(tx, change, edit_object) : edit_key(tx, change, edit_object);
+}
+
+int apply_setattr(struct tx *tx, struct kv_change *change) { return edit(tx, change, edit_attr); }
+
+int apply_setxattr(struct tx *tx, struct kv_change *change) { return edit(tx, change, edit_xattr); }
+

@@ -1,0 +1,193 @@
+/* Submitting changes, and the simple forms over them. */
+#include "store/read.h"
+#include "store/record.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LEASE_IDS 4096
+
+void store_settled(void *arg, const struct kv_change *change, int rc)
+{
+    struct kv_store *store = arg;
+
+    if (change->kind == KV_PUT)
+        stats_record(&store->stats.put, store_now_ns(store) - change->submitted_ns);
+    if (change->ref.size == 0)
+        return; /* not about a key */
+    if (rc == 0 && change->kind == KV_PUT) {
+        cache_write(store->cache, &change->ref, &change->meta, change->value);
+    } else if (rc == 0 && (change->kind == KV_SETATTR || change->kind == KV_SETXATTR)) {
+        cache_write(store->cache, &change->ref, &change->meta, NULL);
+    } else if (rc == 0 && change->kind == KV_DELETE) {
+        cache_write_absent(store->cache, &change->ref);
+    } else { /* a rename, or a failure after which the central must be asked */
+        cache_drop(store->cache, &change->ref);
+        if (change->kind == KV_RENAME)
+            cache_drop(store->cache, &change->to);
+    }
+}
+
+void kv_submit(struct kv_store *store, struct kv_change *change)
+{
+    if (store->queue == NULL) {
+        change->done(change, -EROFS);
+        return;
+    }
+    change->submitted_ns = store_now_ns(store);
+    if (change->kind == KV_PUT)
+        change->checksum = record_checksum(change->value->data, change->value->size);
+    commit_submit(store->queue, change);
+}
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t told;
+    bool done;
+    int rc;
+};
+
+static void wake(struct kv_change *change, int rc)
+{
+    struct waiter *waiter = change->arg;
+
+    pthread_mutex_lock(&waiter->lock);
+    waiter->done = true;
+    waiter->rc = rc;
+    pthread_cond_signal(&waiter->told);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+int kv_apply(struct kv_store *store, struct kv_change *change)
+{
+    struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+    change->done = wake;
+    change->arg = &waiter;
+    kv_submit(store, change);
+    pthread_mutex_lock(&waiter.lock);
+    while (!waiter.done)
+        pthread_cond_wait(&waiter.told, &waiter.lock);
+    pthread_mutex_unlock(&waiter.lock);
+    return waiter.rc;
+}
+
+int kv_sync(struct kv_store *store)
+{
+    if (store->queue != NULL)
+        commit_drain(store->queue);
+    return 0;
+}
+
+int kv_new_ino(struct kv_store *store, uint64_t *out)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&store->lease.lock);
+    if (store->lease.next == store->lease.end) {
+        struct kv_change lease = {.kind = KV_RESERVE_IDS, .ids = LEASE_IDS};
+
+        rc = kv_apply(store, &lease);
+        if (rc == 0) {
+            store->lease.next = lease.first_id;
+            store->lease.end = lease.first_id + lease.ids;
+        }
+    }
+    if (rc == 0)
+        *out = store->lease.next++;
+    pthread_mutex_unlock(&store->lease.lock);
+    return rc;
+}
+
+int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size)
+{
+    struct kv_node namespace, account;
+    uint64_t charge = ref->size + size, old = 0;
+    struct kv_meta meta;
+    int rc = read_node(store->engine, ref->node, &namespace);
+
+    if (rc == 0)
+        rc = read_node(store->engine, namespace.parent, &account);
+    if (rc < 0)
+        return rc;
+    rc = read_key(store->engine, ref, &meta, NULL);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (rc == 0)
+        old = ref->size + meta.size;
+    return charge > old && account.bytes + charge - old > account.limit_bytes ? -EDQUOT : 0;
+}
+
+/* --------------------------------------------------------------- simple forms */
+
+static struct kv_attr own_attr(struct kv_store *store, uint32_t mode)
+{
+    int64_t now_ns = store->clock.real_ns(store->clock.arg);
+    mode_t mask = umask(0);
+
+    umask(mask);
+    return (struct kv_attr){.mode = mode & ~mask & 07777,
+                            .uid = geteuid(),
+                            .gid = getegid(),
+                            .atime_ns = now_ns,
+                            .mtime_ns = now_ns,
+                            .ctime_ns = now_ns,
+                            .btime_ns = now_ns};
+}
+
+int kv_put(struct kv_store *store, const struct kv_ref *ref, const void *bytes, size_t size)
+{
+    struct kv_change change = {.kind = KV_PUT, .ref = *ref, .attr = own_attr(store, 0666)};
+    int rc = kv_value_copy(bytes, size, &change.value);
+
+    if (rc < 0)
+        return rc;
+    rc = kv_apply(store, &change);
+    kv_value_unref(change.value);
+    return rc;
+}
+
+int kv_delete(struct kv_store *store, const struct kv_ref *ref)
+{
+    struct kv_change change = {.kind = KV_DELETE, .ref = *ref};
+
+    return kv_apply(store, &change);
+}
+
+/* Copy a name into a node. */
+static int set_name(struct kv_node *node, const char *name)
+{
+    if (strlen(name) > KV_NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(node->name, name, strlen(name));
+    return 0;
+}
+
+int kv_node_make(struct kv_store *store, enum kv_node_kind kind, uint64_t parent, const char *name, uint64_t target,
+                 struct kv_node *out)
+{
+    struct kv_change change = {.kind = KV_NODE_CREATE};
+    int rc = set_name(&change.node, name);
+
+    change.node.kind = kind;
+    change.node.parent = parent;
+    change.node.target = target;
+    change.node.attr = own_attr(store, kind == KV_ACCOUNT ? 0700 : 0777);
+    if (rc == 0)
+        rc = kv_apply(store, &change);
+    if (rc == 0)
+        *out = change.node;
+    return rc;
+}
+
+int kv_node_remove(struct kv_store *store, uint64_t parent, const char *name)
+{
+    struct kv_change change = {.kind = KV_NODE_DELETE};
+    int rc = set_name(&change.node, name);
+
+    change.node.parent = parent;
+    return rc == 0 ? kv_apply(store, &change) : rc;
+}

@@ -1,0 +1,189 @@
+#include "store/commit.h"
+
+#include "store/apply.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define GROUP_CHANGES 1024
+#define GROUP_BYTES (64u << 20)
+
+struct commit_queue {
+    struct engine *engine;
+    const struct kv_clock *clock;
+    struct stats *stats;
+    commit_settled *settled;
+    void *arg;
+    pthread_t thread;
+
+    pthread_mutex_t lock;
+    pthread_cond_t work;    /* something to do, or stopping */
+    pthread_cond_t progress; /* settled_count grew */
+    struct kv_change *head, **tail;
+    uint64_t submitted_count, settled_count;
+    bool stopping;
+};
+
+static size_t weight(const struct kv_change *change)
+{
+    return change->kind == KV_PUT ? change->value->size : 0;
+}
+
+/* Take the next group off the queue; waits for one. NULL: stopped, and nothing is left. */
+static struct kv_change *take_group(struct commit_queue *queue)
+{
+    struct kv_change *first, **end;
+    size_t changes = 0, bytes = 0;
+
+    pthread_mutex_lock(&queue->lock);
+    while (queue->head == NULL && !queue->stopping)
+        pthread_cond_wait(&queue->work, &queue->lock);
+    first = queue->head;
+    for (end = &queue->head; *end != NULL && changes < GROUP_CHANGES && bytes < GROUP_BYTES; end = &(*end)->next) {
+        bytes += weight(*end);
+        changes++;
+    }
+    queue->head = *end;
+    if (queue->head == NULL)
+        queue->tail = &queue->head;
+    if (first != NULL)
+        *end = NULL;
+    pthread_mutex_unlock(&queue->lock);
+    return first;
+}
+
+/* Apply a list of changes in one transaction; each gets its own verdict in ->rc.
+ * returns  0; <0 the transaction failed, and none of the changes is done */
+static int run(struct commit_queue *queue, struct kv_change *first, const struct kv_change *end)
+{
+    int64_t start_ns = queue->clock->mono_ns(queue->clock->arg);
+    size_t puts = 0;
+    struct tx *tx;
+    int rc = tx_begin(queue->engine, queue->clock->real_ns(queue->clock->arg), &tx);
+
+    if (rc < 0)
+        return rc;
+    for (struct kv_change *change = first; change != end; change = change->next) {
+        change->rc = apply(tx, change);
+        if (tx->broken) {
+            rc = change->rc;
+            tx_abort(tx);
+            return rc;
+        }
+        puts += change->kind == KV_PUT && change->rc == 0;
+    }
+    rc = tx_commit(tx);
+    if (rc < 0)
+        return rc;
+    stats_commit(queue->stats, puts, queue->clock->mono_ns(queue->clock->arg) - start_ns);
+    return 0;
+}
+
+static void run_group(struct commit_queue *queue, struct kv_change *group)
+{
+    int rc = run(queue, group, NULL);
+
+    if (rc == 0)
+        return;
+    for (struct kv_change *change = group; change != NULL; change = change->next) {
+        if (group->next != NULL) /* more than one: each alone */
+            rc = run(queue, change, change->next);
+        if (rc < 0) {
+            change->rc = rc;
+            stats_commit_failure(queue->stats);
+        }
+    }
+}
+
+static void settle_group(struct commit_queue *queue, struct kv_change *group)
+{
+    uint64_t count = 0;
+
+    while (group != NULL) {
+        struct kv_change *change = group;
+        int rc = change->rc;
+
+        group = change->next; /* done() may free the change */
+        queue->settled(queue->arg, change, rc);
+        change->done(change, rc);
+        count++;
+    }
+    pthread_mutex_lock(&queue->lock);
+    queue->settled_count += count;
+    pthread_cond_broadcast(&queue->progress);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+static void *committer(void *arg)
+{
+    struct commit_queue *queue = arg;
+    struct kv_change *group;
+
+    while ((group = take_group(queue)) != NULL) {
+        run_group(queue, group);
+        settle_group(queue, group);
+    }
+    return NULL;
+}
+
+int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats, commit_settled *settled,
+                     void *arg, struct commit_queue **out)
+{
+    struct commit_queue *queue = calloc(1, sizeof(*queue));
+    int rc;
+
+    if (queue == NULL)
+        return -ENOMEM;
+    queue->engine = engine;
+    queue->clock = clock;
+    queue->stats = stats;
+    queue->settled = settled;
+    queue->arg = arg;
+    queue->tail = &queue->head;
+    pthread_mutex_init(&queue->lock, NULL);
+    pthread_cond_init(&queue->work, NULL);
+    pthread_cond_init(&queue->progress, NULL);
+    rc = pthread_create(&queue->thread, NULL, committer, queue);
+    if (rc != 0) {
+        free(queue);
+        return -rc;
+    }
+    *out = queue;
+    return 0;
+}
+
+void commit_queue_free(struct commit_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->stopping = true;
+    pthread_cond_signal(&queue->work);
+    pthread_mutex_unlock(&queue->lock);
+    pthread_join(queue->thread, NULL);
+    pthread_mutex_destroy(&queue->lock);
+    pthread_cond_destroy(&queue->work);
+    pthread_cond_destroy(&queue->progress);
+    free(queue);
+}
+
+void commit_submit(struct commit_queue *queue, struct kv_change *change)
+{
+    change->next = NULL;
+    pthread_mutex_lock(&queue->lock);
+    *queue->tail = change;
+    queue->tail = &change->next;
+    queue->submitted_count++;
+    pthread_cond_signal(&queue->work);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void commit_drain(struct commit_queue *queue)
+{
+    uint64_t until;
+
+    pthread_mutex_lock(&queue->lock);
+    until = queue->submitted_count;
+    while (queue->settled_count < until)
+        pthread_cond_wait(&queue->progress, &queue->lock);
+    pthread_mutex_unlock(&queue->lock);
+}

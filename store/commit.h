@@ -1,0 +1,39 @@
+/* The commit queue: one thread that turns waiting changes into transactions.
+ *
+ * Group commit: while a transaction is being made durable, the changes that
+ * arrive wait; the next transaction takes all of them (bounded by GROUP_CHANGES
+ * and GROUP_BYTES). Order of submission is order of application, so the changes
+ * of one key never overtake each other.
+ *
+ * A transaction that fails as a whole is aborted, and each of its changes then
+ * runs in a transaction of its own, in order: the culprit gets its error, the
+ * others succeed. Nothing is retried after that: every change ends with one
+ * verdict, told through `settled` and then change->done.
+ *
+ * Lock order: the queue's mutex is a leaf; it is never held across a
+ * transaction, settled() or done().
+ */
+#ifndef KVFS_STORE_COMMIT_H
+#define KVFS_STORE_COMMIT_H
+
+#include "store/engine.h"
+#include "store/stats.h"
+
+struct commit_queue;
+
+/* Called on the committer thread for each change in order, after its verdict is final and before its
+ * submitter hears it: here the edge cache learns what the central now has. */
+typedef void commit_settled(void *arg, const struct kv_change *change, int rc);
+
+/* Start the committer. All pointers are borrowed and outlive the queue. */
+KV_CHECKED int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats,
+                                commit_settled *settled, void *arg, struct commit_queue **out);
+/* Settle everything that is queued, stop the thread, free. */
+void commit_queue_free(struct commit_queue *queue);
+
+/* Queue a change; it stays the caller's memory, and change->done is called when it has its verdict. */
+void commit_submit(struct commit_queue *queue, struct kv_change *change);
+/* Wait until all that was submitted before this call is settled. */
+void commit_drain(struct commit_queue *queue);
+
+#endif

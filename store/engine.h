@@ -1,0 +1,129 @@
+/* The engine table: what kvfs asks of its central.
+ *
+ * An engine keeps ordered tables of byte strings and changes them in
+ * transactions. The tree, limits, counts and checksums are the store's affair,
+ * written once above this table (store/apply.c, store/read.c), so engines stay
+ * small and stack: the fault engine is an engine around another one.
+ *
+ * Transactions
+ *   - Any number of read transactions may be open, one write transaction at a
+ *     time: begin(write) waits for the other writer, in this process or another.
+ *   - A read transaction sees the state as of its begin. It must be short: it
+ *     pins the pages that were freed since.
+ *   - A write transaction sees its own changes; a commit is atomic, and durable
+ *     when it returns 0. After a failure of put or del inside a write
+ *     transaction the only thing allowed is abort().
+ *   - A transaction belongs to the thread that began it.
+ *
+ * Errors are negative errnos: -ENOENT (get, del: no such record), -ENOSPC (disk
+ * or map full), -EIO (unreadable or damaged), -ENOMEM, -ETIMEDOUT, -EROFS.
+ */
+#ifndef KVFS_STORE_ENGINE_H
+#define KVFS_STORE_ENGINE_H
+
+#include "store/kv.h"
+
+enum engine_table {
+    ENGINE_META,   /* text -> settings: format, id counter */
+    ENGINE_NAMES,  /* parent id, name -> child id */
+    ENGINE_NODES,  /* id -> node record */
+    ENGINE_KEYS,   /* namespace id, packed key -> key record */
+    ENGINE_CHUNKS, /* value id, chunk number -> part of a value */
+    ENGINE_TABLES
+};
+
+#define ENGINE_KEY_MAX 511 /* bytes; LMDB's limit, which the packed keys respect */
+
+struct slice {
+    const void *data;
+    size_t size;
+};
+
+struct engine;
+struct engine_txn;
+
+/* Called for each record of a scan; slices are borrowed until it returns. It may get() through the
+ * transaction, but must not change anything. Answers 0 to go on; anything else ends the scan. */
+typedef int engine_visit(void *arg, struct slice key, struct slice value);
+
+struct engine_ops {
+    const char *name;
+
+    /* Free the engine; no transaction may be open. */
+    void (*close)(struct engine *engine);
+
+    /* Begin a transaction. returns 0 and *out; -EROFS for a write on a read-only engine */
+    int (*begin)(struct engine *engine, bool write, struct engine_txn **out);
+    /* End a transaction; both consume it, whatever they answer. Read transactions end with abort. */
+    int (*commit)(struct engine_txn *txn);
+    void (*abort)(struct engine_txn *txn);
+
+    /* Read one record. *out is borrowed until the transaction's next change or its end.
+     * returns  0; -ENOENT; -EINVAL key longer than ENGINE_KEY_MAX or empty */
+    int (*get)(struct engine_txn *txn, enum engine_table table, struct slice key, struct slice *out);
+
+    /* Visit records in memcmp order from the first key >= from.
+     * returns  0 at the end of the table; visit's answer where that ended it */
+    int (*scan)(struct engine_txn *txn, enum engine_table table, struct slice from, engine_visit *visit,
+                void *arg);
+
+    /* Insert or replace one record. The value must not point into the engine's own memory. */
+    int (*put)(struct engine_txn *txn, enum engine_table table, struct slice key, struct slice value);
+
+    /* Remove one record. returns 0; -ENOENT */
+    int (*del)(struct engine_txn *txn, enum engine_table table, struct slice key);
+
+    /* Can a transaction that adds `bytes` be accepted, keeping the reserve that deletes need?
+     * Called inside a write transaction. returns 0; -ENOSPC. */
+    int (*room)(struct engine_txn *txn, uint64_t bytes);
+
+    /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
+    void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
+};
+
+/* Every engine's struct begins with this, and every transaction's with the engine's. */
+struct engine {
+    const struct engine_ops *ops;
+};
+struct engine_txn {
+    const struct engine_ops *ops;
+};
+
+/* LMDB in directory `dir`: files data.mdb and lock.mdb.
+ * create   make directory and database where absent; refuse a directory that holds other things
+ * error    filled on failure: one line for the user
+ * returns  0; -ENOENT no store there; -ENOTDIR, -ENOTEMPTY not a store; -EACCES; -EIO damaged;
+ *          -ENOMEM the map does not fit the address space */
+KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
+                                struct engine **out, struct kv_error *error);
+
+/* Ordered tables in memory, for tests. Commits are instant; nothing is kept. */
+KV_CHECKED int engine_memory_open(struct engine **out);
+
+/* Fault engine: passes every call on to `inner`, which it owns, and fails or delays on demand. */
+enum engine_call {
+    ENGINE_BEGIN_READ,
+    ENGINE_BEGIN_WRITE,
+    ENGINE_GET,
+    ENGINE_SCAN,
+    ENGINE_PUT,
+    ENGINE_DEL,
+    ENGINE_COMMIT,        /* fails before the commit: nothing is kept */
+    ENGINE_COMMIT_LOST,   /* the commit happens, its answer is lost */
+    ENGINE_ROOM,
+    ENGINE_ANY,
+    ENGINE_CALLS
+};
+KV_CHECKED int engine_fault_open(struct engine *inner, struct engine **out);
+/* Let the `countdown`-th next call of this kind (1: the very next), and `times` - 1 further ones,
+ * answer rc. times 0 disarms. A failed write call leaves inner's transaction abortable only. */
+void engine_fault_arm(struct engine *engine, enum engine_call call, unsigned countdown, unsigned times, int rc);
+/* Sleep before each call of this kind. */
+void engine_fault_delay(struct engine *engine, enum engine_call call, unsigned delay_ms);
+/* Calls of this kind since the engine was opened (ENGINE_ANY: all). */
+uint64_t engine_fault_calls(struct engine *engine, enum engine_call call);
+
+/* Short forms for the store. */
+static inline struct slice slice_of(const void *data, size_t size) { return (struct slice){data, size}; }
+
+#endif

@@ -1,0 +1,390 @@
+/* kvfs store: accounts, namespaces and keys over a storage engine.
+ *
+ * This is the only header of the store that other rooms include. Conventions
+ * that hold for every function:
+ *
+ *   returns   0 (or a count) on success, a negative errno on failure; outputs
+ *             are untouched on failure. -ENOENT always means that the central
+ *             was asked and said no. -EIO, -ETIMEDOUT and -ENOMEM mean that
+ *             nothing is known.
+ *   threads   every function is safe from any thread, unless it says otherwise.
+ *   units     sizes are bytes; times carry their unit in the name.
+ *   names     bytes with a length; they need no terminating NUL.
+ */
+#ifndef KVFS_STORE_KV_H
+#define KVFS_STORE_KV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define KV_CHECKED __attribute__((warn_unused_result))
+
+/* Limits of the EdgeOne Pages KV model. */
+#define KV_KEY_MAX 512               /* symbols in a key */
+#define KV_NAME_MAX 64               /* bytes in every other name */
+#define KV_VALUE_MAX 26214400u       /* 25 MiB */
+#define KV_ACCOUNT_BYTES (1ull << 30) /* default; sum of key and value bytes */
+#define KV_ACCOUNT_NAMESPACES 10     /* default */
+#define KV_LIST_MAX 256              /* keys in a page of kv_list() */
+#define KV_XATTR_MAX 1024            /* bytes of names and values per object */
+
+#define KV_ROOT_ID 1ull /* node id and inode number of the root */
+
+/* ------------------------------------------------------------------ names */
+
+enum kv_name_kind { KV_NAME_KEY, KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_PROJECT, KV_NAME_VARIABLE };
+
+/* Check a name against the rules of its kind.
+ * returns  0; -ENAMETOOLONG where only the length is wrong; -EINVAL otherwise */
+KV_CHECKED int kv_name_check(enum kv_name_kind kind, const char *name, size_t size);
+
+/* The rule of a kind in words, for messages ("1 to 512 letters, digits or underscores"). */
+const char *kv_name_rule(enum kv_name_kind kind);
+
+/* ---------------------------------------------------------------- objects
+ *
+ * The tree above the keys is made of nodes. A node has a name under its parent
+ * and an id, which never changes, is never used again, and is its inode number.
+ *
+ *   ROOT -> ACCOUNT -> NAMESPACE -> (keys)
+ *                   -> PROJECTS (".projects") -> PROJECT -> BINDING
+ *
+ * Every account is created together with its PROJECTS node. A BINDING is a
+ * variable; `target` is the namespace that it names. Keys are not nodes: they
+ * live in a table of their own, under the id of their namespace.
+ */
+enum kv_node_kind { KV_ROOT = 1, KV_ACCOUNT, KV_NAMESPACE, KV_PROJECTS, KV_PROJECT, KV_BINDING };
+
+struct kv_attr {
+    uint64_t ino;
+    uint32_t mode; /* permission bits, 07777 */
+    uint32_t uid, gid;
+    int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* since the epoch */
+};
+
+struct kv_node {
+    enum kv_node_kind kind;
+    uint64_t id, parent;
+    char name[KV_NAME_MAX + 1];
+    struct kv_attr attr;
+    uint64_t keys, bytes;      /* ROOT, ACCOUNT, NAMESPACE: of all keys below; bytes = key + value bytes */
+    uint64_t children;         /* child nodes; of an ACCOUNT its namespaces (PROJECTS not counted) */
+    uint64_t limit_bytes;      /* ACCOUNT */
+    uint64_t limit_namespaces; /* ACCOUNT */
+    uint64_t target;           /* BINDING: id of the namespace */
+    bool has_xattrs;
+};
+
+/* What is known of a key without its value. `version` changes with each put of
+ * the value and only then, grows, and is unique in the store; 0 is no version. */
+struct kv_meta {
+    struct kv_attr attr;
+    uint64_t version;
+    uint64_t size;
+    bool has_xattrs;
+};
+
+/* Names an object: the key in namespace `node`, or, where `size` is 0, the node itself. */
+struct kv_ref {
+    uint64_t node;
+    size_t size;
+    char key[KV_KEY_MAX + 1]; /* also NUL-terminated, for messages */
+};
+
+/* Fill in a reference. `size` beyond KV_KEY_MAX is cut: check names first. */
+struct kv_ref kv_ref_key(uint64_t namespace_id, const char *key, size_t size);
+struct kv_ref kv_ref_node(uint64_t node_id);
+
+/* --------------------------------------------------------- extended attributes
+ *
+ * All attributes of one object as one flat set: entries of
+ * u8 name size, u16 value size (little endian), name, value. */
+struct kv_xattrs {
+    size_t size;
+    uint8_t data[KV_XATTR_MAX + 3 * (KV_XATTR_MAX / 2)];
+};
+
+/* Step through a set. *pos starts at 0. Pointers are borrowed from the set.
+ * returns  true and the next entry; false at the end (or at bytes that are no entry) */
+bool kv_xattrs_next(const struct kv_xattrs *set, size_t *pos, const char **name, size_t *name_size,
+                    const void **value, size_t *value_size);
+
+/* Set, or with value == NULL remove, one attribute.
+ * flags    0, KV_XATTR_CREATE (-EEXIST when there) or KV_XATTR_REPLACE (-ENODATA when not)
+ * returns  0; -ENOSPC where the sum of names and values would pass KV_XATTR_MAX;
+ *          -ENODATA removing what is not there; -ERANGE a name longer than 255 bytes or empty */
+enum { KV_XATTR_CREATE = 1, KV_XATTR_REPLACE = 2 };
+KV_CHECKED int kv_xattrs_set(struct kv_xattrs *set, const char *name, size_t name_size, const void *value,
+                             size_t value_size, int flags);
+
+/* -------------------------------------------------------------------- values
+ *
+ * A value is a reference-counted buffer. Whoever holds the only reference may
+ * change it; a shared one is immutable. Buffers stay in memory while the
+ * process's budget lasts and are then backed by unlinked files in the spill
+ * directory, so that the kernel can page them out; `data` is addressable
+ * either way.
+ */
+struct kv_value {
+    uint8_t *data; /* NULL only where capacity is 0 */
+    size_t size;
+    /* private to store/value.c */
+    size_t capacity;
+    unsigned refs;
+    bool spilled;
+};
+
+/* A new value of `size` zero bytes, owned by the caller.
+ * returns  0; -ENOMEM; -ENOSPC the spill directory is full; -EFBIG size > KV_VALUE_MAX */
+KV_CHECKED int kv_value_new(size_t size, struct kv_value **out);
+/* A new value that is a copy of bytes. Errors as kv_value_new(). */
+KV_CHECKED int kv_value_copy(const void *bytes, size_t size, struct kv_value **out);
+/* Another reference to the same bytes; never fails. */
+struct kv_value *kv_value_ref(struct kv_value *value);
+/* Give a reference back; NULL is allowed. */
+void kv_value_unref(struct kv_value *value);
+/* Make *value the caller's own, with room for `size` bytes and its size set to
+ * `size`: copied if shared, grown with zeros or cut. On failure *value is as it was.
+ * Errors as kv_value_new(). */
+KV_CHECKED int kv_value_resize(struct kv_value **value, size_t size);
+
+/* ------------------------------------------------------------- open and close */
+
+struct kv_store;
+struct engine; /* store/engine.h; only tests pass one */
+
+/* Where time comes from. Both functions are called from any thread. */
+struct kv_clock {
+    int64_t (*mono_ns)(void *arg); /* for ages: never goes back */
+    int64_t (*real_ns)(void *arg); /* for timestamps: since the epoch */
+    void *arg;
+};
+
+enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
+
+struct kv_options {
+    bool read_only;
+    bool create;                  /* make the store where the directory is absent or empty */
+    int64_t cache_ttl_ms;         /* 0: every read asks the central */
+    size_t cache_bytes;           /* 0: no cache */
+    size_t map_bytes;             /* upper bound of the database file; 0: default */
+    size_t memory_bytes;          /* values beyond this spill to unlinked files; 0: default */
+    enum kv_durability durability;
+    int64_t commit_interval_ms;   /* KV_DURABILITY_FSYNC: the longest time a put waits */
+    const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
+    struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
+};
+
+/* Defaults: ttl 60 s, cache 256 MiB, durability close, interval 100 ms. */
+struct kv_options kv_options_default(void);
+
+struct kv_error {
+    char text[512]; /* one line: what was wrong, the rule, what to do */
+};
+
+/* Open the store in directory `dir` (ignored where options->engine is given).
+ * A process opens one directory once. Fork before, never after.
+ * error    filled on failure
+ * threads  not for concurrent use with itself on the same dir */
+KV_CHECKED int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out,
+                       struct kv_error *error);
+
+/* Commit what is queued, answer every waiter, free everything. No other call may be under way. */
+void kv_close(struct kv_store *store);
+
+/* -------------------------------------------------------------------- reading */
+
+/* How fresh an answer is. */
+struct kv_fresh {
+    int64_t age_ms;       /* since it was fetched from the central */
+    int64_t remaining_ms; /* how much longer this node may serve it; 0 when the ttl is 0 */
+    bool from_cache;
+};
+
+/* Read a key's metadata, or its whole value with it, through the edge cache.
+ * fresh    may be NULL; also filled when the answer is -ENOENT
+ * value    on success owned by the caller: give back with kv_value_unref()
+ * returns  0; -ENOENT no such key (or namespace); -EIO damaged or unreadable; -ENOMEM */
+KV_CHECKED int kv_stat(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
+                       struct kv_fresh *fresh);
+KV_CHECKED int kv_get(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
+                      struct kv_value **value, struct kv_fresh *fresh);
+
+/* What the cache knows of a key, without asking the central and without
+ * counting as a use. returns 0 and both outputs; -ENOENT where the cache holds
+ * nothing valid of it, or holds its absence. */
+KV_CHECKED int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
+                       struct kv_fresh *fresh);
+
+/* Let the next read of a key ask the central, whatever the cache knows. */
+void kv_forget(struct kv_store *store, const struct kv_ref *ref);
+
+/* Nodes are read from the central each time.
+ * returns  0; -ENOENT; -EIO; -ENOMEM */
+KV_CHECKED int kv_node_find(struct kv_store *store, uint64_t parent, const char *name, size_t size,
+                            struct kv_node *out);
+KV_CHECKED int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out);
+
+/* Attributes of a key or node, from the central. returns 0; -ENOENT the object is gone; -EIO */
+KV_CHECKED int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out);
+
+/* Visit a namespace's keys, or a node's child nodes, in byte order of their names.
+ *
+ * from     the visit starts at the first name >= from (or > from, where `after`); size 0: at the start
+ * visit    called inside a read transaction: it must be quick and must not call the store;
+ *          it returns 0 to go on and anything else to stop. Its arguments are borrowed.
+ * returns  0 when every name was visited; visit's answer when that stopped the visit;
+ *          -ENOENT the namespace or node is gone; -EIO; -ENOMEM
+ *
+ * What a visit finds newer than the cache's knowledge replaces it, so that a
+ * later kv_get() never answers with something older than a listing showed. */
+typedef int kv_key_visit(void *arg, const char *key, size_t size, const struct kv_meta *meta);
+typedef int kv_node_visit(void *arg, const struct kv_node *node);
+KV_CHECKED int kv_scan(struct kv_store *store, uint64_t namespace_id, const char *from, size_t size, bool after,
+                       kv_key_visit *visit, void *arg);
+KV_CHECKED int kv_node_scan(struct kv_store *store, uint64_t parent, const char *from, size_t size, bool after,
+                            kv_node_visit *visit, void *arg);
+
+/* One page of a listing. */
+struct kv_list {
+    size_t count;
+    bool complete;                /* nothing follows this page */
+    char cursor[KV_KEY_MAX + 1];  /* the first key of the next page; "" when complete */
+    char (*keys)[KV_KEY_MAX + 1]; /* `count` keys in byte order */
+};
+
+/* List keys that start with `prefix`, from `cursor` on (inclusive; where that key is gone, the next
+ * one). prefix and cursor may be "" or NULL. Give back with kv_list_free().
+ * returns  0; -EINVAL limit outside 1..KV_LIST_MAX, or a prefix or cursor that no key can have;
+ *          else as kv_scan() */
+KV_CHECKED int kv_list(struct kv_store *store, uint64_t namespace_id, const char *prefix, const char *cursor,
+                       size_t limit, struct kv_list *out);
+void kv_list_free(struct kv_list *list);
+
+/* ------------------------------------------------------------------- changing
+ *
+ * Every mutation is a kv_change. Changes are committed in the order of their
+ * submission; all that wait share one transaction, and each succeeds or fails
+ * alone and whole. A change is done when the central has it durably and the
+ * edge cache holds it. (KV_DURABILITY_FSYNC: a KV_PUT is done when it is
+ * queued and visible on this node; kv_sync() makes it durable.)
+ */
+enum kv_change_kind {
+    KV_PUT,         /* ref, value [, attr, xattrs, condition] -> meta */
+    KV_DELETE,      /* ref [, condition] */
+    KV_RENAME,      /* ref, to, flags; both in namespaces of one account -> meta of what is at `to` */
+    KV_SETATTR,     /* ref (key or node), attr, attr_mask -> meta or node */
+    KV_SETXATTR,    /* ref (key or node), xattr_*  */
+    KV_NODE_CREATE, /* node.{kind,parent,name,attr,target} -> node. Bindings: target is a namespace id */
+    KV_NODE_DELETE, /* node.{parent,name}; must be empty. An account goes with its empty PROJECTS,
+                       a namespace with the bindings to it */
+    KV_NODE_RENAME, /* node.{parent,name} to to_parent, to_name; flags */
+    KV_NODE_LIMITS, /* node.{id,limit_bytes,limit_namespaces} -> node */
+    KV_RESERVE_IDS, /* private to the store */
+};
+
+enum { KV_NOREPLACE = 1, KV_EXCHANGE = 2 };                             /* flags */
+enum { KV_MODE = 1, KV_UID = 2, KV_GID = 4, KV_ATIME = 8, KV_MTIME = 16, KV_CTIME = 32 }; /* attr_mask */
+
+struct kv_change {
+    enum kv_change_kind kind;
+    struct kv_ref ref, to;
+    unsigned flags;
+
+    /* KV_PUT: the bytes; borrowed until done, and immutable meanwhile. */
+    struct kv_value *value;
+    /* KV_PUT, a key that is not there: all of attr (ino 0: choose one; see kv_new_ino).
+     * KV_PUT, a key that is there: only mtime_ns and ctime_ns, and what attr_mask names. */
+    struct kv_attr attr;
+    unsigned attr_mask;
+    /* KV_PUT: replace the attributes by these; NULL: a key that is there keeps its own. Borrowed. */
+    const struct kv_xattrs *xattrs;
+
+    /* KV_PUT, KV_DELETE: only if the key's version is this; 0: only if it is not there.
+     * Otherwise -EEXIST where it should not be there, -ECANCELED where the version differs. */
+    bool conditional;
+    uint64_t if_version;
+
+    /* KV_SETXATTR: as kv_xattrs_set(). Borrowed until done. */
+    const char *xattr_name;
+    size_t xattr_name_size;
+    const void *xattr_value;
+    size_t xattr_value_size;
+    int xattr_flags;
+
+    uint64_t to_parent;            /* KV_NODE_RENAME */
+    char to_name[KV_NAME_MAX + 1]; /* KV_NODE_RENAME */
+
+    struct kv_meta meta; /* results */
+    struct kv_node node; /* argument of node changes; a result where the kind says so */
+
+    /* Called once from the store's committer thread: it must be quick and must not wait for another
+     * change. The change is the submitter's again from here on. */
+    void (*done)(struct kv_change *change, int rc);
+    void *arg;
+
+    /* private to the store */
+    struct kv_change *next;
+    uint64_t checksum;      /* of value */
+    uint64_t ids, first_id; /* KV_RESERVE_IDS: how many; the first of them */
+    int64_t submitted_ns;
+    int rc;
+};
+
+/* Errors of changes (through done or kv_apply):
+ *   -ENOENT the key, node or namespace is not there     -EEXIST it is there already
+ *   -EINVAL, -ENAMETOOLONG the name breaks its rule      -EFBIG  the value is over KV_VALUE_MAX
+ *   -EDQUOT over the account's bytes or namespaces       -ENOSPC disk or map full; attributes full
+ *   -ENOTEMPTY a node with children or keys              -EXDEV  rename between accounts
+ *   -EROFS opened read-only                              -ECANCELED condition not met
+ *   -EIO, -ENOMEM, -ETIMEDOUT the central failed: nothing was changed */
+
+/* Queue a change. The store owns it until done is called, which always happens. */
+void kv_submit(struct kv_store *store, struct kv_change *change);
+
+/* Submit and wait: for tools, and for rare requests. done is not used. */
+KV_CHECKED int kv_apply(struct kv_store *store, struct kv_change *change);
+
+/* Wait until everything submitted before is durable.
+ * returns  0; the first error that a queued put, already reported done, met since the last call */
+KV_CHECKED int kv_sync(struct kv_store *store);
+
+/* An inode number for a key that will be put later. Numbers are leased from the central in blocks. */
+KV_CHECKED int kv_new_ino(struct kv_store *store, uint64_t *out);
+
+/* Would a value of `size` bytes at `ref` certainly pass the account's limit now?
+ * returns  0 no; -EDQUOT yes; other errors as kv_stat() */
+KV_CHECKED int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size);
+
+/* ----------------------------------------------------------------- simple forms
+ * For tools: one blocking call each. Attributes of new objects are mode 0666 or 0777 less the umask
+ * (0700 for accounts), owned by the effective user. */
+KV_CHECKED int kv_put(struct kv_store *store, const struct kv_ref *ref, const void *bytes, size_t size);
+KV_CHECKED int kv_delete(struct kv_store *store, const struct kv_ref *ref);
+KV_CHECKED int kv_node_make(struct kv_store *store, enum kv_node_kind kind, uint64_t parent, const char *name,
+                            uint64_t target, struct kv_node *out);
+KV_CHECKED int kv_node_remove(struct kv_store *store, uint64_t parent, const char *name);
+
+/* ------------------------------------------------------------------ statistics */
+
+/* Latency histogram: bucket i counts durations below (1 << i) microseconds, the last one all others. */
+#define KV_HISTOGRAM_BUCKETS 25
+struct kv_histogram {
+    uint64_t count, sum_us;
+    uint64_t bucket[KV_HISTOGRAM_BUCKETS];
+};
+
+struct kv_stats {
+    uint64_t cache_hits, cache_misses, cache_expired, cache_evictions, cache_bytes, cache_entries;
+    uint64_t central_reads, central_writes, commits, commit_failures;
+    struct kv_histogram get, put, commit;
+    uint64_t value_bytes, spilled_bytes; /* of all live kv_values of the process */
+    uint64_t disk_bytes, map_bytes;      /* the database file: used, and its upper bound */
+};
+
+/* A snapshot; counters only grow while the store is open. */
+void kv_stats(struct kv_store *store, struct kv_stats *out);
+
+#endif

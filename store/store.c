@@ -1,0 +1,144 @@
+#include "store/store.h"
+
+#include "store/tx.h"
+#include "store/value.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t clock_ns(clockid_t id)
+{
+    struct timespec now;
+
+    clock_gettime(id, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t system_mono_ns(void *arg)
+{
+    (void)arg;
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+static int64_t system_real_ns(void *arg)
+{
+    (void)arg;
+    return clock_ns(CLOCK_REALTIME);
+}
+
+struct kv_options kv_options_default(void)
+{
+    return (struct kv_options){
+        .create = true,
+        .cache_ttl_ms = 60 * 1000,
+        .cache_bytes = 256u << 20,
+        .durability = KV_DURABILITY_CLOSE,
+        .commit_interval_ms = 100,
+    };
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(struct kv_error *error, int rc, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(error->text, sizeof(error->text), format, args);
+    va_end(args);
+    return rc;
+}
+
+static int open_engine(const char *dir, const struct kv_options *options, struct engine **out, struct kv_error *error)
+{
+    if (options->engine != NULL) {
+        *out = options->engine;
+        return 0;
+    }
+    return engine_lmdb_open(dir, options->create && !options->read_only, options->read_only, options->map_bytes, out,
+                            error);
+}
+
+static int check_format(struct kv_store *store, const char *dir, const struct kv_options *options,
+                        struct kv_error *error)
+{
+    uint32_t version = 0;
+    int rc = tx_format(store->engine, store->clock.real_ns(store->clock.arg), options->create && !options->read_only,
+                       &version);
+
+    if (rc == -EPROTONOSUPPORT)
+        return fail(error, rc, "%s: the store has format %u, which this program does not know; use a newer kvfs", dir,
+                    version);
+    if (rc < 0)
+        return fail(error, rc, "%s: this is not a kvfs store, or it is damaged (%s); give another directory", dir,
+                    strerror(-rc));
+    return 0;
+}
+
+static int start(struct kv_store *store, const struct kv_options *options, struct kv_error *error)
+{
+    int rc = cache_new(options->cache_bytes, store->ttl_ns, &store->clock, &store->cache);
+
+    if (rc == 0 && !options->read_only)
+        rc = commit_queue_new(store->engine, &store->clock, &store->stats, store_settled, store, &store->queue);
+    return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
+}
+
+int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out, struct kv_error *error)
+{
+    struct kv_store *store = calloc(1, sizeof(*store));
+    int rc;
+
+    if (store == NULL)
+        return fail(error, -ENOMEM, "%s: out of memory", dir);
+    store->clock = options->clock != NULL ? *options->clock : (struct kv_clock){system_mono_ns, system_real_ns, NULL};
+    store->ttl_ns = options->cache_ttl_ms * 1000000;
+    pthread_mutex_init(&store->lease.lock, NULL);
+    rc = open_engine(dir, options, &store->engine, error);
+    if (rc < 0) {
+        free(store);
+        return rc;
+    }
+    value_configure(options->read_only || options->engine != NULL ? NULL : dir, options->memory_bytes);
+    rc = check_format(store, dir, options, error);
+    if (rc == 0)
+        rc = start(store, options, error);
+    if (rc < 0) {
+        if (options->engine != NULL)
+            store->engine = NULL; /* still the caller's */
+        kv_close(store);
+        return rc;
+    }
+    *out = store;
+    return 0;
+}
+
+void kv_close(struct kv_store *store)
+{
+    if (store->queue != NULL)
+        commit_queue_free(store->queue);
+    if (store->cache != NULL)
+        cache_free(store->cache);
+    if (store->engine != NULL)
+        store->engine->ops->close(store->engine);
+    pthread_mutex_destroy(&store->lease.lock);
+    free(store);
+}
+
+void kv_stats(struct kv_store *store, struct kv_stats *out)
+{
+    struct cache_stats cache;
+
+    *out = (struct kv_stats){0};
+    stats_snapshot(&store->stats, out);
+    cache_stats(store->cache, &cache);
+    out->cache_hits = cache.hits;
+    out->cache_misses = cache.misses;
+    out->cache_expired = cache.expired;
+    out->cache_evictions = cache.evictions;
+    out->cache_bytes = cache.bytes;
+    out->cache_entries = cache.entries;
+    value_usage(&out->value_bytes, &out->spilled_bytes);
+    store->engine->ops->usage(store->engine, &out->disk_bytes, &out->map_bytes);
+}

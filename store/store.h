@@ -1,0 +1,39 @@
+/* Private to the store: what a kv_store is made of.
+ *
+ *   store.c   open, close, statistics
+ *   edge.c    reading keys through the edge cache
+ *   change.c  submitting changes, inode numbers, quota, the simple forms
+ *   list.c    pages of keys
+ *
+ * Lock order: lease.lock, then the locks inside cache and queue, which are leaves.
+ */
+#ifndef KVFS_STORE_STORE_H
+#define KVFS_STORE_STORE_H
+
+#include "store/cache.h"
+#include "store/commit.h"
+#include "store/engine.h"
+#include "store/stats.h"
+
+#include <pthread.h>
+
+struct kv_store {
+    struct engine *engine;
+    struct kv_clock clock;
+    struct cache *cache;
+    struct commit_queue *queue; /* NULL: read-only */
+    struct stats stats;
+    int64_t ttl_ns;
+
+    struct {
+        pthread_mutex_t lock;
+        uint64_t next, end;
+    } lease; /* inode numbers for new keys */
+};
+
+static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }
+
+/* commit_settled: tells the edge cache what a change did. */
+void store_settled(void *arg, const struct kv_change *change, int rc);
+
+#endif

@@ -1,0 +1,17 @@
+/* Values: set-up and figures of the process's buffers. */
+#ifndef KVFS_STORE_VALUE_H
+#define KVFS_STORE_VALUE_H
+
+#include "store/kv.h"
+
+/* Where buffers go that memory has no room for, and how much room that is. For the whole process: the last
+ * call wins, and counts for buffers made from then on.
+ *
+ * spill_dir     copied; make it absolute where the process changes directory. NULL: $TMPDIR, else /tmp
+ * memory_bytes  0: 512 MiB */
+void value_configure(const char *spill_dir, size_t memory_bytes);
+
+/* Bytes reserved by all live values, and the part of them that is in files. */
+void value_usage(uint64_t *live_bytes, uint64_t *spilled_bytes);
+
+#endif

@@ -1,0 +1,1028 @@
+#!/bin/bash
+# kvctl, seen from a shell: what it prints, how it ends, what it leaves in the store.
+#
+# A case is a function whose name begins with case_ and goes on as a sentence. It runs in a subshell
+# with a store of its own, in which there are account a and namespace a/n, and in a directory of its
+# own. Usage: KVCTL_BIN=PROGRAM test_kvctl.sh [CASE...]
+set -u
+LC_ALL=C
+export LC_ALL
+kvctl=${KVCTL_BIN:?KVCTL_BIN names the program to be tested}
+limit=26214400
+passed=0
+failed=0
+skipped=0
+
+top=$(mktemp -d "${TMPDIR:-/tmp}/test_kvctl.XXXXXX") || exit 1
+mounted=$top/mounted
+clean_up() {
+    if [ -d "$mounted" ]; then
+        fusermount3 -uq "$mounted" || fusermount3 -uzq "$mounted"
+    fi
+    rm -rf "$top"
+}
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
+
+# ------------------------------------------------------------------ vocabulary
+
+kv() {
+    timeout 120 "$kvctl" "$@"
+}
+
+wrong() {
+    printf '%s\n' "$*"
+    bad=1
+}
+
+skip() {
+    printf '%s\n' "$*"
+    exit 77
+}
+
+# does ARGUMENT...: kvctl succeeds without a word
+does() {
+    kv "$@" </dev/null >"$top/out" 2>"$top/err" || wrong "kvctl $*: exit status $?: $(cat "$top/err")"
+    [ ! -s "$top/out" ] || wrong "kvctl $*: printed $(head -c 200 "$top/out")"
+    [ ! -s "$top/err" ] || wrong "kvctl $*: said $(cat "$top/err")"
+}
+
+# prints STATUS TEXT ARGUMENT...: kvctl exits with STATUS, and its output is TEXT, byte for byte
+prints() {
+    local status=$1 text=$2 got
+    shift 2
+    kv "$@" </dev/null >"$top/out" 2>"$top/err"
+    got=$?
+    [ $got -eq "$status" ] || wrong "kvctl $*: exit status $got, not $status: $(cat "$top/err")"
+    printf '%s' "$text" | cmp -s - "$top/out" ||
+        wrong "kvctl $*: printed '$(head -c 300 "$top/out" | tr '\0' '?')', not '${text:0:300}'"
+    [ ! -s "$top/err" ] || wrong "kvctl $*: said $(cat "$top/err")"
+}
+
+# One line on standard error that begins with "kvctl: " and has every WORDS in it.
+one_line_with() {
+    local words
+    local -a lines
+    mapfile lines <"$top/err"
+    if [ ${#lines[@]} -ne 1 ] || [[ ${lines[0]} != 'kvctl: '?*$'\n' ]]; then
+        wrong "$what: not one line of the form 'kvctl: ...': ${lines[*]}"
+        return
+    fi
+    for words in "$@"; do
+        [[ ${lines[0]} == *"$words"* ]] || wrong "$what: said nothing of '$words': ${lines[0]}"
+    done
+}
+
+# What every commit changes: the two header pages of LMDB's file.
+state() {
+    head -c 8192 "$KVFS_STORE/data.mdb"
+}
+
+# refuses STATUS WORDS[|WORDS...] ARGUMENT...: kvctl exits with STATUS, prints nothing, says why in one
+# line that has all WORDS, and leaves the store as it was. Its input is this shell's.
+refuses() {
+    local status=$1 got what
+    local -a words
+    IFS='|' read -r -a words <<<"$2"
+    shift 2
+    what="kvctl $*"
+    what=${what:0:300}
+    state >"$top/before"
+    kv "$@" >"$top/out" 2>"$top/err"
+    got=$?
+    [ $got -eq "$status" ] || wrong "$what: exit status $got, not $status"
+    [ ! -s "$top/out" ] || wrong "$what: printed $(head -c 200 "$top/out")"
+    one_line_with "${words[@]}"
+    state | cmp -s - "$top/before" || wrong "$what: changed the store"
+}
+
+# holds FILE KEY: the key's value is FILE's bytes
+holds() {
+    kv get "$2" 2>"$top/err" | cmp - "$1" >"$top/cmp" 2>&1 || wrong "$2 is not $1: $(cat "$top/cmp" "$top/err")"
+}
+
+# shows KEY NUMBER WHAT...: `show` of WHAT has this figure
+shows() {
+    local key=$1 number=$2
+    shift 2
+    kv "$@" >"$top/out" 2>"$top/err" || wrong "kvctl $*: $(cat "$top/err")"
+    grep -qE "^ *\"$key\": $number,?\$" "$top/out" || wrong "kvctl $*: $key is not $number: $(tr -d '\n' <"$top/out")"
+}
+
+symbols() { # COUNT: a name of that many symbols
+    head -c "$1" /dev/zero | tr '\0' k
+}
+
+# ------------------------------------------------------------------ put and get
+
+case_a_value_is_read_back_as_it_was_put() {
+    does put a/n/k hello
+    prints 0 hello get a/n/k
+    does put a/n/k 'another one'
+    prints 0 'another one' get a/n/k
+    prints 0 'another one' get a/n/k --type text
+}
+
+case_a_value_comes_from_standard_input_or_a_file() {
+    printf 'from\nstandard input' | kv put a/n/in || wrong "exit status $?"
+    prints 0 $'from\nstandard input' get a/n/in
+    printf 'from\0a file%%s\n' >file
+    does put a/n/file --file file
+    holds file a/n/file
+    does put --file=file a/n/file2
+    holds file a/n/file2
+}
+
+case_every_byte_goes_through_unchanged() {
+    printf '%b' "$(printf '\\x%02x' {0..255})" >bytes
+    [ "$(wc -c <bytes)" -eq 256 ] || wrong "this shell cannot write 256 bytes"
+    printf '%%s%%n%%d\0\0\n\n\0' >>bytes
+    does put a/n/k --file bytes
+    holds bytes a/n/k
+    kv put a/n/k2 <bytes || wrong "exit status $?"
+    holds bytes a/n/k2
+}
+
+case_values_of_every_size_class_go_through() {
+    local size
+    for size in 1 2 1023 1024 1025 4095 4096 4097 65535 65536 65537 262143 262144 262145 1000000; do
+        head -c $size /dev/urandom >value
+        kv put a/n/k <value || wrong "$size bytes: exit status $?"
+        holds value a/n/k
+    done
+}
+
+case_a_value_of_25_MiB_goes_through() {
+    head -c $limit /dev/urandom >value
+    does put a/n/file --file value
+    holds value a/n/file
+    tail -c +1 value | kv put a/n/pipe || wrong "exit status $?"
+    holds value a/n/pipe
+}
+
+case_a_value_of_one_byte_more_is_refused_and_the_old_one_stays() {
+    does put a/n/k old
+    head -c $((limit + 1)) /dev/zero >value
+    refuses 2 "a/n/k|$limit bytes|25 MiB" put a/n/k --file value
+    refuses 2 "a/n/k|$limit bytes" put a/n/k <value
+    prints 0 old get a/n/k
+    refuses 2 "$limit bytes" put a/n/new --file value
+    prints 1 '' get a/n/new
+}
+
+case_an_endless_input_is_refused_in_the_end() {
+    refuses 2 "$limit bytes" put a/n/k < <(yes 2>/dev/null)
+}
+
+case_an_absent_key_prints_nothing_and_exits_1() {
+    prints 1 '' get a/n/absent
+    prints 1 '' get a/n/absent --type text
+    prints 1 $'null\n' get a/n/absent --type json
+}
+
+case_an_empty_value_prints_nothing_and_exits_1() {
+    does put a/n/k ''
+    prints 1 '' get a/n/k
+    prints 1 $'null\n' get a/n/k --type json
+    : | kv put a/n/k2 || wrong "exit status $?"
+    prints 1 '' get a/n/k2
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"k"},{"key":"k2"}]}'$'\n' list a/n
+}
+
+case_a_value_that_begins_with_a_dash_goes_after_two_dashes() {
+    refuses 2 "-5|'--'" put a/n/k -5 </dev/null
+    does put a/n/k -- -5
+    prints 0 -5 get a/n/k
+    does put -- a/n/k --file
+    prints 0 --file get a/n/k
+    refuses 2 "-x|'--'" put a/n/k -xyz </dev/null
+}
+
+case_a_value_given_twice_is_refused() {
+    echo hello >file
+    refuses 2 'a/n/k|not both' put a/n/k hello --file file
+}
+
+case_a_file_that_cannot_be_read_is_refused() {
+    does put a/n/k old
+    mkdir directory
+    refuses 2 'absent|No such file' put a/n/k --file absent
+    refuses 2 'directory|Is a directory' put a/n/k --file directory
+    refuses 2 'standard input|Is a directory' put a/n/k <directory
+    prints 0 old get a/n/k
+}
+
+case_a_file_that_ends_early_is_refused() {
+    local file=/sys/kernel/mm/transparent_hugepage/enabled # says that it has 4096 bytes
+    if [ ! -r $file ] || [ "$(stat -c %s $file)" -le "$(wc -c <$file)" ]; then
+        skip "there is no file here that is shorter than its size"
+    fi
+    refuses 2 "$file|it ended after" put a/n/k --file $file
+}
+
+case_a_closed_standard_input_is_an_error() {
+    refuses 2 'standard input' put a/n/k <&-
+}
+
+case_a_damaged_value_is_an_error_and_no_absence() {
+    local at
+    does put a/n/k 'a_needle_in_the_file'
+    at=$(grep -abo a_needle_in_the_file "$KVFS_STORE/data.mdb" | cut -d: -f1)
+    [ -n "$at" ] || skip "the value is not found in data.mdb"
+    for at in $at; do
+        printf A | dd of="$KVFS_STORE/data.mdb" bs=1 seek="$at" conv=notrunc 2>/dev/null
+    done
+    refuses 2 'a/n/k|damaged' get a/n/k
+}
+
+# ------------------------------------------------------------------------ JSON
+
+case_json_is_printed_as_it_was_stored() {
+    local value
+    for value in '{"b" : 1,  "a":[true,null]}' $' [1,\n2]\n' 5 '"text"' true null 1e3 \
+        '123456789012345678901234567890' '"\u0000"' '{"a":1,"a":2}' '""' '[]'; do
+        does put a/n/k "$value"
+        prints 0 "$value" get a/n/k --type json
+    done
+}
+
+case_what_is_not_json_is_refused_with_its_position() {
+    does put a/n/k $'{"a":1,\n "b":x}'
+    refuses 2 'a/n/k|not JSON|line 2|column 6|byte 14' get a/n/k --type json
+    does put a/n/k hello
+    refuses 2 'line 1|column 5|byte 5' get a/n/k --type json
+    does put a/n/k '[1] 2'
+    refuses 2 'line 1' get a/n/k --type json
+    does put a/n/k ' '
+    refuses 2 'not JSON' get a/n/k --type json
+    printf '"\377"' | kv put a/n/k
+    refuses 2 'not JSON' get a/n/k --type json
+    printf '1\0' | kv put a/n/k
+    refuses 2 'not JSON' get a/n/k --type json
+}
+
+case_a_type_is_text_or_json() {
+    does put a/n/k hello
+    refuses 2 'xml|text or json' get a/n/k --type xml
+    refuses 2 'text or json' get a/n/k --type ''
+}
+
+# ---------------------------------------------------------------------- delete
+
+case_a_deleted_key_is_gone() {
+    does put a/n/k hello
+    does delete a/n/k
+    prints 1 '' get a/n/k
+    prints 0 '{"complete":true,"cursor":null,"keys":[]}'$'\n' list a/n
+}
+
+case_deleting_an_absent_key_says_so_and_exits_1() {
+    refuses 1 'a/n/k|no such key' delete a/n/k
+    does put a/n/k hello
+    does delete a/n/k
+    refuses 1 'a/n/k|no such key' delete a/n/k
+}
+
+# ----------------------------------------------------------------------- names
+
+case_a_key_has_1_to_512_letters_digits_or_underscores() {
+    local key
+    for key in a A 0 _ 9z "$(symbols 511)" "$(symbols 512)" abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789; do
+        does put "a/n/$key" "value of $key"
+        prints 0 "value of $key" get "a/n/$key"
+    done
+    for key in '' a.b a-b 'a b' .a a: $'a\nb' $'\303\244' a% "a'b" '*'; do
+        refuses 2 '1 to 512 letters, digits or underscores' put "a/n/$key" value
+        refuses 2 '1 to 512 letters, digits or underscores' get "a/n/$key"
+        refuses 2 '1 to 512 letters, digits or underscores' delete "a/n/$key"
+    done
+    refuses 2 'too long|513 bytes|1 to 512' put "a/n/$(symbols 513)" value
+    refuses 2 'too long|513 bytes|1 to 512' get "a/n/$(symbols 513)"
+    refuses 2 'too long|100000 bytes|1 to 512' delete "a/n/$(symbols 100000)"
+}
+
+case_a_path_has_the_form_that_the_command_needs() {
+    local path
+    for path in '' a a/n a/n/k/l /a/n/k a/n/k/; do
+        refuses 2 'ACCOUNT/NAMESPACE/KEY' put "$path" value
+        refuses 2 'ACCOUNT/NAMESPACE/KEY' get "$path"
+        refuses 2 'ACCOUNT/NAMESPACE/KEY' delete "$path"
+    done
+    for path in '' a a/n/k /a/n; do
+        refuses 2 'ACCOUNT/NAMESPACE' list "$path"
+        refuses 2 'ACCOUNT/NAMESPACE' namespace create "$path"
+    done
+    for path in '' -a .a a.b "$(symbols 65)"; do
+        refuses 2 '1 to 64' account create -- "$path"
+        refuses 2 '1 to 64' account show -- "$path"
+        refuses 2 '1 to 64' namespace create "a/$path"
+        refuses 2 '1 to 64' project create "a/$path"
+        refuses 2 '1 to 64' list "a/$path"
+    done
+    refuses 2 'not of the form ACCOUNT' account create a/b
+    does account create "$(symbols 64)"
+    does namespace create "a/$(symbols 64)"
+}
+
+case_an_absent_account_or_namespace_is_an_error() {
+    local command
+    for command in 'get b/n/k' 'delete b/n/k' 'put b/n/k value' 'list b/n' 'namespace list b' 'account show b' \
+        'namespace create b/n' 'project create b/p' 'account limit b --bytes 1' 'account delete b'; do
+        # shellcheck disable=SC2086 # these are words
+        refuses 2 'no account b|kvctl account create b' $command
+    done
+    for command in 'get a/m/k' 'delete a/m/k' 'put a/m/k value' 'list a/m' 'namespace show a/m' \
+        'namespace rename a/m o' 'namespace delete a/m'; do
+        # shellcheck disable=SC2086
+        refuses 2 'no namespace m in account a|kvctl namespace create a/m' $command
+    done
+    for command in 'binding list a/p' 'binding create a/p v n' 'project delete a/p' "env a/p --mount /"; do
+        # shellcheck disable=SC2086
+        refuses 2 'no project p in account a|kvctl project create a/p' $command
+    done
+}
+
+# ------------------------------------------------------------------------ list
+
+case_a_page_is_printed_exactly_so() {
+    prints 0 '{"complete":true,"cursor":null,"keys":[]}'$'\n' list a/n
+    does put a/n/b 1
+    does put a/n/B 2
+    does put a/n/_ 3
+    does put a/n/0 4
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"0"},{"key":"B"},{"key":"_"},{"key":"b"}]}'$'\n' list a/n
+    prints 0 '{"complete":false,"cursor":"_","keys":[{"key":"0"},{"key":"B"}]}'$'\n' list a/n --limit 2
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"_"},{"key":"b"}]}'$'\n' list a/n --limit 2 --cursor _
+    prints 0 $'0\nB\n_\nb\n' list a/n --all
+}
+
+case_a_prefix_selects_keys() {
+    local key
+    for key in a ab abc abd ac b; do
+        does put a/n/$key 1
+    done
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"ab"},{"key":"abc"},{"key":"abd"}]}'$'\n' list a/n --prefix ab
+    prints 0 '{"complete":false,"cursor":"abd","keys":[{"key":"ab"},{"key":"abc"}]}'$'\n' list a/n --prefix ab --limit 2
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"abd"}]}'$'\n' list a/n --prefix ab --cursor abd
+    prints 0 '{"complete":true,"cursor":null,"keys":[]}'$'\n' list a/n --prefix ab --cursor b
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"b"}]}'$'\n' list a/n --prefix b --cursor a
+    prints 0 '{"complete":true,"cursor":null,"keys":[]}'$'\n' list a/n --prefix zz
+    prints 0 $'ab\nabc\nabd\n' list a/n --prefix ab --all
+    prints 0 '' list a/n --prefix zz --all
+    prints 0 $'a\nab\nabc\nabd\nac\nb\n' list a/n --prefix '' --all
+    refuses 2 '--prefix|1 to 512' list a/n --prefix a.b
+    refuses 2 '--prefix|513 bytes|1 to 512' list a/n --prefix "$(symbols 513)"
+}
+
+case_a_cursor_whose_key_is_gone_goes_on_with_the_next_one() {
+    local key
+    for key in a c e; do
+        does put a/n/$key 1
+    done
+    prints 0 '{"complete":false,"cursor":"c","keys":[{"key":"a"}]}'$'\n' list a/n --limit 1
+    does delete a/n/c
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"e"}]}'$'\n' list a/n --limit 1 --cursor c
+    prints 0 '{"complete":true,"cursor":null,"keys":[]}'$'\n' list a/n --cursor f
+    prints 0 '{"complete":false,"cursor":"e","keys":[{"key":"a"}]}'$'\n' list a/n --limit 1 --cursor ''
+    refuses 2 '--cursor|1 to 512' list a/n --cursor 'a b'
+}
+
+case_a_limit_is_1_to_256() {
+    local count
+    for count in 0 257 -1 1x x '' ' 1' 0x10 1.5 99999999999999999999999; do
+        refuses 2 "--limit|1 to 256" list a/n --limit "$count"
+    done
+    does put a/n/k 1
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"k"}]}'$'\n' list a/n --limit 1
+    prints 0 '{"complete":true,"cursor":null,"keys":[{"key":"k"}]}'$'\n' list a/n --limit 256
+    refuses 2 '--all' list a/n --all --limit 5
+    refuses 2 '--all' list a/n --all --cursor k
+}
+
+# keys PAGE: the keys of a printed page, one a line
+keys() {
+    sed 's/.*"keys":\[//' "$1" | grep -o '"key":"[^"]*"' | cut -d'"' -f4
+}
+
+case_pages_lead_through_every_key_in_order() {
+    local size
+    KVFS_STORE=$many
+    kv list m/n --all >all
+    [ "$(wc -l <all)" -eq 400 ] || wrong "--all prints $(wc -l <all) keys, not 400"
+    sort -c all || wrong "the keys are not in order"
+    for size in 7 100 256 default; do
+        local cursor='' pages=0
+        local -a options=()
+        [ $size = default ] || options=(--limit "$size")
+        : >paged
+        while [ $pages -lt 400 ]; do
+            kv list m/n "${options[@]}" --cursor "$cursor" >page || wrong "exit status $?"
+            keys page >>paged
+            pages=$((pages + 1))
+            if grep -q '^{"complete":true,"cursor":null,' page; then
+                break
+            fi
+            cursor=$(sed -n 's/^{"complete":false,"cursor":"\([^"]*\)",.*/\1/p' page)
+        done
+        cmp -s all paged || wrong "pages of $size do not agree with --all"
+        [ $size = default ] && size=256
+        [ $pages -eq $(((400 + size - 1) / size)) ] || wrong "$pages pages of $size"
+    done
+    kv list m/n --prefix w2_ --all >paged
+    grep '^w2_' all | cmp -s - paged || wrong "--prefix w2_ does not agree with --all"
+}
+
+case_puts_of_four_processes_at_once_are_all_there() {
+    local worker i
+    KVFS_STORE=$many
+    shows keys 400 account show m
+    for worker in 1 2 3 4; do
+        for i in 000 042 099; do
+            prints 0 "value $i of $worker" get m/n/w${worker}_$i
+        done
+    done
+}
+
+case_puts_to_one_key_at_once_leave_one_whole_value() {
+    local i
+    for i in 1 2 3 4; do
+        head -c 300000 /dev/zero | tr '\0' $i >value$i
+        for _ in 1 2 3 4 5; do
+            kv put a/n/k --file value$i || echo "put failed: $?"
+        done >failed$i 2>&1 &
+    done
+    wait
+    cat failed* >failed
+    [ ! -s failed ] || wrong "$(head -3 failed)"
+    kv get a/n/k >value
+    cmp -s value value1 || cmp -s value value2 || cmp -s value value3 || cmp -s value value4 ||
+        wrong "the value is a mixture"
+    shows bytes 300001 namespace show a/n
+}
+
+# -------------------------------------------------------------------- accounts
+
+case_accounts_are_created_listed_and_deleted() {
+    prints 0 $'a\n' account list
+    does account create b
+    does account create B-2
+    does account create _1
+    prints 0 $'B-2\n_1\na\nb\n' account list
+    refuses 2 'b|exists already' account create b
+    does account delete b
+    prints 0 $'B-2\n_1\na\n' account list
+    prints 0 '' namespace list B-2
+}
+
+case_an_account_that_is_not_empty_is_deleted_only_recursively() {
+    does account create b
+    does namespace create b/n
+    refuses 2 'b|not empty|--recursive' account delete b
+    does put b/n/k value
+    does namespace create b/m
+    does project create b/p
+    does binding create b/p v n
+    refuses 2 'b|not empty|--recursive' account delete b
+    does account delete b --recursive
+    prints 0 $'a\n' account list
+    shows keys 0 account show a
+    does account create b
+    prints 0 '' namespace list b
+    prints 0 '' project list b
+}
+
+case_an_account_with_only_a_project_is_not_empty() {
+    does account create b
+    does project create b/p
+    refuses 2 'b|not empty' account delete b
+    does project delete b/p
+    does account delete b
+}
+
+case_an_account_shows_its_figures() {
+    does put a/n/key value
+    does put a/n/key2 "$(symbols 100)"
+    does namespace create a/m
+    shows account '"a"' account show a
+    shows keys 2 account show a
+    shows bytes 112 account show a
+    shows limit_bytes 1073741824 account show a
+    shows namespaces 2 account show a
+    shows limit_namespaces 10 account show a
+    shows uid "$(id -u)" account show a
+    shows gid "$(id -g)" account show a
+    shows mode '"0700"' account show a
+    shows id '[0-9]+' account show a
+    shows created "\"$(date -u +%Y)-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\\.[0-9]{9}Z\"" account show a
+    does put a/n/key ''
+    shows bytes 107 account show a
+    does delete a/n/key2
+    shows bytes 3 account show a
+    shows keys 1 account show a
+}
+
+case_an_account_holds_as_many_bytes_as_its_limit_says() {
+    does account limit a --bytes 10
+    does put a/n/k 123456789
+    refuses 2 'a/n/k|account a is full|10 bytes|kvctl account limit a' put a/n/k 1234567890
+    refuses 2 'a/n/l|account a is full|it holds 10 bytes|limit of 10 bytes' put a/n/l ''
+    prints 0 123456789 get a/n/k
+    does put a/n/k 12345678
+    does put a/n/l ''
+    does account limit a --bytes 1K
+    shows limit_bytes 1024 account show a
+    shows limit_namespaces 10 account show a
+    does put a/n/l "$(symbols 1014)"
+    refuses 2 'account a is full' put a/n/l "$(symbols 1015)"
+    does account limit a --bytes 0
+    refuses 2 'account a is full' put a/n/m ''
+    does put a/n/l "$(symbols 1013)"
+    does delete a/n/l
+}
+
+case_an_account_has_as_many_namespaces_as_its_limit_says() {
+    local i
+    for i in 2 3 4 5 6 7 8 9 10; do
+        does namespace create a/n$i
+    done
+    refuses 2 'a/n11|10 namespaces|limit is 10|kvctl account limit a' namespace create a/n11
+    does account limit a --namespaces 11
+    shows limit_bytes 1073741824 account show a
+    does namespace create a/n11
+    refuses 2 'a/n12|11 namespaces|limit is 11' namespace create a/n12
+    does namespace delete a/n3
+    does namespace create a/n12
+}
+
+case_a_limit_is_a_number() {
+    local size
+    for size in x -1 '' 1Q 1KK K 1.5G 99999999999999999999 9223372036854775808 8388608T; do
+        refuses 2 '--bytes|K, M, G or T' account limit a --bytes "$size"
+    done
+    for size in x -1 '' 1K 9223372036854775808; do
+        refuses 2 '--namespaces|whole number' account limit a --namespaces "$size"
+    done
+    refuses 2 'a|--bytes SIZE' account limit a
+    does account limit a --bytes 2M --namespaces 3
+    shows limit_bytes 2097152 account show a
+    shows limit_namespaces 3 account show a
+    does account limit a --bytes 3g
+    shows limit_bytes 3221225472 account show a
+    does account limit a --bytes 9223372036854775807
+    shows limit_bytes 9223372036854775807 account show a
+}
+
+# ------------------------------------------------------------------ namespaces
+
+case_namespaces_are_created_listed_and_deleted() {
+    prints 0 $'n\n' namespace list a
+    does namespace create a/N
+    does namespace create a/m-1
+    prints 0 $'N\nm-1\nn\n' namespace list a
+    refuses 2 'a/N|exists already' namespace create a/N
+    does namespace delete a/N
+    prints 0 $'m-1\nn\n' namespace list a
+}
+
+case_a_namespace_that_is_not_empty_is_deleted_only_recursively() {
+    does put a/n/k value
+    refuses 2 'a/n|not empty|--recursive' namespace delete a/n
+    prints 0 value get a/n/k
+    does namespace delete a/n --recursive
+    prints 0 '' namespace list a
+    shows bytes 0 account show a
+    does namespace create a/n
+    prints 1 '' get a/n/k
+    does namespace delete a/n --recursive
+}
+
+case_a_namespace_with_more_keys_than_a_page_is_deleted_recursively() {
+    cp -a "$many" many
+    KVFS_STORE=$PWD/many
+    does namespace delete m/n --recursive
+    prints 0 '' namespace list m
+    shows keys 0 account show m
+    shows bytes 0 account show m
+}
+
+case_a_renamed_namespace_keeps_its_keys() {
+    does put a/n/k value
+    does namespace create a/o
+    does namespace rename a/n N2
+    prints 0 $'N2\no\n' namespace list a
+    prints 0 value get a/N2/k
+    refuses 2 'no namespace n' get a/n/k
+    refuses 2 'o|exists already' namespace rename a/N2 o
+    refuses 2 'exists already' namespace rename a/N2 N2
+    refuses 2 "b.c|1 to 64" namespace rename a/N2 b.c
+    refuses 2 "b/c|1 to 64" namespace rename a/N2 b/c
+    refuses 2 "65 bytes|1 to 64" namespace rename a/N2 "$(symbols 65)"
+    does namespace rename a/N2 "$(symbols 64)"
+    prints 0 value get "a/$(symbols 64)/k"
+}
+
+case_a_namespace_shows_its_figures() {
+    does namespace create a/m
+    does put a/m/other 12345
+    does put a/n/k 123
+    shows account '"a"' namespace show a/n
+    shows namespace '"n"' namespace show a/n
+    shows keys 1 namespace show a/n
+    shows bytes 4 namespace show a/n
+    shows account_bytes 14 namespace show a/n
+    shows limit_bytes 1073741824 namespace show a/n
+    shows uid "$(id -u)" namespace show a/n
+    (umask 027 && kv namespace create a/o)
+    shows mode '"0750"' namespace show a/o
+    shows modified "\"$(date -u +%Y)-.*Z\"" namespace show a/n
+}
+
+# ------------------------------------------------------- projects and bindings
+
+case_projects_and_bindings_are_created_listed_and_deleted() {
+    prints 0 '' project list a
+    does project create a/site
+    does project create a/App
+    prints 0 $'App\nsite\n' project list a
+    refuses 2 'a/site|exists already' project create a/site
+    does namespace create a/m
+    prints 0 '' binding list a/site
+    does binding create a/site my_kv n
+    does binding create a/site _other m
+    does binding create a/site again n
+    does binding create a/App my_kv m
+    prints 0 $'_other\tm\nagain\tn\nmy_kv\tn\n' binding list a/site
+    prints 0 $'my_kv\tm\n' binding list a/App
+    refuses 2 'my_kv|exists already' binding create a/site my_kv m
+    does binding delete a/site again
+    prints 0 $'_other\tm\nmy_kv\tn\n' binding list a/site
+    refuses 2 'again|no such binding' binding delete a/site again
+    refuses 2 'a/site|not empty|--recursive' project delete a/site
+    does project delete a/site --recursive
+    prints 0 $'App\n' project list a
+    does binding delete a/App my_kv
+    does project delete a/App
+    prints 0 $'m\nn\n' namespace list a
+}
+
+case_a_binding_follows_its_namespace() {
+    does project create a/p
+    does binding create a/p v n
+    does namespace rename a/n renamed
+    prints 0 $'v\trenamed\n' binding list a/p
+    does namespace delete a/renamed
+    prints 0 '' binding list a/p
+    does project delete a/p
+}
+
+case_a_variable_is_an_identifier() {
+    local name
+    does project create a/p
+    for name in '' 1a a-b a.b 'a b' 'a=b' "$(symbols 65)"; do
+        refuses 2 'a/p|a variable is 1 to 64' binding create a/p "$name" n
+        refuses 2 'a/p|a variable is 1 to 64' binding delete a/p "$name"
+    done
+    refuses 2 'no namespace absent in account a' binding create a/p v absent
+    refuses 2 'a/p|1 to 64' binding create a/p v .projects
+    does binding create a/p "$(symbols 64)" n
+}
+
+case_env_prints_lines_for_a_shell() {
+    does project create a/p
+    mkdir mnt
+    prints 0 '' env a/p --mount mnt
+    does binding create a/p my_kv n
+    does namespace create a/m
+    does binding create a/p Z m
+    prints 0 "export Z='$PWD/mnt/a/m'"$'\n'"export my_kv='$PWD/mnt/a/n'"$'\n' env a/p --mount mnt
+    prints 0 "export Z='$PWD/mnt/a/m'"$'\n'"export my_kv='$PWD/mnt/a/n'"$'\n' env a/p --mount ./mnt//
+    prints 0 "export Z='$PWD/mnt/a/m'"$'\n'"export my_kv='$PWD/mnt/a/n'"$'\n' env a/p --mount "$PWD/mnt"
+    prints 0 "export Z='$PWD/a/m'"$'\n'"export my_kv='$PWD/a/n'"$'\n' env a/p --mount .
+    prints 0 "export Z='/a/m'"$'\n'"export my_kv='/a/n'"$'\n' env a/p --mount /
+}
+
+case_env_quotes_whatever_the_directory_is_called() {
+    local dir got
+    does project create a/p
+    does binding create a/p v n
+    # shellcheck disable=SC2016,SC1003 # nothing of this may be expanded
+    for dir in "it's" '$(touch touched)' 'two words' '"q"' '`id`' $'new\nline' "''" '\' '*'; do
+        mkdir "$dir"
+        got=$(sh -c "$(kv env a/p --mount "$dir")"$'\nprintf %s "$v"')
+        [ "$got" = "$PWD/$dir/a/n" ] || wrong "in $dir, v is $got"
+    done
+    [ ! -e touched ] || wrong "a command in the name was run"
+}
+
+case_a_mount_is_a_directory() {
+    does project create a/p
+    touch file
+    refuses 2 '--mount DIR is missing' env a/p
+    refuses 2 '--mount absent|No such file|directory where kvfs mounted' env a/p --mount absent
+    refuses 2 '--mount file|not a directory' env a/p --mount file
+    refuses 2 '--mount' env a/p --mount ''
+    refuses 125 '--mount DIR is missing' run a/p -- true
+    refuses 125 '--mount absent' run a/p --mount absent -- true
+}
+
+case_run_gives_a_command_the_variables() {
+    does project create a/p
+    does binding create a/p my_kv n
+    mkdir "it's mnt"
+    # shellcheck disable=SC2016 # the inner shell expands it
+    prints 0 "$PWD/it's mnt/a/n" run a/p --mount "it's mnt" -- sh -c 'printf %s "$my_kv"'
+    prints 0 '-x --store --help -- y' run a/p --mount . -- printf '%s %s %s %s %s' -x --store --help -- y
+    prints 0 '-n' run --mount . a/p -- printf %s -n
+    [ "$(echo in | kv run a/p --mount . -- cat)" = in ] || wrong "the command does not get the input"
+}
+
+case_run_exits_as_its_command_does() {
+    does project create a/p
+    prints 7 '' run a/p --mount . -- sh -c 'exit 7'
+    prints 1 '' run a/p --mount . -- false
+    refuses 127 './absent|No such file' run a/p --mount . -- ./absent
+    refuses 127 'no_such_command_here' run a/p --mount . -- no_such_command_here
+    touch file
+    refuses 126 './file|Permission denied' run a/p --mount . -- ./file
+    refuses 125 'no project q' run a/q --mount . -- true
+    refuses 125 'an argument is missing' run a/p --mount .
+    refuses 125 "-c|'--'" run a/p --mount . sh -c true
+}
+
+# -------------------------------------------------------------------- metadata
+
+case_metadata_is_put_and_printed_with_the_value() {
+    does put a/n/k value
+    prints 0 $'{}\n' get a/n/k --meta
+    does put a/n/k value --meta type=text/plain --meta 'b=x=y "q"' --meta empty=
+    prints 0 '{"b":"x=y \"q\"","empty":"","type":"text/plain"}'$'\n' get a/n/k --meta
+    prints 0 value get a/n/k
+    does put a/n/k 'new value'
+    prints 0 '{"b":"x=y \"q\"","empty":"","type":"text/plain"}'$'\n' get a/n/k --meta
+    does put a/n/k 'new value' --meta only=this
+    prints 0 '{"only":"this"}'$'\n' get a/n/k --meta
+    does put a/n/k v --meta twice=1 --meta twice=2
+    prints 0 '{"twice":"2"}'$'\n' get a/n/k --meta
+    does put a/n/new v --meta created=with
+    prints 0 '{"created":"with"}'$'\n' get a/n/new --meta
+    does put a/n/empty '' --meta a=1
+    prints 0 '{"a":"1"}'$'\n' get a/n/empty --meta
+    prints 1 $'null\n' get a/n/absent --meta
+}
+
+case_metadata_that_breaks_a_rule_is_refused() {
+    does put a/n/k old --meta a=1
+    refuses 2 '--meta|NAME=VALUE' put a/n/k new --meta novalue
+    refuses 2 '--meta|NAME=VALUE' put a/n/k new --meta =x
+    refuses 2 '--meta|1024 bytes' put a/n/k new --meta "a=$(symbols 1024)"
+    refuses 2 '--meta|1024 bytes' put a/n/k new --meta "a=$(symbols 500)" --meta "b=$(symbols 513)"
+    refuses 2 '--meta|250 bytes' put a/n/k new --meta "$(symbols 251)=x"
+    refuses 2 '--meta|kvfs.' put a/n/k new --meta kvfs.version=1
+    refuses 2 '--meta|UTF-8' put a/n/k new --meta $'a=\377'
+    prints 0 old get a/n/k
+    prints 0 '{"a":"1"}'$'\n' get a/n/k --meta
+    does put a/n/k new --meta "$(symbols 250)=x"
+    does put a/n/k new --meta "a=$(symbols 500)" --meta "b=$(symbols 512)"
+}
+
+# --------------------------------------------------------------------- output
+
+case_output_that_cannot_be_written_is_an_error() {
+    local command what status
+    does put a/n/k value
+    head -c 1000000 /dev/zero | kv put a/n/big
+    does project create a/p
+    does binding create a/p v n
+    for command in 'get a/n/k' 'get a/n/big' 'get a/n/absent --type json' 'get a/n/k --meta' 'list a/n' \
+        'list a/n --all' 'account list' 'account show a' 'namespace list a' 'namespace show a/n' 'project list a' \
+        'binding list a/p' 'env a/p --mount /' '--help' '--version'; do
+        what="kvctl $command >/dev/full"
+        # shellcheck disable=SC2086
+        kv $command >/dev/full 2>"$top/err"
+        status=$?
+        [ $status -eq 2 ] || wrong "$what: exit status $status"
+        one_line_with 'standard output'
+        what="kvctl $command >&-"
+        # shellcheck disable=SC2086
+        kv $command >&- 2>"$top/err"
+        status=$?
+        [ $status -eq 2 ] || wrong "$what: exit status $status"
+        one_line_with 'standard output'
+    done
+    prints 0 value get a/n/k
+}
+
+case_a_closed_descriptor_never_lets_output_into_the_store() {
+    head -c 100000 /dev/urandom >value
+    does put a/n/k --file value
+    kv get a/n/k >&- 2>/dev/null
+    kv get a/n/k <&- >&- 2>&-
+    kv get a/n/absent.key 2>&-
+    kv put a/n/k2 --file value <&- >&- 2>&- || wrong "put: exit status $?"
+    holds value a/n/k
+    holds value a/n/k2
+}
+
+case_a_reader_that_goes_away_ends_kvctl_quietly() {
+    KVFS_STORE=$many
+    kv list m/n --all 2>"$top/err" | head -1 >out
+    [ "$(cat out)" = w1_000 ] || wrong "the first key is $(cat out)"
+    [ ! -s "$top/err" ] || wrong "said $(cat "$top/err")"
+}
+
+# ------------------------------------------------------------------ command line
+
+case_help_names_every_command() {
+    local words
+    kv --help >out 2>"$top/err" || wrong "exit status $?"
+    for words in 'put ACCOUNT/NAMESPACE/KEY' 'get ACCOUNT/NAMESPACE/KEY' 'delete ACCOUNT/NAMESPACE/KEY' \
+        'list ACCOUNT/NAMESPACE' 'account create ACCOUNT' 'account delete ACCOUNT' 'account list' \
+        'account show ACCOUNT' 'account limit ACCOUNT' 'namespace create ACCOUNT/NAMESPACE' \
+        'namespace delete ACCOUNT/NAMESPACE' 'namespace rename ACCOUNT/NAMESPACE NEW' 'namespace list ACCOUNT' \
+        'namespace show ACCOUNT/NAMESPACE' 'project create ACCOUNT/PROJECT' 'project delete ACCOUNT/PROJECT' \
+        'project list ACCOUNT' 'binding create ACCOUNT/PROJECT VARIABLE NAMESPACE' \
+        'binding delete ACCOUNT/PROJECT VARIABLE' 'binding list ACCOUNT/PROJECT' \
+        'env ACCOUNT/PROJECT --mount DIR' 'run ACCOUNT/PROJECT --mount DIR -- COMMAND...' KVFS_STORE 'Exit status'; do
+        grep -qF "$words" out || wrong "--help says nothing of $words"
+    done
+    [ ! -s "$top/err" ] || wrong "said $(cat "$top/err")"
+    kv -h | cmp -s - out || wrong "-h is not --help"
+    kv list --help >out || wrong "exit status $?"
+    grep -qF -e '--limit N' out || wrong "list --help says nothing of --limit"
+    grep -qF -e '--recursive' out && wrong "list --help tells of --recursive"
+    kv namespace delete -h | grep -qF -e '--recursive' || wrong "namespace delete -h says nothing of --recursive"
+}
+
+case_help_needs_no_store() {
+    unset KVFS_STORE
+    kv --help >out || wrong "exit status $?"
+    kv get --help >out || wrong "exit status $?"
+    kv -V >out || wrong "exit status $?"
+    grep -qE '^kvctl [0-9]+\.[0-9]+' out || wrong "the version is $(cat out)"
+    kv --version | cmp -s - out || wrong "--version is not -V"
+    kv account list --version | cmp -s - out || wrong "--version is not answered after a command"
+}
+
+case_a_command_line_that_makes_no_sense_is_refused() {
+    refuses 2 'no command is given|--help'
+    refuses 2 'frobnicate|no such command|--help' frobnicate
+    refuses 2 'account|--help' account
+    refuses 2 'account frobnicate|no such command' account frobnicate
+    refuses 2 'account-list|no such command' account-list
+    refuses 2 'an argument is missing|ACCOUNT/NAMESPACE/KEY' get
+    refuses 2 'an argument is missing|ACCOUNT/NAMESPACE NEW' namespace rename a/n
+    refuses 2 'an argument is missing|ACCOUNT/PROJECT VARIABLE NAMESPACE' binding create a/p v
+    refuses 2 'surplus|one argument too many|ACCOUNT/NAMESPACE/KEY [VALUE]' put a/n/k value surplus
+    refuses 2 'surplus|one argument too many|none' account list surplus
+    refuses 2 '--frobnicate|no such option' --frobnicate
+    refuses 2 '--frobnicate|no such option' get a/n/k --frobnicate
+    refuses 2 '--limit|no such option' get a/n/k --limit 5
+    refuses 2 '-x|no such option' get -x a/n/k
+    refuses 2 '--all=yes|takes no value' list a/n --all=yes
+    refuses 2 '--limit|takes a value' list a/n --limit
+    refuses 2 '--store|takes a value' --store
+    refuses 2 '' get $'a/n/\033[31m\nred'
+}
+
+case_the_store_is_named_by_option_or_environment() {
+    does put a/n/k value
+    cp -a "$KVFS_STORE" other
+    does put a/n/k 'other value'
+    prints 0 value --store other get a/n/k
+    prints 0 value --store=other get a/n/k
+    prints 0 value get --store other a/n/k
+    prints 0 value get a/n/k --store other
+    prints 0 'other value' get a/n/k
+}
+
+# without_store WORDS ARGUMENT...: as refuses, where there is no store to look into
+without_store() {
+    local what="kvctl ${*:2}" status
+    local -a words
+    IFS='|' read -r -a words <<<"$1"
+    shift
+    kv "$@" </dev/null >"$top/out" 2>"$top/err"
+    status=$?
+    [ $status -eq 2 ] || wrong "$what: exit status $status"
+    [ ! -s "$top/out" ] || wrong "$what: printed $(head -c 200 "$top/out")"
+    one_line_with "${words[@]}"
+}
+
+case_a_store_that_is_not_there_is_an_error() {
+    local command
+    unset KVFS_STORE
+    without_store '--store DIR|KVFS_STORE' get a/n/k
+    export KVFS_STORE=
+    without_store '--store DIR|KVFS_STORE' get a/n/k
+    export KVFS_STORE=$PWD/absent
+    mkdir empty
+    for command in 'get a/n/k' 'put a/n/k value' 'account list' 'account show a' 'account delete a' \
+        'namespace create a/n' 'list a/n' 'project create a/p'; do
+        # shellcheck disable=SC2086
+        without_store "$KVFS_STORE" $command
+        # shellcheck disable=SC2086
+        without_store "empty" --store empty $command
+    done
+    [ ! -e absent ] || wrong "the directory was created"
+    rmdir empty || wrong "something was created in the empty directory"
+}
+
+case_account_create_makes_the_store() {
+    mkdir empty
+    does --store absent account create first
+    prints 0 $'first\n' --store absent account list
+    does --store empty account create first
+    does --store empty account create second
+    prints 0 $'first\nsecond\n' --store empty account list
+    without_store '1 to 64' --store another account create .bad
+    [ ! -e another ] || wrong "a refused account left a store"
+}
+
+case_a_directory_with_other_things_in_it_is_no_store() {
+    mkdir other
+    echo precious >other/file
+    without_store 'other' --store other account create a
+    without_store 'other' --store other account list
+    [ "$(ls other)" = file ] || wrong "the directory has now: $(ls other)"
+    without_store 'file' --store other/file account list
+    [ "$(cat other/file)" = precious ] || wrong "the file was changed"
+}
+
+# --------------------------------------------------------------------- mounted
+
+case_a_mounted_store_is_read_and_changed() {
+    [ -x "${KVFS_BIN:-}" ] || skip "there is no kvfs (KVFS_BIN)"
+    [ -r /dev/fuse ] || skip "there is no /dev/fuse"
+    mkdir -p "$mounted"
+    timeout 60 "$KVFS_BIN" "$KVFS_STORE" "$mounted" || {
+        wrong "the mount failed with exit status $?"
+        return
+    }
+    does put a/n/by_kvctl value
+    [ "$(cat "$mounted/a/n/by_kvctl")" = value ] || wrong "the mount does not show what kvctl put"
+    printf 'from the mount' >"$mounted/a/n/by_mount"
+    prints 0 'from the mount' get a/n/by_mount
+    does project create a/p
+    does binding create a/p my_kv n
+    # shellcheck disable=SC2016 # the inner shell expands it
+    prints 0 value run a/p --mount "$mounted" -- sh -c 'cat "$my_kv/by_kvctl"'
+    kv list a/n --all >listed
+    ls "$mounted/a/n" | cmp -s - listed || wrong "ls and list --all do not agree"
+    fusermount3 -u "$mounted" || wrong "the unmount failed"
+    prints 0 'from the mount' get a/n/by_mount
+}
+
+# ---------------------------------------------------------------------- runner
+
+template=$top/template
+many=$top/many
+export KVFS_STORE=$template
+"$kvctl" account create a && "$kvctl" namespace create a/n || {
+    echo "kvctl cannot make a store"
+    exit 1
+}
+(
+    KVFS_STORE=$many
+    kv account create m && kv namespace create m/n || exit 1
+    for worker in 1 2 3 4; do
+        (
+            for i in $(seq -w 000 099); do
+                kv put "m/n/w${worker}_$i" "value $i of $worker" || exit 1
+            done
+        ) &
+    done
+    wait
+)
+
+cases=("$@")
+[ $# -gt 0 ] || mapfile -t cases < <(compgen -A function case_)
+for case in "${cases[@]}"; do
+    rm -rf "$top/store" "$top/directory"
+    mkdir "$top/directory"
+    cp -a "$template" "$top/store"
+    (
+        bad=0
+        KVFS_STORE=$top/store
+        cd "$top/directory" || exit 1
+        "$case"
+        exit $bad
+    ) >"$top/log" 2>&1
+    status=$?
+    sentence=${case#case_}
+    case $status in
+    0) passed=$((passed + 1)) ;;
+    77)
+        skipped=$((skipped + 1))
+        echo "skipped: ${sentence//_/ }: $(cat "$top/log")"
+        ;;
+    *)
+        failed=$((failed + 1))
+        echo "FAILED: ${sentence//_/ }"
+        sed 's/^/    /' "$top/log"
+        ;;
+    esac
+done
+
+[ $skipped -eq 0 ] || echo "$skipped skipped"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -1,0 +1,181 @@
+/* kvctl: what its commands share.
+ *
+ * A command is a row of the table in main.c. Before its function runs, the
+ * dispatcher has checked the options and the number of arguments, checked the
+ * names of the path, opened the store and found the nodes that the command
+ * needs. So a function does one thing, and names are never looked at twice.
+ *
+ *   exit status  CTL_OK, CTL_NO or CTL_ERROR; functions that return "a status"
+ *                have already printed the error line.
+ *   output       through stdio; the dispatcher checks that all of it was
+ *                written, after the command.
+ */
+#ifndef KVFS_TOOLS_KVCTL_COMMON_H
+#define KVFS_TOOLS_KVCTL_COMMON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "store/kv.h"
+
+enum {
+    CTL_OK = 0,
+    CTL_NO = 1,    /* get, delete: the key is not there, or its value is empty */
+    CTL_ERROR = 2, /* everything else; nothing was changed */
+
+    /* run: as env(1) and shells have it, since all else is the command's own status */
+    CTL_RUN_ERROR = 125, /* kvctl failed */
+    CTL_RUN_NOT_EXECUTABLE = 126,
+    CTL_RUN_NOT_FOUND = 127,
+};
+
+/* What the first argument of a command names. */
+enum ctl_form { CTL_FORM_NONE, CTL_FORM_ACCOUNT, CTL_FORM_NAMESPACE, CTL_FORM_KEY, CTL_FORM_PROJECT };
+
+enum ctl_option {
+    CTL_STORE,
+    CTL_HELP,
+    CTL_VERSION,
+    CTL_FILE,
+    CTL_TYPE,
+    CTL_META_SET, /* put --meta NAME=VALUE */
+    CTL_META_GET, /* get --meta */
+    CTL_PREFIX,
+    CTL_LIMIT,
+    CTL_CURSOR,
+    CTL_ALL,
+    CTL_RECURSIVE,
+    CTL_MOUNT,
+    CTL_BYTES,
+    CTL_NAMESPACES,
+    CTL_OPTIONS
+};
+#define CTL_BIT(option) (1u << (option))
+
+enum ctl_access {
+    CTL_READ,
+    CTL_WRITE,
+    CTL_CREATE, /* write, and make the store where there is none */
+};
+
+struct ctl_request;
+
+struct ctl_command {
+    const char *group; /* first word of two, or NULL */
+    const char *verb;
+    enum ctl_form form;        /* the first argument */
+    const char *rest;          /* further arguments, for the help */
+    size_t rest_min, rest_max; /* how many of them */
+    unsigned options;          /* CTL_BIT()s that it knows, besides those of all commands */
+    enum ctl_access access;
+    unsigned finds; /* how many names of the path have to be there: 0, 1 or 2 */
+    int (*run)(struct ctl_request *request);
+    const char *summary;
+};
+
+/* A checked ACCOUNT[/NAMESPACE[/KEY]] or ACCOUNT/PROJECT. Names that the form lacks are "". */
+struct ctl_path {
+    const char *text; /* as given, for messages */
+    char account[KV_NAME_MAX + 1];
+    char second[KV_NAME_MAX + 1]; /* namespace or project */
+    char key[KV_KEY_MAX + 1];
+};
+
+struct ctl_request {
+    const struct ctl_command *command;
+    char **args; /* args[0] is the path, where the command has one */
+    size_t arg_count;
+
+    unsigned given; /* CTL_BIT()s */
+    const char *store_dir, *file, *prefix, *cursor, *mount;
+    bool json; /* --type json */
+    size_t limit;
+    uint64_t bytes, namespaces;
+    struct kv_xattrs meta;
+
+    char *mount_path; /* --mount made absolute; freed at the end */
+    mode_t umask;
+    struct ctl_path path;
+    struct kv_store *store;
+    struct kv_node account; /* where command->finds is 1 or more */
+    struct kv_node second;  /* where it is 2: the namespace or project */
+};
+
+static inline bool ctl_given(const struct ctl_request *request, enum ctl_option option)
+{
+    return (request->given & CTL_BIT(option)) != 0;
+}
+
+/* Print one line on standard error: "kvctl: " and the message, control bytes made visible.
+ * returns  CTL_ERROR */
+int ctl_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Say why the store failed: one line with what was wrong, the rule in numbers, and what to do.
+ * subject  what the line is about, as the user named it
+ * noun     what kind of thing that is: "key", "namespace"
+ * rc       a negative errno of a store function
+ * returns  CTL_ERROR */
+int ctl_fail_store(struct ctl_request *request, const char *subject, const char *noun, int rc);
+
+/* Check a name, or a path, and say what is wrong with it. Return a status. */
+KV_CHECKED int ctl_check_name(const char *subject, enum kv_name_kind kind, const char *name);
+KV_CHECKED int ctl_parse_path(enum ctl_form form, const char *text, struct ctl_path *out);
+/* "ACCOUNT/NAMESPACE" and so on; "" for CTL_FORM_NONE. */
+const char *ctl_form_text(enum ctl_form form);
+
+/* Open the store as the command needs it and find its nodes. Return a status. */
+KV_CHECKED int ctl_open(struct ctl_request *request);
+/* Close the store; allowed when it is closed. */
+void ctl_close(struct ctl_request *request);
+
+/* Find the PROJECTS node of the account. Returns a status. */
+KV_CHECKED int ctl_find_projects(struct ctl_request *request, struct kv_node *out);
+
+/* Child nodes of one kind, in byte order of their names. items: free() them. */
+struct ctl_nodes {
+    struct kv_node *items;
+    size_t count;
+};
+KV_CHECKED int ctl_children(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind,
+                            struct ctl_nodes *out);
+/* Print the names of child nodes, one a line. Returns a status. */
+KV_CHECKED int ctl_print_names(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind);
+
+/* Print a JSON value and a newline; takes the reference. NULL: out of memory. Returns a status. */
+KV_CHECKED int ctl_print_json(json_t *json, size_t flags);
+/* Add id, owner, mode and times of a node to a JSON object. returns 0 or -1 */
+KV_CHECKED int ctl_json_attr(json_t *object, const struct kv_node *node);
+
+/* Empty and delete, and say what failed. Stop at the first failure, with what is deleted till then
+ * gone. Return a status. */
+KV_CHECKED int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace);
+KV_CHECKED int ctl_remove_project(struct ctl_request *request, const struct kv_node *project);
+
+/* The commands. */
+int ctl_put(struct ctl_request *request);
+int ctl_get(struct ctl_request *request);
+int ctl_delete(struct ctl_request *request);
+int ctl_list(struct ctl_request *request);
+int ctl_account_create(struct ctl_request *request);
+int ctl_account_delete(struct ctl_request *request);
+int ctl_account_list(struct ctl_request *request);
+int ctl_account_show(struct ctl_request *request);
+int ctl_account_limit(struct ctl_request *request);
+int ctl_namespace_create(struct ctl_request *request);
+int ctl_namespace_delete(struct ctl_request *request);
+int ctl_namespace_rename(struct ctl_request *request);
+int ctl_namespace_list(struct ctl_request *request);
+int ctl_namespace_show(struct ctl_request *request);
+int ctl_project_create(struct ctl_request *request);
+int ctl_project_delete(struct ctl_request *request);
+int ctl_project_list(struct ctl_request *request);
+int ctl_binding_create(struct ctl_request *request);
+int ctl_binding_delete(struct ctl_request *request);
+int ctl_binding_list(struct ctl_request *request);
+int ctl_env(struct ctl_request *request);
+int ctl_run(struct ctl_request *request);
+
+#endif
