@@ -155,6 +155,7 @@ static int add_handle(struct fs_inode *inode, int flags, struct fs_file *file)
     if (flags & O_TRUNC && (flags & O_ACCMODE) != O_RDONLY) {
         pthread_rwlock_wrlock(&inode->body->io);
         rc = truncate_locked(inode->body, file, 0);
+        file->emptied = file->written;
         pthread_rwlock_unlock(&inode->body->io);
     }
     return rc;
@@ -187,7 +188,7 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
         body->exists = false;
         body->exclusive = flags & O_EXCL;
         body->meta = (struct kv_meta){.attr = *attr};
-        body->written = file->written = 1;
+        body->written = file->written = file->emptied = 1;
         rc = kv_value_new(0, &body->value);
     } else if (rc == -ENOENT) {
         fs_inode_detach(fs, inode, false);
@@ -501,6 +502,17 @@ static void put_body(struct fs *fs, struct fs_body *body, uint64_t needed, const
     } else if (rc < 0) {
         put_refused(fs, body, done, arg, rc);
     }
+}
+
+bool fs_file_is_only_emptied(struct fs_file *file)
+{
+    struct fs_body *body = file->inode->body;
+    bool emptied;
+
+    pthread_rwlock_rdlock(&body->io);
+    emptied = file->emptied != 0 && file->emptied == body->written;
+    pthread_rwlock_unlock(&body->io);
+    return emptied;
 }
 
 void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg)

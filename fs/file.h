@@ -49,6 +49,7 @@ struct fs_body {
 struct fs_file {
     struct fs_inode *inode;
     uint64_t written; /* generation of this handle's last write; body->io */
+    uint64_t emptied; /* generation at which its open created or truncated the key; 0: it did not */
 };
 
 /* A put, or the failure to make one, has ended. Called on any thread; it may reply to the kernel. */
@@ -76,6 +77,9 @@ KV_CHECKED int fs_file_truncate(struct fs *fs, struct fs_file *file, uint64_t si
 /* Hand what the content holds at an offset to `reply`, which must not keep the pointer. */
 typedef void fs_file_read_reply(void *arg, const void *bytes, size_t size);
 void fs_file_read(struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply, void *arg);
+
+/* Has nothing been written since the open of this handle created or truncated the key? */
+bool fs_file_is_only_emptied(struct fs_file *file);
 
 /* Put the content if this handle is dirty. done is always called, maybe before this returns. */
 void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg);

@@ -4,6 +4,7 @@
 #include "fs/control.h"
 #include "fs/dir.h"
 #include "fs/file.h"
+#include "fs/holder.h"
 #include "fs/lookup.h"
 #include "fs/options.h"
 #include "fs/tree.h"
@@ -405,8 +406,13 @@ static void reply_put(void *arg, int rc) { fs_reply_error(arg, rc); }
 
 static void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    (void)ino;
-    fs_file_put(fs_of(req), file_of(fi), reply_put, req);
+    struct fs_file *file = file_of(fi);
+    struct fs *fs = fs_of(req);
+
+    if (fs_file_is_only_emptied(file) && fs_holder_has_more(fs, fs_inode_of(fs, ino), fuse_req_ctx(req)->pid))
+        fs_reply_error(req, 0); /* one of several closes, and the writes are still to come */
+    else
+        fs_file_put(fs, file, reply_put, req);
 }
 
 static void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -328,7 +328,7 @@ static void keep(struct cache *cache, const struct key *key, const struct cache_
     if (entry != NULL && entry->pending > 0)
         return;
     if (value == NULL && entry != NULL && !what->absent && entry->meta.version == what->meta.version)
-        value = entry->value; /* of an absence NULL */
+        value = keepable(cache, entry->value); /* of an absence NULL */
     if (!fits(cache, key->size, value)) {
         if (entry != NULL)
             discard(cache, entry, garbage);

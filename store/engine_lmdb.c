@@ -71,8 +71,9 @@ enum {
     IDLE_MAX = 32,      /* read transactions kept for the next begin */
     READER_CHECK_S = 30,
     RESIZE_WAIT_S = 10, /* for the transactions of this process to end */
-    RUN_MAX = 64,       /* pages: the longest run that a part of a value needs */
+    RUN_PAGES = 64,     /* the longest run that a part of a value needs */
     SLACK_PAGES = 16,   /* what a change copies on its way */
+    PAGE_OVERHEAD = 16, /* bytes: a page's header */
     TURN_PAGES = 32     /* freed by the last commit: worth an empty commit */
 };
 
@@ -90,9 +91,11 @@ enum {
 
 /* Pages of the free list, as the last commit left it. */
 struct free_pages {
-    uint64_t unripe;               /* freed by the last commit: usable after the next one */
-    uint64_t as_of;                /* id of the write transaction that counted; 0: nobody did */
-    uint64_t in_runs[RUN_MAX + 1]; /* pages in runs of at least so many adjacent ones */
+    uint64_t as_of;        /* id of the write transaction that counted; 0: nobody did */
+    uint64_t ripe;         /* usable by that transaction */
+    uint64_t unripe;       /* freed by the last commit: usable after the next one */
+    uint64_t runs;         /* of RUN_PAGES adjacent ripe pages, that do not overlap */
+    uint64_t longest_rest; /* adjacent ripe pages beside these */
 };
 
 struct lmdb_txn {
@@ -289,14 +292,26 @@ static bool near_end(struct lmdb *lmdb)
     return wanted > lmdb->limit || (wanted > lmdb->allocated && wanted - lmdb->allocated > disk_available(lmdb));
 }
 
-/* Note a set of pages, which LMDB stores as a count and the numbers. returns -EIO where it is none */
+/* The free list maps the id of a transaction to the pages that it freed: their count, then their numbers.
+ * All are machine words. */
+static uint64_t number_in(const MDB_val *val)
+{
+    size_t number = 0;
+
+    if (val->mv_size >= sizeof(number))
+        memcpy(&number, val->mv_data, sizeof(number));
+    return number;
+}
+
+/* Set the bits of the pages in a set. returns 0; -EIO it is not what LMDB writes */
 static int note_pages(const MDB_val *set, uint64_t pages, uint8_t *bitmap)
 {
     const size_t *numbers = set->mv_data;
+    uint64_t count = number_in(set);
 
-    if (set->mv_size < sizeof(*numbers) || numbers[0] >= set->mv_size / sizeof(*numbers))
+    if (count >= set->mv_size / sizeof(*numbers))
         return -EIO;
-    for (size_t i = 1; i <= numbers[0]; i++) {
+    for (uint64_t i = 1; i <= count; i++) {
         if (numbers[i] >= pages)
             return -EIO;
         bitmap[numbers[i] / 8] |= (uint8_t)(1u << numbers[i] % 8);
@@ -304,24 +319,25 @@ static int note_pages(const MDB_val *set, uint64_t pages, uint8_t *bitmap)
     return 0;
 }
 
-/* Count the runs of set bits. */
-static void count_runs(const uint8_t *bitmap, uint64_t pages, uint64_t *in_runs)
+/* Count the set bits and their runs. */
+static void count_runs(const uint8_t *bitmap, uint64_t pages, struct free_pages *free)
 {
     uint64_t run = 0;
 
-    memset(in_runs, 0, (RUN_MAX + 1) * sizeof(*in_runs));
+    free->ripe = free->runs = free->longest_rest = 0;
     for (uint64_t i = 0; i <= pages; i++) {
-        if (i < pages && i % 8 == 0 && bitmap[i / 8] == 0 && run == 0) {
-            i += 7;
-        } else if (i < pages && (bitmap[i / 8] >> i % 8 & 1) != 0) {
+        if (i < pages && (bitmap[i / 8] >> i % 8 & 1) != 0) {
             run++;
-        } else if (run > 0) {
-            in_runs[run < RUN_MAX ? run : RUN_MAX] += run;
-            run = 0;
+            continue;
         }
+        free->ripe += run;
+        free->runs += run / RUN_PAGES;
+        if (run % RUN_PAGES > free->longest_rest)
+            free->longest_rest = run % RUN_PAGES;
+        run = 0;
+        while (i % 8 == 7 && i + 8 < pages && bitmap[i / 8 + 1] == 0)
+            i += 8;
     }
-    for (int i = RUN_MAX; i > 0; i--)
-        in_runs[i - 1] += in_runs[i];
 }
 
 /* -------------------------------------------------------------------- transactions */
@@ -490,7 +506,7 @@ static void end_read(struct lmdb_txn *txn)
 static int count_free(struct lmdb_txn *writer)
 {
     struct lmdb *lmdb = writer->lmdb;
-    uint64_t pages = used_bytes(lmdb) / lmdb->page_size, id = mdb_txn_id(writer->mdb);
+    uint64_t pages = used_bytes(lmdb) / lmdb->page_size, id = mdb_txn_id(writer->mdb), unripe = 0;
     uint8_t *bitmap = calloc(1, pages / 8 + 1);
     struct lmdb_txn *reader = NULL;
     MDB_cursor *cursor = NULL;
@@ -500,17 +516,15 @@ static int count_free(struct lmdb_txn *writer)
     if (rc == 0)
         rc = to_errno(mdb_cursor_open(reader->mdb, FREE_LIST, &cursor));
     for (MDB_cursor_op op = MDB_FIRST; rc == 0; op = MDB_NEXT) {
-        uint64_t freed_by;
-
         rc = to_errno(mdb_cursor_get(cursor, &key, &set, op));
-        if (rc < 0)
-            break;
-        memcpy(&freed_by, key.mv_data, sizeof(freed_by));
-        if (freed_by + 1 < id)
+        if (rc == 0 && number_in(&key) + 1 < id)
             rc = note_pages(&set, pages, bitmap);
+        else if (rc == 0)
+            unripe += number_in(&set);
     }
     if (rc == -ENOENT) {
-        count_runs(bitmap, pages, lmdb->free.in_runs);
+        count_runs(bitmap, pages, &lmdb->free);
+        lmdb->free.unripe = unripe;
         lmdb->free.as_of = id;
         rc = 0;
     }
@@ -528,16 +542,13 @@ static uint64_t freed_by_last_commit(struct lmdb *lmdb)
     struct lmdb_txn *reader;
     MDB_cursor *cursor;
     MDB_val key, set;
-    uint64_t freed_by, count = 0;
+    uint64_t count = 0;
 
     if (begin_txn(lmdb, false, &reader) < 0)
         return 0;
     if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) == 0) {
-        if (mdb_cursor_get(cursor, &key, &set, MDB_LAST) == 0) {
-            memcpy(&freed_by, key.mv_data, sizeof(freed_by));
-            if (freed_by == mdb_txn_id(reader->mdb))
-                memcpy(&count, set.mv_data, sizeof(count));
-        }
+        if (mdb_cursor_get(cursor, &key, &set, MDB_LAST) == 0 && number_in(&key) == mdb_txn_id(reader->mdb))
+            count = number_in(&set);
         mdb_cursor_close(cursor);
     }
     end_read(reader);
@@ -677,6 +688,21 @@ static int lmdb_scan(struct engine_txn *base, enum engine_table table, struct sl
     return rc < 0 && rc != -ENOENT ? rc : answer;
 }
 
+/* A record takes the copy of a leaf and up to twice its bytes there; a large one has pages of its own. */
+static void note_growth(struct lmdb_txn *txn, uint64_t size)
+{
+    uint64_t page = txn->lmdb->page_size;
+
+    if (size < page / 2 - PAGE_OVERHEAD) {
+        txn->grown += page + 2 * size;
+    } else {
+        uint64_t pages = (size + PAGE_OVERHEAD + page - 1) / page;
+
+        txn->grown += (pages + 1) * page;
+        txn->parts += pages * page;
+    }
+}
+
 static int lmdb_put(struct engine_txn *base, enum engine_table table, struct slice key, struct slice value)
 {
     struct lmdb_txn *txn = txn_of(base);
@@ -687,6 +713,7 @@ static int lmdb_put(struct engine_txn *base, enum engine_table table, struct sli
         return rc;
     rc = to_errno(mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0));
     txn->failed = rc;
+    note_growth(txn, key.size + value.size);
     return rc;
 }
 
@@ -701,18 +728,24 @@ static int lmdb_del(struct engine_txn *base, enum engine_table table, struct sli
     rc = to_errno(mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL));
     if (rc != -ENOENT)
         txn->failed = rc;
+    txn->grown += txn->lmdb->page_size;
     return rc;
 }
 
-/* Is enough free for this growth? `parts` of it must be in runs. */
+/* Is enough free for this growth? `parts` of it must be in runs. LMDB does not always find the runs that are
+ * there, and takes the tail then; so the less is left of that, the more of them are asked for. */
 static bool fits_free(const struct lmdb *lmdb, uint64_t growth, uint64_t parts, uint64_t tail, uint64_t reserve)
 {
     const struct free_pages *free = &lmdb->free;
-    uint64_t pages = parts / lmdb->page_size, rest = pages % RUN_MAX;
-    uint64_t tail_pages = tail > reserve ? (tail - reserve) / lmdb->page_size : 0;
+    uint64_t run = RUN_PAGES * lmdb->page_size, rest = parts % run / lmdb->page_size, runs = parts / run;
+    uint64_t runs_in_tail = tail > reserve ? (tail - reserve) / run : 0;
 
-    return free->in_runs[RUN_MAX] + tail_pages >= pages - rest && free->in_runs[rest] + tail_pages >= pages &&
-           tail + (free->in_runs[1] + free->unripe) * lmdb->page_size >= growth + reserve;
+    if (rest > free->longest_rest)
+        runs++;
+    if (tail < reserve / 2)
+        runs *= 2;
+    return free->runs + runs_in_tail >= runs &&
+           tail + (free->ripe + free->unripe) * lmdb->page_size >= growth + reserve;
 }
 
 static int lmdb_room(struct engine_txn *base, uint64_t bytes)

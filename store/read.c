@@ -264,6 +264,8 @@ int read_keys(struct engine *engine, uint64_t namespace_id, const char *from, si
         rc = reading_begin(engine, &reading);
     if (rc == 0)
         rc = get_node(&reading, namespace_id, &namespace);
+    if (rc == 0 && namespace.node.kind != KV_NAMESPACE)
+        rc = -ENOENT;
     if (rc < 0)
         return rc;
     return run_scan(&scan, ENGINE_KEYS, &name, after, scan_key);

@@ -39,7 +39,7 @@ static void a_store_in_a_directory_opens_again_with_what_it_had(void **state)
     struct kv_node account, namespace;
     struct kv_ref key;
     struct kv_change put = {.kind = KV_PUT};
-    char dir[100];
+    char dir[sizeof(test->dir) + 8];
 
     snprintf(dir, sizeof(dir), "%s/new", test->dir);
     options.create = false;
