@@ -40,7 +40,10 @@ struct fs_body {
     bool exists;    /* the central had the key when it was opened, or has it by a put of this body */
     bool submitted; /* a put of it was queued */
     bool exclusive;
+    bool scratch;           /* not a key at all: never put, see scratch.h */
+    size_t scratch_charged; /* its share of fs->scratch_bytes */
     uint64_t written, put;
+    uint64_t failed; /* the newest generation whose put failed and was told */
     int error;
     struct fs_body *prev, *next; /* in fs->locals, while `listed`; fs->lock */
     bool listed;
@@ -67,12 +70,24 @@ KV_CHECKED int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, st
 KV_CHECKED int fs_file_create(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, int flags,
                               const struct kv_attr *attr, struct fs_inode **inode_out, struct fs_file **out);
 
+/* Create a scratch file: a body that lives while it has a name or a handle. Otherwise as fs_file_create(), always
+ * with O_EXCL. */
+KV_CHECKED int fs_file_create_scratch(struct fs *fs, struct fs_inode *namespace, const char *name, size_t size,
+                                      const struct kv_attr *attr, struct fs_inode **inode_out, struct fs_file **out);
+
 /* Close a handle. What is dirty and can still be put is put in the background. */
 void fs_file_close(struct fs *fs, struct fs_file *file);
 
 /* Write at an offset. returns 0; -EFBIG; -EDQUOT; -ENOSPC; -ENOMEM */
 KV_CHECKED int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset);
 KV_CHECKED int fs_file_truncate(struct fs *fs, struct fs_file *file, uint64_t size);
+
+/* fallocate(2) with mode 0, KEEP_SIZE, PUNCH_HOLE or ZERO_RANGE. returns as fs_file_write(); -EOPNOTSUPP */
+KV_CHECKED int fs_file_allocate(struct fs *fs, struct fs_file *file, int mode, uint64_t offset, uint64_t size);
+/* Copy bytes between open keys without showing them to the caller.
+ * returns  0 and how many in *copied, less at the end of the source; as fs_file_write() */
+KV_CHECKED int fs_file_copy(struct fs *fs, struct fs_file *from, uint64_t from_offset, struct fs_file *to,
+                            uint64_t to_offset, size_t size, size_t *copied);
 
 /* Hand what the content holds at an offset to `reply`, which must not keep the pointer. */
 typedef void fs_file_read_reply(void *arg, const void *bytes, size_t size);
@@ -92,7 +107,17 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
 /* Does this node alone know the content, or newer content than the central? body->io is held. */
 bool fs_body_is_local(const struct fs_body *body);
 
+/* Put a pinned body, up to a generation at least; the pin is given back after done was called.
+ * operation     for messages; not copied
+ * name_is_held  the caller holds body->name */
+void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
+                 fs_file_done *done, void *arg);
 /* Make the central have what a pinned body holds. body->name is held. returns 0 or why not */
 KV_CHECKED int fs_body_settle(struct fs *fs, struct fs_body *body);
+
+/* Change the size of the content through a handle. body->io is held for writing. */
+KV_CHECKED int fs_body_truncate(struct fs *fs, struct fs_body *body, struct fs_file *file, size_t size);
+/* Show a body that the central does not have in listings, or do not. */
+void fs_body_list(struct fs *fs, struct fs_body *body, bool listed);
 
 #endif

@@ -30,12 +30,14 @@ struct fs {
     struct fs_inode *inodes; /* all */
     size_t inodes_count;
     struct fs_inode *root;
-    struct fs_body *locals; /* open keys that the central does not have yet */
+    struct fs_body *locals; /* open keys that the central does not have yet, and scratch files */
     pthread_mutex_t inode_locks[FS_LOCKS];
 
     /* Counts changes of names and metadata that this node made: a listing that was read before one of
      * them cannot be trusted after it. */
     atomic_uint_fast64_t changes;
+
+    atomic_size_t scratch_bytes; /* in scratch files, see scratch.h */
 
     void (*mounted)(void *arg); /* called once, when the kernel has accepted the mount */
     void *mounted_arg;

@@ -378,7 +378,7 @@ void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, cha
         parts[count++] = child;
     pthread_mutex_lock(&fs->lock);
     for (; inode != NULL && inode != fs->root && count < 8; inode = inode->parent)
-        parts[count++] = inode->kind == FS_KEY ? inode->name->key : inode->label != NULL ? inode->label : "?";
+        parts[count++] = inode->name_size > 0 ? inode->name->key : inode->label != NULL ? inode->label : "?";
     while (count-- > 0) {
         at = append(out, size, at, parts[count]);
         if (count > 0)

@@ -44,7 +44,7 @@
 
 enum fs_kind {
     FS_NODE,         /* directory or binding: a node of the store */
-    FS_KEY,          /* a key */
+    FS_KEY,          /* a key, or a scratch file of this node (scratch.h) */
     FS_CONTROL_DIR,  /* /.kvfs */
     FS_CONTROL_FILE, /* a file in it */
 };

@@ -3,6 +3,7 @@
 #include "fs/attr.h"
 #include "fs/control.h"
 #include "fs/file.h"
+#include "fs/scratch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -155,6 +156,8 @@ int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct f
     rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
     if (rc == -ENAMETOOLONG)
         return rc;
+    if (name[0] == '.')
+        return fs_scratch_lookup(fs, parent, name, entry);
     if (rc < 0) { /* no key can have this name: true for ever */
         entry->entry_timeout = fs_timeout_full(fs);
         return -ENOENT;

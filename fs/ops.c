@@ -7,6 +7,7 @@
 #include "fs/holder.h"
 #include "fs/lookup.h"
 #include "fs/options.h"
+#include "fs/scratch.h"
 #include "fs/tree.h"
 #include "fs/xattr.h"
 
@@ -320,10 +321,12 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 
     if (directory->kind != FS_NODE || directory->node_kind != KV_NAMESPACE)
         return -EPERM; /* only namespaces hold files */
-    rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
-    if (rc == 0)
-        rc = new_attr(req, directory, mode, &attr);
-    if (rc == 0)
+    rc = new_attr(req, directory, mode, &attr);
+    if (rc < 0)
+        return rc;
+    if (fs_scratch_is_wanted(name, flags, mode))
+        rc = fs_file_create_scratch(fs_of(req), directory, name, strlen(name), &attr, &inode, file);
+    else if ((rc = kv_name_check(KV_NAME_KEY, name, strlen(name))) == 0)
         rc = fs_file_create(fs_of(req), directory, name, strlen(name), flags, &attr, &inode, file);
     if (rc < 0)
         return rc;
@@ -400,6 +403,33 @@ static void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_
         fs_reply_error(req, rc);
     else
         fuse_reply_write(req, size);
+}
+
+static void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t size,
+                            struct fuse_file_info *fi)
+{
+    (void)ino;
+    fs_reply_error(req, fs_file_allocate(fs_of(req), file_of(fi), mode, (uint64_t)offset, (uint64_t)size));
+}
+
+static void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, struct fuse_file_info *from,
+                                  fuse_ino_t to_ino, off_t to_offset, struct fuse_file_info *to, size_t size,
+                                  int flags)
+{
+    size_t copied;
+    int rc;
+
+    (void)to_ino;
+    (void)flags;
+    if (fs_inode_of(fs_of(req), from_ino)->kind == FS_CONTROL_FILE)
+        rc = -EXDEV; /* its bytes are not a value: the caller copies them itself */
+    else
+        rc = fs_file_copy(fs_of(req), file_of(from), (uint64_t)from_offset, file_of(to), (uint64_t)to_offset, size,
+                          &copied);
+    if (rc < 0)
+        fs_reply_error(req, rc);
+    else
+        fuse_reply_write(req, copied);
 }
 
 static void reply_put(void *arg, int rc) { fs_reply_error(arg, rc); }
@@ -557,6 +587,8 @@ const struct fuse_lowlevel_ops fs_ops = {
     .releasedir = fs_op_releasedir,
     .fsyncdir = fs_op_fsyncdir,
     .statfs = fs_op_statfs,
+    .fallocate = fs_op_fallocate,
+    .copy_file_range = fs_op_copy_file_range,
     .setxattr = fs_op_setxattr,
     .getxattr = fs_op_getxattr,
     .listxattr = fs_op_listxattr,

@@ -5,6 +5,8 @@
 #include "fs/file.h"
 #include "fs/lookup.h"
 #include "fs/options.h"
+#include "fs/party.h"
+#include "fs/scratch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -218,7 +220,7 @@ int fs_tree_unlink(struct fs *fs, struct fs_inode *parent, const char *name)
     if (is_control_name(fs, parent, name))
         return -EPERM;
     if (is_namespace(parent))
-        return unlink_key(fs, parent, name);
+        return name[0] == '.' ? fs_scratch_unlink(fs, parent, name) : unlink_key(fs, parent, name);
     rc = kv_node_find(fs->store, parent->id, name, strlen(name), &node);
     if (rc < 0)
         return rc;
@@ -232,47 +234,6 @@ static unsigned store_flags(unsigned flags)
     return (flags & RENAME_NOREPLACE ? KV_NOREPLACE : 0u) | (flags & RENAME_EXCHANGE ? KV_EXCHANGE : 0u);
 }
 
-/* An open key that takes part in a rename. */
-struct party {
-    struct fs_inode *inode;
-    struct fs_body *body;
-};
-
-static struct party party_of(struct fs *fs, struct fs_inode *namespace, const char *name)
-{
-    struct party party = {.inode = fs_inode_find(fs, namespace->id, name, strlen(name))};
-
-    if (party.inode != NULL)
-        party.body = fs_body_pin(fs, party.inode);
-    return party;
-}
-
-static void party_end(struct fs *fs, struct party *party)
-{
-    if (party->body != NULL)
-        fs_body_unpin(fs, party->inode);
-    fs_inode_put(fs, party->inode);
-}
-
-/* Both names are held, in the order of their addresses. */
-static void lock_names(struct fs_body *a, struct fs_body *b)
-{
-    struct fs_body *first = a < b ? a : b, *second = a < b ? b : a;
-
-    if (first != NULL)
-        pthread_mutex_lock(&first->name);
-    if (second != NULL)
-        pthread_mutex_lock(&second->name);
-}
-
-static void unlock_names(struct fs_body *a, struct fs_body *b)
-{
-    if (a != NULL)
-        pthread_mutex_unlock(&a->name);
-    if (b != NULL)
-        pthread_mutex_unlock(&b->name);
-}
-
 static void renamed_now(struct fs_body *body, const struct kv_meta *meta)
 {
     pthread_rwlock_wrlock(&body->io);
@@ -281,7 +242,7 @@ static void renamed_now(struct fs_body *body, const struct kv_meta *meta)
 }
 
 /* The central moves what it has, so it must have what this node shows first. */
-static int rename_parties(struct fs *fs, struct party *from, struct party *to, struct fs_inode *to_namespace,
+static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party *to, struct fs_inode *to_namespace,
                           struct kv_change *change)
 {
     int rc = from->body != NULL ? fs_body_settle(fs, from->body) : 0;
@@ -307,20 +268,20 @@ static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *nam
                       const char *to_name, unsigned flags)
 {
     struct kv_change change = {.kind = KV_RENAME, .flags = store_flags(flags)};
-    struct party from, to;
+    struct fs_party from, to;
     int rc = kv_name_check(KV_NAME_KEY, to_name, strlen(to_name));
 
     if (rc < 0)
         return rc;
     change.ref = kv_ref_key(namespace->id, name, strlen(name));
     change.to = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
-    from = party_of(fs, namespace, name);
-    to = party_of(fs, to_namespace, to_name);
-    lock_names(from.body, to.body);
+    from = fs_party_of(fs, namespace, name);
+    to = fs_party_of(fs, to_namespace, to_name);
+    fs_party_lock(&from, &to);
     rc = rename_parties(fs, &from, &to, to_namespace, &change);
-    unlock_names(from.body, to.body);
-    party_end(fs, &from);
-    party_end(fs, &to);
+    fs_party_unlock(&from, &to);
+    fs_party_end(fs, &from);
+    fs_party_end(fs, &to);
     return rc;
 }
 
@@ -355,6 +316,8 @@ int fs_tree_rename(struct fs *fs, struct fs_inode *parent, const char *name, str
         return -EINVAL;
     if (is_control_name(fs, parent, name) || is_control_name(fs, to_parent, to_name))
         return -EPERM;
+    if (is_namespace(parent) && is_namespace(to_parent) && name[0] == '.')
+        return fs_scratch_rename(fs, parent, name, to_parent, to_name, flags);
     if (is_namespace(parent) && is_namespace(to_parent))
         return rename_key(fs, parent, name, to_parent, to_name, flags);
     if (is_namespace(parent) || is_namespace(to_parent))

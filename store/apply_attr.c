@@ -69,13 +69,11 @@ static int edit_attr(struct tx *tx, struct kv_change *change, struct kv_attr *at
 
 static int edit_xattr(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs)
 {
-    int rc = tx_room(tx, change->xattr_value == NULL ? 0 : KV_XATTR_MAX);
+    int rc = change->xattr_value == NULL ? 0 : tx_room(tx, KV_XATTR_MAX); /* removing works on a full disk, too */
 
-    if (rc < 0 && change->xattr_value != NULL)
-        return rc;
-    rc = kv_xattrs_set(xattrs, change->xattr_name, change->xattr_name_size, change->xattr_value,
+    if (rc == 0)
+        rc = kv_xattrs_set(xattrs, change->xattr_name, change->xattr_name_size, change->xattr_value,
                            change->xattr_value_size, change->xattr_flags);
-
     if (rc == 0)
         attr->ctime_ns = tx->now_ns;
     return rc;

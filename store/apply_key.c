@@ -152,7 +152,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
 
     record = (struct record_key){.meta = {.attr = change->attr}};
     record.meta.attr.mode &= 07777;
-    if (old.there) {
+    if (old.there && !change->replace) {
         record = old.record;
         apply_attr_fields(&record.meta.attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
     } else if (record.meta.attr.ino == 0) {

@@ -54,41 +54,47 @@ static struct kv_change *take_group(struct commit_queue *queue)
 }
 
 /* Apply a list of changes in one transaction; each gets its own verdict in ->rc.
- * returns  0; <0 the transaction failed, and none of the changes is done */
-static int run(struct commit_queue *queue, struct kv_change *first, const struct kv_change *end)
+ * unsure   set where the answer of the commit is missing: it may have been kept all the same
+ * returns  0; <0 the transaction failed, and, unless unsure, none of the changes is done */
+static int run(struct commit_queue *queue, struct kv_change *first, const struct kv_change *end, bool *unsure)
 {
     int64_t start_ns = queue->clock->mono_ns(queue->clock->arg);
     size_t puts = 0;
     struct tx *tx;
     int rc = tx_begin(queue->engine, queue->clock->real_ns(queue->clock->arg), &tx);
 
+    *unsure = false;
     if (rc < 0)
         return rc;
     for (struct kv_change *change = first; change != end; change = change->next) {
         change->rc = apply(tx, change);
         if (tx->broken) {
-            rc = change->rc;
+            rc = change->rc < 0 ? change->rc : -EIO;
             tx_abort(tx);
             return rc;
         }
         puts += change->kind == KV_PUT && change->rc == 0;
     }
     rc = tx_commit(tx);
-    if (rc < 0)
+    if (rc < 0) {
+        *unsure = rc != -ENOSPC;
         return rc;
+    }
     stats_commit(queue->stats, puts, queue->clock->mono_ns(queue->clock->arg) - start_ns);
     return 0;
 }
 
 static void run_group(struct commit_queue *queue, struct kv_change *group)
 {
-    int rc = run(queue, group, NULL);
+    bool unsure, alone;
+    int rc = run(queue, group, NULL, &unsure);
 
     if (rc == 0)
         return;
+    alone = group->next != NULL && !unsure;
     for (struct kv_change *change = group; change != NULL; change = change->next) {
-        if (group->next != NULL) /* more than one: each alone */
-            rc = run(queue, change, change->next);
+        if (alone)
+            rc = run(queue, change, change->next, &unsure);
         if (rc < 0) {
             change->rc = rc;
             stats_commit_failure(queue->stats);

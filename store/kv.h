@@ -299,6 +299,8 @@ struct kv_change {
      * KV_PUT, a key that is there: only mtime_ns and ctime_ns, and what attr_mask names. */
     struct kv_attr attr;
     unsigned attr_mask;
+    /* KV_PUT: attr describes a new object, which takes the place of what is there. */
+    bool replace;
     /* KV_PUT: replace the attributes by these; NULL: a key that is there keeps its own. Borrowed. */
     const struct kv_xattrs *xattrs;
 

@@ -840,6 +840,24 @@ static void stat_and_read_of_each_key_are_no_use_of_it_yet(void **state)
     cache_free(cache);
 }
 
+static void a_newcomer_has_its_time_in_a_cache_full_of_used_keys(void **state)
+{
+    enum { USED = 3000, NEW = 30 };
+    struct cache *cache = new_cache(MIB, TTL);
+
+    (void)state;
+    for (unsigned i = 0; i < USED; i++) {
+        load(cache, numbered("used", i), 1, 1000);
+        look(cache, numbered("used", i), VALUE);
+        look(cache, numbered("used", i), VALUE);
+    }
+    for (unsigned i = 0; i < NEW; i++)
+        load(cache, numbered("new", i), 1, 1000);
+    for (unsigned i = 0; i < NEW; i++)
+        assert_version(look(cache, numbered("new", i), VALUE), 1);
+    cache_free(cache);
+}
+
 static void newcomers_leave_in_the_order_of_their_coming(void **state)
 {
     struct cache *cache = new_cache(MIB, TTL);
@@ -1646,6 +1664,7 @@ int main(void)
         CACHE_TEST(an_own_write_that_does_not_fit_leaves_no_older_entry),
         CACHE_TEST(a_hot_set_survives_a_scan),
         CACHE_TEST(stat_and_read_of_each_key_are_no_use_of_it_yet),
+        CACHE_TEST(a_newcomer_has_its_time_in_a_cache_full_of_used_keys),
         CACHE_TEST(newcomers_leave_in_the_order_of_their_coming),
         CACHE_TEST(a_key_that_comes_back_soon_after_its_eviction_is_no_newcomer),
         CACHE_TEST(what_is_no_longer_used_leaves_the_main_queue),

@@ -632,7 +632,7 @@ struct forest {
 
 static void plant(struct forest *forest, uint64_t id)
 {
-    forest->ids[forest->count < 40 ? forest->count++ : 2 + test_random_below(&forest->random, 38)] = id;
+    forest->ids[forest->count < 40 ? forest->count++ : 1 + test_random_below(&forest->random, 39)] = id;
 }
 
 static struct kv_node random_node(struct test_store *test, struct forest *forest)
@@ -643,7 +643,7 @@ static struct kv_node random_node(struct test_store *test, struct forest *forest
 
         if (kv_node_get(test->kv, *id, &node) == 0)
             return node;
-        *id = KV_ROOT_ID;
+        *id = forest->ids[--forest->count];
     }
 }
 
@@ -685,7 +685,7 @@ static int put_or_delete_at_random(struct test_store *test, struct forest *fores
 static void random_changes_of_the_tree_keep_it_sound(void **state)
 {
     struct test_store *test = *state;
-    struct forest forest = {.random = {1}, .ids = {KV_ROOT_ID, KV_ROOT_ID}, .count = 2};
+    struct forest forest = {.random = {1}, .ids = {KV_ROOT_ID}, .count = 1};
     unsigned done[4] = {0}, refused[4] = {0};
 
     plant(&forest, test->account.id);
@@ -716,8 +716,8 @@ static void random_changes_of_the_tree_keep_it_sound(void **state)
         if (i % 50 == 0)
             test_expect_sound(test->inner);
     }
-    for (size_t i = 0; i < 4; i++) { fprintf(stderr, "%zu %u %u\n", i, done[i], refused[i]);
-        assert_true(done[i] > 100 && refused[i] > 100); }
+    for (size_t i = 0; i < 4; i++) /* it was no idle run */
+        assert_true(done[i] > 100 && refused[i] > 100);
 }
 
 int main(void)

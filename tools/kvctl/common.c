@@ -56,7 +56,8 @@ static int fail_quota(struct ctl_request *request, const char *subject, const ch
         return ctl_fail("%s: account %s has %" PRIu64 " namespaces, and its limit is %" PRIu64
                         "; delete one, or raise the limit with: kvctl account limit %s --namespaces N",
                         subject, account.name, account.children, account.limit_namespaces, account.name);
-    return ctl_fail("%s: account %s is full: it holds %" PRIu64 " bytes of keys and values, this would pass its "
+    return ctl_fail("%s: account %s is full: it holds %" PRIu64
+                    " bytes of keys and values, and this would pass its "
                     "limit of %" PRIu64 " bytes; delete keys, or raise the limit with: "
                     "kvctl account limit %s --bytes SIZE",
                     subject, account.name, account.bytes, account.limit_bytes, account.name);
@@ -250,8 +251,9 @@ int ctl_children(struct ctl_request *request, uint64_t parent, enum kv_node_kind
 
     if (rc < 0) {
         free(collect.nodes.items);
-        return ctl_fail_store(request, request->path.text != NULL ? request->path.text : request->store_dir,
-                              "object", rc);
+        (void)ctl_fail_store(request, request->path.text != NULL ? request->path.text : request->store_dir,
+                             "object", rc);
+        return CTL_ERROR;
     }
     *out = collect.nodes;
     return CTL_OK;

@@ -1,0 +1,240 @@
+/* Puts of open keys: from a FLUSH or FSYNC to its answer. */
+#include "fs/errors.h"
+#include "fs/file.h"
+#include "fs/notify.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A put under way. It pins its body. */
+struct put {
+    struct kv_change change;
+    struct fs *fs;
+    struct fs_body *body;
+    uint64_t generation;
+    const char *operation;
+    fs_file_done *done;
+    void *arg;
+    int rc;
+};
+
+/* The last step, maybe after the kernel was told to look the name up again. */
+static void put_end(void *arg)
+{
+    struct put *put = arg;
+    struct fs *fs = put->fs;
+    struct fs_inode *inode = put->body->inode;
+    fs_file_done *done = put->done;
+    void *done_arg = put->arg;
+    int rc = put->rc;
+
+    kv_value_unref(put->change.value);
+    free(put);
+    done(done_arg, rc);
+    fs_body_unpin(fs, inode);
+}
+
+/* The put failed or displaced another incarnation: the kernel's entry of the name is wrong. */
+static void put_end_renamed(struct put *put)
+{
+    fs_notify_entry(put->fs, put->body->inode, put->change.ref.key, put_end, put);
+}
+
+/* On the committer thread. */
+static void put_done(struct kv_change *change, int rc)
+{
+    struct put *put = change->arg;
+    struct fs_body *body = put->body;
+    bool renamed;
+
+    put->rc = rc;
+    if (rc == 0) {
+        pthread_rwlock_wrlock(&body->io);
+        if (put->generation > body->put)
+            body->put = put->generation;
+        body->exists = true;
+        body->exclusive = false;
+        body->meta.version = change->meta.version;
+        body->meta.attr.ino = change->meta.attr.ino;
+        body->meta.attr.btime_ns = change->meta.attr.btime_ns;
+        body->meta.has_xattrs = change->meta.has_xattrs;
+        pthread_rwlock_unlock(&body->io);
+        fs_body_list(put->fs, body, false);
+        renamed = fs_inode_attach(put->fs, body->inode);
+        atomic_fetch_add(&put->fs->changes, 1);
+    } else {
+        pthread_rwlock_wrlock(&body->io);
+        body->changed |= change->attr_mask;
+        if (put->generation > body->failed)
+            body->failed = put->generation;
+        pthread_rwlock_unlock(&body->io);
+        renamed = fs_inode_is_current(put->fs, body->inode);
+        fs_errors_add(put->fs, body->inode, NULL, put->operation, rc);
+        fs_inode_detach(put->fs, body->inode, false);
+    }
+    if (renamed)
+        put_end_renamed(put);
+    else
+        put_end(put);
+}
+
+/* Prepare the put of a body's content as it is now. body->name and body->io are held; the body is pinned by the
+ * caller, for this put.
+ * returns  0 and *out; -EALREADY nothing is to be put; else why it cannot be put */
+static int put_new(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, struct put **out)
+{
+    struct put *put;
+
+    if (body->scratch || (needed <= body->put && body->exists))
+        return -EALREADY;
+    put = calloc(1, sizeof(*put));
+    if (put == NULL)
+        return -ENOMEM;
+    if (!fs_inode_ref(fs, body->inode, &put->change.ref)) {
+        free(put);
+        return -EALREADY; /* unlinked: nobody will ever see it again */
+    }
+    if (body->error != 0) {
+        free(put);
+        return body->error;
+    }
+    put->change.kind = KV_PUT;
+    put->change.value = kv_value_ref(body->value);
+    put->change.attr = body->meta.attr;
+    put->change.attr_mask = body->changed;
+    put->change.xattrs = body->exists ? NULL : body->xattrs;
+    put->change.conditional = body->exclusive;
+    put->change.done = put_done;
+    put->change.arg = put;
+    put->fs = fs;
+    put->body = body;
+    put->generation = body->written;
+    put->operation = operation;
+    body->changed = 0;
+    body->submitted = true;
+    *out = put;
+    return 0;
+}
+
+struct failure {
+    struct fs *fs;
+    struct fs_inode *inode;
+    fs_file_done *done;
+    void *arg;
+    int rc;
+};
+
+static void failure_end(void *arg)
+{
+    struct failure failure = *(struct failure *)arg;
+
+    free(arg);
+    failure.done(failure.arg, failure.rc);
+    fs_body_unpin(failure.fs, failure.inode);
+}
+
+/* A put that could not even be queued: as a put that failed. */
+static void put_refused(struct fs *fs, struct fs_body *body, fs_file_done *done, void *arg, int rc)
+{
+    struct failure *failure = malloc(sizeof(*failure));
+    bool current = fs_inode_is_current(fs, body->inode);
+    struct kv_ref ref;
+
+    fs_inode_detach(fs, body->inode, false);
+    if (failure == NULL || !current || !fs_inode_ref(fs, body->inode, &ref)) {
+        free(failure);
+        done(arg, rc);
+        fs_body_unpin(fs, body->inode);
+        return;
+    }
+    *failure = (struct failure){fs, body->inode, done, arg, rc};
+    fs_notify_entry(fs, body->inode, ref.key, failure_end, failure);
+}
+
+/* Put a pinned body up to a generation; the pin is given back. */
+void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
+                     fs_file_done *done, void *arg)
+{
+    struct put *put = NULL;
+    int rc;
+
+    if (!name_is_held)
+        pthread_mutex_lock(&body->name);
+    pthread_rwlock_wrlock(&body->io);
+    rc = put_new(fs, body, needed, operation, &put);
+    pthread_rwlock_unlock(&body->io);
+    if (rc == 0) {
+        put->done = done;
+        put->arg = arg;
+        kv_submit(fs->store, &put->change);
+    }
+    if (!name_is_held)
+        pthread_mutex_unlock(&body->name);
+    if (rc == -EALREADY) {
+        done(arg, 0);
+        fs_body_unpin(fs, body->inode);
+    } else if (rc < 0) {
+        put_refused(fs, body, done, arg, rc);
+    }
+}
+
+bool fs_file_is_only_emptied(struct fs_file *file)
+{
+    struct fs_body *body = file->inode->body;
+    bool emptied;
+
+    pthread_rwlock_rdlock(&body->io);
+    emptied = file->emptied != 0 && file->emptied == body->written;
+    pthread_rwlock_unlock(&body->io);
+    return emptied;
+}
+
+void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg)
+{
+    fs_body_put(fs, fs_body_pin(fs, file->inode), file->written, "close", false, done, arg);
+}
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t told;
+    bool done;
+    int rc;
+};
+
+static void wake(void *arg, int rc)
+{
+    struct waiter *waiter = arg;
+
+    pthread_mutex_lock(&waiter->lock);
+    waiter->done = true;
+    waiter->rc = rc;
+    pthread_cond_signal(&waiter->told);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+static int put_wait(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held)
+{
+    struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+    fs_body_put(fs, fs_body_pin(fs, body->inode), needed, operation, name_is_held, wake, &waiter);
+    pthread_mutex_lock(&waiter.lock);
+    while (!waiter.done)
+        pthread_cond_wait(&waiter.told, &waiter.lock);
+    pthread_mutex_unlock(&waiter.lock);
+    return waiter.rc;
+}
+
+int fs_file_put_wait(struct fs *fs, struct fs_file *file)
+{
+    return put_wait(fs, file->inode->body, file->written, "truncate", false);
+}
+
+int fs_body_settle(struct fs *fs, struct fs_body *body)
+{
+    uint64_t needed;
+
+    pthread_rwlock_rdlock(&body->io);
+    needed = body->written;
+    pthread_rwlock_unlock(&body->io);
+    return put_wait(fs, body, needed, "rename", true);
+}

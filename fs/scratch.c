@@ -1,0 +1,161 @@
+#include "fs/scratch.h"
+
+#include "fs/attr.h"
+#include "fs/errors.h"
+#include "fs/party.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+bool fs_scratch_is_wanted(const char *name, int flags, mode_t mode)
+{
+    return name[0] == '.' && strlen(name) <= KV_KEY_MAX && (flags & O_EXCL) && (flags & O_ACCMODE) == O_RDWR &&
+           (mode & 0777) == 0600;
+}
+
+int fs_scratch_room(struct fs *fs, size_t more)
+{
+    return atomic_load(&fs->scratch_bytes) + more > FS_SCRATCH_MAX ? -ENOSPC : 0;
+}
+
+void fs_scratch_charge(struct fs *fs, struct fs_body *body, size_t size)
+{
+    atomic_fetch_add(&fs->scratch_bytes, size - body->scratch_charged);
+    body->scratch_charged = size;
+}
+
+int fs_scratch_lookup(struct fs *fs, struct fs_inode *namespace, const char *name, struct fuse_entry_param *entry)
+{
+    struct fs_inode *inode = fs_inode_find(fs, namespace->id, name, strlen(name));
+    int rc;
+
+    entry->entry_timeout = fs_timeout_full(fs);
+    if (inode == NULL)
+        return -ENOENT;
+    rc = fs_attr_get(fs, inode, &entry->attr, &entry->attr_timeout);
+    if (rc < 0) {
+        fs_inode_put(fs, inode);
+        return rc == -ESTALE ? -ENOENT : rc;
+    }
+    entry->ino = fs_inode_id(inode);
+    fs_inode_to_kernel(fs, inode);
+    return 0;
+}
+
+/* The name is gone, and with it its pin. */
+static void lose_name(struct fs *fs, struct fs_inode *inode)
+{
+    fs_inode_detach(fs, inode, true);
+    fs_body_unpin(fs, inode);
+}
+
+int fs_scratch_unlink(struct fs *fs, struct fs_inode *namespace, const char *name)
+{
+    struct fs_inode *inode = fs_inode_find(fs, namespace->id, name, strlen(name));
+
+    if (inode == NULL)
+        return -ENOENT;
+    lose_name(fs, inode);
+    fs_inode_put(fs, inode);
+    return 0;
+}
+
+/* Put the content as a new object at the key's name; *generation is which content that was. */
+static int put_as_key(struct fs *fs, struct fs_body *body, struct kv_change *change, uint64_t *generation)
+{
+    struct kv_xattrs none = {.size = 0};
+    int rc;
+
+    pthread_rwlock_rdlock(&body->io);
+    change->value = kv_value_ref(body->value);
+    change->attr = body->meta.attr;
+    change->xattrs = body->xattrs != NULL ? body->xattrs : &none;
+    *generation = body->written;
+    rc = body->error;
+    pthread_rwlock_unlock(&body->io);
+    change->attr.ctime_ns = fs_now_ns();
+    if (rc == 0)
+        rc = kv_apply(fs->store, change);
+    kv_value_unref(change->value);
+    atomic_fetch_add(&fs->changes, 1);
+    return rc;
+}
+
+/* The body is a key's from now on. */
+static void become_key(struct fs *fs, struct fs_body *body, const struct kv_change *change,
+                       uint64_t generation)
+{
+    pthread_rwlock_wrlock(&body->io);
+    fs_scratch_charge(fs, body, 0);
+    body->scratch = false;
+    body->exists = true;
+    body->put = generation;
+    body->meta.version = change->meta.version;
+    body->meta.attr.ctime_ns = change->meta.attr.ctime_ns;
+    body->meta.has_xattrs = change->meta.has_xattrs;
+    pthread_rwlock_unlock(&body->io);
+    fs_body_list(fs, body, false);
+}
+
+static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_inode *to_namespace, const char *to_name,
+                         unsigned flags)
+{
+    struct kv_change change = {.kind = KV_PUT, .replace = true, .conditional = flags & RENAME_NOREPLACE};
+    uint64_t generation;
+    int rc = kv_name_check(KV_NAME_KEY, to_name, strlen(to_name));
+
+    if (rc < 0)
+        return rc;
+    change.ref = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
+    rc = put_as_key(fs, from->body, &change, &generation);
+    if (rc < 0) {
+        if (rc != -EEXIST)
+            fs_errors_add(fs, to_namespace, to_name, "rename", rc);
+        return rc;
+    }
+    become_key(fs, from->body, &change, generation);
+    rc = fs_inode_rename(fs, from->inode, to_namespace, to_name, strlen(to_name), false);
+    if (rc < 0) /* no memory: the key is there, let it be looked up again */
+        fs_inode_detach(fs, from->inode, true);
+    fs_body_unpin(fs, from->inode);
+    return 0;
+}
+
+static int rename_to_scratch(struct fs *fs, struct fs_party *from, struct fs_party *to, struct fs_inode *to_namespace,
+                             const char *to_name, unsigned flags)
+{
+    if (strlen(to_name) > KV_KEY_MAX)
+        return -ENAMETOOLONG;
+    if (to->inode == from->inode)
+        return 0;
+    if (to->inode != NULL && flags & RENAME_NOREPLACE)
+        return -EEXIST;
+    if (to->inode != NULL)
+        lose_name(fs, to->inode);
+    return fs_inode_rename(fs, from->inode, to_namespace, to_name, strlen(to_name), false);
+}
+
+int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
+                      const char *to_name, unsigned flags)
+{
+    struct fs_party from, to;
+    int rc;
+
+    if (flags & RENAME_EXCHANGE)
+        return -EINVAL;
+    from = fs_party_of(fs, namespace, name);
+    to = fs_party_of(fs, to_namespace, to_name);
+    if (from.body == NULL) {
+        rc = -ENOENT;
+    } else {
+        fs_party_lock(&from, &to);
+        rc = to_name[0] == '.' ? rename_to_scratch(fs, &from, &to, to_namespace, to_name, flags)
+                               : rename_to_key(fs, &from, to_namespace, to_name, flags);
+        fs_party_unlock(&from, &to);
+    }
+    fs_party_end(fs, &from);
+    fs_party_end(fs, &to);
+    return rc;
+}
