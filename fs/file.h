@@ -45,6 +45,7 @@ struct fs_body {
     uint64_t written, put;
     uint64_t failed; /* the newest generation whose put failed and was told */
     int error;
+    int lost; /* an accepted put of it was lost with this error, and no fsync was told yet */
     struct fs_body *prev, *next; /* in fs->locals, while `listed`; fs->lock */
     bool listed;
 };
@@ -100,6 +101,11 @@ bool fs_file_is_only_emptied(struct fs_file *file);
 void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg);
 /* The same, and wait. */
 KV_CHECKED int fs_file_put_wait(struct fs *fs, struct fs_file *file);
+
+/* With durability=fsync: put what is dirty and wait until all of it is durable. */
+KV_CHECKED int fs_file_sync(struct fs *fs, struct fs_file *file);
+/* kv_options.lost: an accepted put could not be committed. What is still open of it becomes dirty again. */
+void fs_file_lost(void *fs, const struct kv_ref *ref, int rc);
 
 /* Pin the body of an open inode, so that it outlives its handles. returns NULL where it is closed */
 struct fs_body *fs_body_pin(struct fs *fs, struct fs_inode *inode);

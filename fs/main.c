@@ -5,6 +5,7 @@
  * that its child printed. */
 #include "fs/channel.h"
 #include "fs/errors.h"
+#include "fs/file.h"
 #include "fs/inode.h"
 #include "fs/mountpoint.h"
 #include "fs/notify.h"
@@ -90,8 +91,9 @@ static int daemonize(void)
     return chdir("/") < 0 ? -errno : 0;
 }
 
-static int open_store(const struct fs_options *options, struct kv_store **out)
+static int open_store(struct fs *fs)
 {
+    const struct fs_options *options = fs->options;
     struct kv_options store_options = kv_options_default();
     struct kv_error error;
     int rc;
@@ -103,7 +105,9 @@ static int open_store(const struct fs_options *options, struct kv_store **out)
     store_options.memory_bytes = options->memory_bytes;
     store_options.durability = options->durability;
     store_options.commit_interval_ms = options->commit_interval_ms;
-    rc = kv_open(options->store, &store_options, out, &error);
+    store_options.lost = fs_file_lost;
+    store_options.lost_arg = fs;
+    rc = kv_open(options->store, &store_options, &fs->store, &error);
     if (rc < 0)
         fprintf(stderr, "kvfs: %s\n", error.text);
     return rc;
@@ -152,7 +156,7 @@ static int run(struct fs_options *options)
     struct fs fs = {.options = options, .mounted = report_mounted};
     int status = EXIT_FAILURE, rc;
 
-    if (open_store(options, &fs.store) < 0)
+    if (open_store(&fs) < 0)
         return EXIT_FAILURE;
     rc = fs_errors_new(&fs.errors);
     if (rc == 0)

@@ -450,8 +450,10 @@ static void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
     (void)datasync;
     if (fs_inode_of(fs_of(req), ino)->kind == FS_CONTROL_FILE)
         fs_reply_error(req, 0);
-    else
+    else if (fs_of(req)->options->durability == KV_DURABILITY_CLOSE)
         fs_file_put(fs_of(req), file_of(fi), reply_put, req);
+    else
+        fs_reply_error(req, fs_file_sync(fs_of(req), file_of(fi)));
 }
 
 static void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

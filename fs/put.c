@@ -238,3 +238,39 @@ int fs_body_settle(struct fs *fs, struct fs_body *body)
     pthread_rwlock_unlock(&body->io);
     return put_wait(fs, body, needed, "rename", true);
 }
+
+void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
+{
+    struct fs *fs = arg;
+    struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->key, ref->size);
+    struct fs_inode *namespace = fs_inode_find(fs, ref->node, NULL, 0);
+    struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
+
+    atomic_fetch_add(&fs->changes, 1);
+    fs_errors_add(fs, namespace != NULL ? namespace : fs->root, ref->key, "commit", rc);
+    if (body != NULL) {
+        pthread_rwlock_wrlock(&body->io);
+        body->lost = rc;
+        body->put = 0; /* whatever was written is not there */
+        pthread_rwlock_unlock(&body->io);
+        fs_body_unpin(fs, inode);
+    }
+    fs_inode_put(fs, inode);
+    fs_inode_put(fs, namespace);
+}
+
+int fs_file_sync(struct fs *fs, struct fs_file *file)
+{
+    struct fs_body *body = file->inode->body;
+    int rc = put_wait(fs, body, file->written, "fsync", false);
+    int lost;
+
+    if (rc < 0)
+        return rc;
+    (void)!kv_sync(fs->store); /* it tells of any key's loss, body->lost of this one's */
+    pthread_rwlock_wrlock(&body->io);
+    lost = body->lost;
+    body->lost = 0;
+    pthread_rwlock_unlock(&body->io);
+    return lost;
+}

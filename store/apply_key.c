@@ -144,7 +144,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     if (rc < 0)
         return rc;
     delta = (int64_t)(change->ref.size + value->size) - (int64_t)old.charge;
-    rc = check_quota(&place, delta);
+    rc = change->accepted ? 0 : check_quota(&place, delta);
     if (rc == 0)
         rc = tx_room(tx, value->size);
     if (rc < 0)
@@ -161,7 +161,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     if (change->xattrs != NULL)
         record.xattrs = slice_of(change->xattrs->data, change->xattrs->size);
     record.meta.has_xattrs = record.xattrs.size > 0;
-    record.meta.version = tx_new_id(tx);
+    record.meta.version = change->version != 0 ? change->version : tx_new_id(tx);
     record.meta.size = value->size;
     record.checksum = change->checksum;
     record.inlined = slice_of(value->data, value->size <= RECORD_INLINE_MAX ? value->size : 0);

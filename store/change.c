@@ -1,6 +1,7 @@
 /* Submitting changes, and the simple forms over them. */
 #include "store/read.h"
 #include "store/record.h"
+#include "store/stage.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -18,7 +19,9 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
         stats_record(&store->stats.put, store_now_ns(store) - change->submitted_ns);
     if (change->ref.size == 0)
         return; /* not about a key */
-    if (rc == 0 && change->kind == KV_PUT) {
+    if (change->accepted) {
+        cache_settle(store->cache, &change->ref, rc == 0 ? &change->meta : NULL);
+    } else if (rc == 0 && change->kind == KV_PUT) {
         cache_write(store->cache, &change->ref, &change->meta, change->value);
     } else if (rc == 0 && (change->kind == KV_SETATTR || change->kind == KV_SETXATTR)) {
         cache_write(store->cache, &change->ref, &change->meta, NULL);
@@ -40,7 +43,10 @@ void kv_submit(struct kv_store *store, struct kv_change *change)
     change->submitted_ns = store_now_ns(store);
     if (change->kind == KV_PUT)
         change->checksum = record_checksum(change->value->data, change->value->size);
-    commit_submit(store->queue, change);
+    if (change->kind == KV_PUT && store->stage.on && stage_put(store, change))
+        change->done(change, 0);
+    else
+        commit_submit(store->queue, change);
 }
 
 struct waiter {
@@ -75,12 +81,7 @@ int kv_apply(struct kv_store *store, struct kv_change *change)
     return waiter.rc;
 }
 
-int kv_sync(struct kv_store *store)
-{
-    if (store->queue != NULL)
-        commit_drain(store->queue);
-    return 0;
-}
+int kv_sync(struct kv_store *store) { return store->queue != NULL ? stage_sync(store) : 0; }
 
 int kv_new_ino(struct kv_store *store, uint64_t *out)
 {

@@ -22,12 +22,39 @@ struct commit_queue {
     pthread_cond_t progress; /* settled_count grew */
     struct kv_change *head, **tail;
     uint64_t submitted_count, settled_count;
+    size_t urgent;             /* changes in the queue that somebody waits for */
+    size_t drains;             /* callers in commit_drain() */
+    size_t queued_bytes;
+    int64_t interval_ns;
+    struct timespec gather_until; /* CLOCK_MONOTONIC; set when an accepted put comes into an empty queue */
     bool stopping;
 };
 
 static size_t weight(const struct kv_change *change)
 {
     return change->kind == KV_PUT ? change->value->size : 0;
+}
+
+/* Is there no reason to let what is queued gather any longer? The lock is held. */
+static bool is_due(const struct commit_queue *queue)
+{
+    return queue->stopping || queue->urgent > 0 || queue->drains > 0 || queue->queued_bytes >= GROUP_BYTES;
+}
+
+/* Wait until there is something to commit now; or until the end, with an empty queue. The lock is held. */
+static void wait_for_work(struct commit_queue *queue)
+{
+    for (;;) {
+        if (queue->head != NULL) {
+            if (is_due(queue) ||
+                pthread_cond_timedwait(&queue->work, &queue->lock, &queue->gather_until) == ETIMEDOUT)
+                return;
+        } else {
+            if (queue->stopping)
+                return;
+            pthread_cond_wait(&queue->work, &queue->lock);
+        }
+    }
 }
 
 /* Take the next group off the queue; waits for one. NULL: stopped, and nothing is left. */
@@ -37,13 +64,14 @@ static struct kv_change *take_group(struct commit_queue *queue)
     size_t changes = 0, bytes = 0;
 
     pthread_mutex_lock(&queue->lock);
-    while (queue->head == NULL && !queue->stopping)
-        pthread_cond_wait(&queue->work, &queue->lock);
+    wait_for_work(queue);
     first = queue->head;
     for (end = &queue->head; *end != NULL && changes < GROUP_CHANGES && bytes < GROUP_BYTES; end = &(*end)->next) {
         bytes += weight(*end);
+        queue->urgent -= !(*end)->accepted;
         changes++;
     }
+    queue->queued_bytes -= bytes;
     queue->head = *end;
     if (queue->head == NULL)
         queue->tail = &queue->head;
@@ -133,10 +161,11 @@ static void *committer(void *arg)
     return NULL;
 }
 
-int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats, commit_settled *settled,
-                     void *arg, struct commit_queue **out)
+int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats, int64_t interval_ns,
+                     commit_settled *settled, void *arg, struct commit_queue **out)
 {
     struct commit_queue *queue = calloc(1, sizeof(*queue));
+    pthread_condattr_t monotonic;
     int rc;
 
     if (queue == NULL)
@@ -148,7 +177,11 @@ int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct
     queue->arg = arg;
     queue->tail = &queue->head;
     pthread_mutex_init(&queue->lock, NULL);
-    pthread_cond_init(&queue->work, NULL);
+    queue->interval_ns = interval_ns;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue->work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&queue->progress, NULL);
     rc = pthread_create(&queue->thread, NULL, committer, queue);
     if (rc != 0) {
@@ -172,13 +205,31 @@ void commit_queue_free(struct commit_queue *queue)
     free(queue);
 }
 
+static struct timespec after_ns(int64_t ns)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    time.tv_sec += (time_t)(ns / 1000000000);
+    time.tv_nsec += ns % 1000000000;
+    if (time.tv_nsec >= 1000000000) {
+        time.tv_sec++;
+        time.tv_nsec -= 1000000000;
+    }
+    return time;
+}
+
 void commit_submit(struct commit_queue *queue, struct kv_change *change)
 {
     change->next = NULL;
     pthread_mutex_lock(&queue->lock);
+    if (queue->head == NULL && change->accepted)
+        queue->gather_until = after_ns(queue->interval_ns);
     *queue->tail = change;
     queue->tail = &change->next;
     queue->submitted_count++;
+    queue->urgent += !change->accepted;
+    queue->queued_bytes += weight(change);
     pthread_cond_signal(&queue->work);
     pthread_mutex_unlock(&queue->lock);
 }
@@ -189,7 +240,10 @@ void commit_drain(struct commit_queue *queue)
 
     pthread_mutex_lock(&queue->lock);
     until = queue->submitted_count;
+    queue->drains++;
+    pthread_cond_signal(&queue->work);
     while (queue->settled_count < until)
         pthread_cond_wait(&queue->progress, &queue->lock);
+    queue->drains--;
     pthread_mutex_unlock(&queue->lock);
 }

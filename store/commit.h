@@ -5,6 +5,9 @@
  * and GROUP_BYTES). Order of submission is order of application, so the changes
  * of one key never overtake each other.
  *
+ * Accepted puts (stage.h) are in no hurry: the committer lets them gather until one of them has waited for
+ * the interval, or there are GROUP_BYTES of them, or anything else is queued or waits in commit_drain().
+ *
  * A transaction that fails as a whole is aborted, and each of its changes then
  * runs in a transaction of its own, in order: the culprit gets its error, the
  * others succeed. Nothing is retried after that: every change ends with one
@@ -30,7 +33,7 @@ typedef void commit_settled(void *arg, const struct kv_change *change, int rc);
 
 /* Start the committer. All pointers are borrowed and outlive the queue. */
 KV_CHECKED int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats,
-                                commit_settled *settled, void *arg, struct commit_queue **out);
+                                int64_t interval_ns, commit_settled *settled, void *arg, struct commit_queue **out);
 /* Settle everything that is queued, stop the thread, free. */
 void commit_queue_free(struct commit_queue *queue);
 

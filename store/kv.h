@@ -173,6 +173,10 @@ struct kv_options {
     size_t memory_bytes;          /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;
     int64_t commit_interval_ms;   /* KV_DURABILITY_FSYNC: the longest time a put waits */
+    /* KV_DURABILITY_FSYNC: a put that was reported done could not be committed. Called on the committer
+     * thread; must not wait for the store. May be NULL. */
+    void (*lost)(void *arg, const struct kv_ref *ref, int rc);
+    void *lost_arg;
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
@@ -322,14 +326,16 @@ struct kv_change {
     struct kv_meta meta; /* results */
     struct kv_node node; /* argument of node changes; a result where the kind says so */
 
-    /* Called once from the store's committer thread: it must be quick and must not wait for another
-     * change. The change is the submitter's again from here on. */
+    /* Called once, from the store's committer thread or within kv_submit(): it must be quick and must not
+     * wait for another change. The change is the submitter's again from here on. */
     void (*done)(struct kv_change *change, int rc);
     void *arg;
 
     /* private to the store */
     struct kv_change *next;
     uint64_t checksum;      /* of value */
+    uint64_t version;       /* that an accepted put was promised; 0: choose one */
+    bool accepted;          /* reported done already: see stage.h */
     uint64_t ids, first_id; /* KV_RESERVE_IDS: how many; the first of them */
     int64_t submitted_ns;
     int rc;

@@ -1,5 +1,6 @@
 #include "store/store.h"
 
+#include "store/stage.h"
 #include "store/tx.h"
 #include "store/value.h"
 
@@ -81,7 +82,8 @@ static int start(struct kv_store *store, const struct kv_options *options, struc
     int rc = cache_new(options->cache_bytes, store->ttl_ns, &store->clock, &store->cache);
 
     if (rc == 0 && !options->read_only)
-        rc = commit_queue_new(store->engine, &store->clock, &store->stats, store_settled, store, &store->queue);
+        rc = commit_queue_new(store->engine, &store->clock, &store->stats, options->commit_interval_ms * 1000000,
+                              store_settled, store, &store->queue);
     return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
 }
 
@@ -95,6 +97,10 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     store->clock = options->clock != NULL ? *options->clock : (struct kv_clock){system_mono_ns, system_real_ns, NULL};
     store->ttl_ns = options->cache_ttl_ms * 1000000;
     pthread_mutex_init(&store->lease.lock, NULL);
+    pthread_mutex_init(&store->stage.lock, NULL);
+    store->stage.on = options->durability == KV_DURABILITY_FSYNC && !options->read_only;
+    store->lost = options->lost;
+    store->lost_arg = options->lost_arg;
     rc = open_engine(dir, options, &store->engine, error);
     if (rc < 0) {
         free(store);
@@ -118,11 +124,13 @@ void kv_close(struct kv_store *store)
 {
     if (store->queue != NULL)
         commit_queue_free(store->queue);
+    stage_free(store);
     if (store->cache != NULL)
         cache_free(store->cache);
     if (store->engine != NULL)
         store->engine->ops->close(store->engine);
     pthread_mutex_destroy(&store->lease.lock);
+    pthread_mutex_destroy(&store->stage.lock);
     free(store);
 }
 

@@ -3,9 +3,10 @@
  *   store.c   open, close, statistics
  *   edge.c    reading keys through the edge cache
  *   change.c  submitting changes, inode numbers, quota, the simple forms
+ *   stage.c   puts that are done before they are durable
  *   list.c    pages of keys
  *
- * Lock order: lease.lock, then the locks inside cache and queue, which are leaves.
+ * Lock order: lease.lock; stage.lock; then the locks inside cache and queue, which are leaves.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H
@@ -29,6 +30,16 @@ struct kv_store {
         pthread_mutex_t lock;
         uint64_t next, end;
     } lease; /* inode numbers for new keys */
+
+    struct {
+        bool on; /* KV_DURABILITY_FSYNC */
+        pthread_mutex_t lock;
+        struct stage_account *accounts;
+        size_t bytes; /* of accepted values that are not settled */
+        int lost_rc;  /* the first failure that nobody was told yet */
+    } stage; /* see stage.h */
+    void (*lost)(void *arg, const struct kv_ref *ref, int rc);
+    void *lost_arg;
 };
 
 static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }

@@ -1,17 +1,19 @@
 /* Reference-counted buffers.
  *
- * Model: `capacity` decides what kind of memory `data` is.
+ * Model: what kind of memory `data` is
  *
- *     0             none
- *     < SMALL       malloc
- *     >= SMALL      whole pages: anonymous memory while the budget lasts, else (`spilled`) a shared mapping
- *                   of an unlinked file whose blocks are allocated beforehand, so that a full disk is an
- *                   error here and not a SIGBUS at some later store into `data`
+ *     capacity 0          none
+ *     spilled             a shared mapping of an unlinked file whose blocks are allocated beforehand, so that
+ *                         a full disk is an error here and not a SIGBUS at some later store into `data`
+ *     below MAPPED        malloc, which hands out memory again that is mapped already: page faults are what
+ *                         large buffers cost
+ *     else                anonymous pages, huge ones where the kernel has them; they grow without a copy
  *
  * Invariants
  *   - the bytes from `size` up to `capacity` are zero, so growing in place needs no clearing
- *   - capacity <= KV_VALUE_MAX, and at most a quarter of `size` (and a little) is unused, so whoever
- *     counts sizes knows the memory
+ *   - capacity <= KV_VALUE_MAX; in memory at most a quarter of `size` (and a huge page of what was grown that
+ *     far) is unused, so whoever counts sizes knows the memory. A file may be twice the size, since it
+ *     grows by a copy
  *   - only the holder of the only reference changes anything but `refs`
  */
 #include "store/value.h"
@@ -26,7 +28,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SMALL ((size_t)64 << 10)
+#define SPILLABLE ((size_t)64 << 10) /* smaller values stay in memory whatever the budget says */
+#define MAPPED ((size_t)8 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
 #define MEMORY_DEFAULT ((size_t)512 << 20)
 
 static struct {
@@ -52,34 +56,41 @@ void value_usage(uint64_t *live_bytes, uint64_t *spilled_bytes)
     *live_bytes = __atomic_load_n(&memory_used, __ATOMIC_RELAXED) + *spilled_bytes;
 }
 
-static size_t whole_pages(size_t size)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
 
-    return (size + page - 1) / page * page;
+static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+/* What to reserve for a value of `size` bytes that need not grow. */
+static size_t capacity_for(size_t size) { return size < SPILLABLE ? size : round_up(size, page_size()); }
+
+/* The same when it does grow: enough for many small steps to be cheap. */
+static size_t capacity_to_grow(const struct kv_value *value, size_t size)
+{
+    size_t more = value->spilled ? value->capacity * 2 : value->capacity / 4 * 5;
+
+    if (size < more)
+        size = more;
+    if (size >= MAPPED)
+        size = round_up(size, HUGE_PAGE);
+    return capacity_for(size < KV_VALUE_MAX ? size : KV_VALUE_MAX);
 }
 
-/* What to reserve for a value that is to have room for `want` bytes. */
-static size_t capacity_for(size_t want)
+static bool is_wasteful(const struct kv_value *value, size_t size)
 {
-    if (want > KV_VALUE_MAX)
-        want = KV_VALUE_MAX;
-    return want < SMALL ? want : whole_pages(want);
+    size_t slack = value->spilled ? size : size / 4;
+
+    return value->capacity > size + slack + (value->capacity < SPILLABLE ? 64 : page_size());
 }
 
-static bool is_wasteful(size_t capacity, size_t size)
+/* Take memory for a capacity of which `had` bytes are taken already.
+ * returns  false where the budget has no room for it */
+static bool reserve_memory(size_t capacity, size_t had)
 {
-    return capacity - size > size / 4 + (capacity < SMALL ? 64 : whole_pages(1));
-}
+    uint64_t used = __atomic_add_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
 
-/* Take `bytes` of the memory budget. returns false where it has no room for them */
-static bool reserve_memory(size_t bytes)
-{
-    uint64_t used = __atomic_add_fetch(&memory_used, bytes, __ATOMIC_RELAXED);
-
-    if (used <= __atomic_load_n(&memory_budget, __ATOMIC_RELAXED))
+    if (capacity < SPILLABLE || capacity <= had || used <= __atomic_load_n(&memory_budget, __ATOMIC_RELAXED))
         return true;
-    __atomic_sub_fetch(&memory_used, bytes, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
     return false;
 }
 
@@ -122,65 +133,91 @@ static int spill_open(void)
     return fd;
 }
 
-static int spill_map(size_t capacity, uint8_t **out)
+static int write_all(int fd, const uint8_t *from, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        ssize_t written = pwrite(fd, from + at, size - at, (off_t)at);
+
+        if (written < 0 && errno != EINTR)
+            return errno;
+        at += written > 0 ? (size_t)written : 0;
+    }
+    return 0;
+}
+
+/* The three kinds of memory: `capacity` bytes that begin with the `keep` bytes of `from`, then zeros. */
+
+static int spill_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
 {
     int fd = spill_open();
     void *data;
-    int rc;
+    int error;
 
     if (fd < 0)
         return fd;
     do {
-        rc = posix_fallocate(fd, 0, (off_t)capacity);
-    } while (rc == EINTR);
-    if (rc != 0) {
-        rc = spill_error(rc);
+        error = posix_fallocate(fd, 0, (off_t)capacity);
+    } while (error == EINTR);
+    if (error == 0)
+        error = write_all(fd, from, keep); /* much cheaper than through the mapping */
+    if (error != 0)
         goto out;
-    }
     data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-        rc = spill_error(errno);
-        goto out;
-    }
-    *out = data;
+    if (data == MAP_FAILED)
+        error = errno;
+    else
+        *out = data;
 out:
     close(fd);
-    return rc;
+    return error == 0 ? 0 : spill_error(error);
 }
 
-static int memory_map(size_t capacity, uint8_t **out)
+static int heap_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
+{
+    uint8_t *data = keep > 0 ? malloc(capacity) : calloc(1, capacity);
+
+    if (data == NULL)
+        return -ENOMEM;
+    if (keep > 0) {
+        memcpy(data, from, keep);
+        memset(data + keep, 0, capacity - keep);
+    }
+    *out = data;
+    return 0;
+}
+
+static int pages_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
 {
     void *data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (data == MAP_FAILED)
         return -ENOMEM;
+    madvise(data, capacity, MADV_HUGEPAGE); /* only advice: not every kernel has them */
+    if (keep > 0)
+        memcpy(data, from, keep);
     *out = data;
     return 0;
 }
 
-/* Fill in data, capacity and spilled of *value: `capacity` zero bytes. */
-static int alloc_data(struct kv_value *value, size_t capacity)
+/* Fill in data, capacity and spilled of *value. */
+static int alloc_data(struct kv_value *value, size_t capacity, const uint8_t *from, size_t keep)
 {
+    bool spilled = !reserve_memory(capacity, 0);
     uint8_t *data = NULL;
-    bool spilled = false;
     int rc = 0;
 
-    if (capacity > 0 && capacity < SMALL) {
-        data = calloc(1, capacity);
-        if (data == NULL)
-            return -ENOMEM;
-        __atomic_add_fetch(&memory_used, capacity, __ATOMIC_RELAXED);
-    } else if (capacity > 0) {
-        spilled = !reserve_memory(capacity);
-        rc = spilled ? spill_map(capacity, &data) : memory_map(capacity, &data);
-        if (rc < 0) {
-            if (!spilled)
-                __atomic_sub_fetch(&memory_used, capacity, __ATOMIC_RELAXED);
-            return rc;
-        }
-        if (spilled)
-            __atomic_add_fetch(&spill_used, capacity, __ATOMIC_RELAXED);
-    }
+    if (spilled)
+        rc = spill_alloc(capacity, from, keep, &data);
+    else if (capacity >= MAPPED)
+        rc = pages_alloc(capacity, from, keep, &data);
+    else if (capacity > 0)
+        rc = heap_alloc(capacity, from, keep, &data);
+    if (spilled && rc == 0)
+        __atomic_add_fetch(&spill_used, capacity, __ATOMIC_RELAXED);
+    else if (!spilled && rc < 0)
+        __atomic_sub_fetch(&memory_used, capacity, __ATOMIC_RELAXED);
+    if (rc < 0)
+        return rc;
     value->data = data;
     value->capacity = capacity;
     value->spilled = spilled;
@@ -189,33 +226,32 @@ static int alloc_data(struct kv_value *value, size_t capacity)
 
 static void free_data(struct kv_value *value)
 {
-    if (value->capacity < SMALL)
-        free(value->data);
-    else
+    if (value->spilled || value->capacity >= MAPPED)
         munmap(value->data, value->capacity);
+    else
+        free(value->data);
     __atomic_sub_fetch(value->spilled ? &spill_used : &memory_used, value->capacity, __ATOMIC_RELAXED);
 }
 
-/* Change the length of a mapping of anonymous memory without copying.
- * returns  false where that cannot be; nothing is changed then */
-static bool remap(struct kv_value *value, size_t capacity)
+/* Change the capacity of a value that is in memory, without a copy where that can be.
+ * returns  false where the kind of memory has to change; nothing is changed then */
+static bool stretch(struct kv_value *value, size_t capacity)
 {
+    size_t had = value->capacity;
     void *data;
 
-    if (value->spilled || value->capacity < SMALL || capacity < SMALL)
+    if (value->spilled || had == 0 || capacity == 0 || (had < MAPPED) != (capacity < MAPPED) ||
+        !reserve_memory(capacity, had))
         return false;
-    if (capacity > value->capacity && !reserve_memory(capacity - value->capacity))
-        return false;
-    data = mremap(value->data, value->capacity, capacity, MREMAP_MAYMOVE);
-    if (data == MAP_FAILED) {
-        if (capacity > value->capacity)
-            __atomic_sub_fetch(&memory_used, capacity - value->capacity, __ATOMIC_RELAXED);
+    data = had < MAPPED ? realloc(value->data, capacity) : mremap(value->data, had, capacity, MREMAP_MAYMOVE);
+    if (data == NULL || data == MAP_FAILED) {
+        __atomic_sub_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
         return false;
     }
-    if (capacity < value->capacity)
-        __atomic_sub_fetch(&memory_used, value->capacity - capacity, __ATOMIC_RELAXED);
     value->data = data;
     value->capacity = capacity;
+    if (had < MAPPED && capacity > had)
+        memset(value->data + had, 0, capacity - had);
     return true;
 }
 
@@ -225,19 +261,18 @@ static int move_data(struct kv_value *value, size_t capacity, size_t keep)
     struct kv_value moved = *value;
     int rc;
 
-    if (remap(value, capacity))
+    if (stretch(value, capacity))
         return 0;
-    rc = alloc_data(&moved, capacity);
+    rc = alloc_data(&moved, capacity, value->data, keep);
     if (rc < 0)
         return rc;
-    if (keep > 0)
-        memcpy(moved.data, value->data, keep);
     free_data(value);
     *value = moved;
     return 0;
 }
 
-int kv_value_new(size_t size, struct kv_value **out)
+/* A new value that begins with the `keep` bytes of `from`. */
+static int new_value(size_t size, const uint8_t *from, size_t keep, struct kv_value **out)
 {
     struct kv_value *value;
     int rc;
@@ -247,7 +282,7 @@ int kv_value_new(size_t size, struct kv_value **out)
     value = malloc(sizeof(*value));
     if (value == NULL)
         return -ENOMEM;
-    rc = alloc_data(value, capacity_for(size));
+    rc = alloc_data(value, capacity_for(size), from, keep);
     if (rc < 0) {
         free(value);
         return rc;
@@ -258,13 +293,11 @@ int kv_value_new(size_t size, struct kv_value **out)
     return 0;
 }
 
+int kv_value_new(size_t size, struct kv_value **out) { return new_value(size, NULL, 0, out); }
+
 int kv_value_copy(const void *bytes, size_t size, struct kv_value **out)
 {
-    int rc = kv_value_new(size, out);
-
-    if (rc == 0 && size > 0)
-        memcpy((*out)->data, bytes, size);
-    return rc;
+    return new_value(size, bytes, size, out);
 }
 
 struct kv_value *kv_value_ref(struct kv_value *value)
@@ -283,15 +316,12 @@ void kv_value_unref(struct kv_value *value)
 
 static int resize_shared(struct kv_value **value, size_t size)
 {
+    size_t had = (*value)->size;
     struct kv_value *own;
-    int rc = kv_value_new(size, &own);
+    int rc = new_value(size, (*value)->data, size < had ? size : had, &own);
 
     if (rc < 0)
         return rc;
-    if (size > (*value)->size)
-        size = (*value)->size;
-    if (size > 0)
-        memcpy(own->data, (*value)->data, size);
     kv_value_unref(*value);
     *value = own;
     return 0;
@@ -300,7 +330,7 @@ static int resize_shared(struct kv_value **value, size_t size)
 int kv_value_resize(struct kv_value **value, size_t size)
 {
     struct kv_value *own = *value;
-    size_t had = own->size, dirty, quarter_more = own->capacity / 4 * 5; /* so that many small steps stay cheap */
+    size_t had = own->size, dirty;
     int rc;
 
     if (size > KV_VALUE_MAX)
@@ -309,11 +339,11 @@ int kv_value_resize(struct kv_value **value, size_t size)
         return resize_shared(value, size);
 
     if (size > own->capacity) {
-        rc = move_data(own, capacity_for(size > quarter_more ? size : quarter_more), had);
+        rc = move_data(own, capacity_to_grow(own, size), had);
         if (rc < 0)
             return rc;
     } else if (size < had) {
-        if (is_wasteful(own->capacity, size))
+        if (is_wasteful(own, size))
             (void)move_data(own, capacity_for(size), size); /* no room to move to: it stays */
         dirty = had < own->capacity ? had : own->capacity;
         if (dirty > size)

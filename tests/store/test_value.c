@@ -280,7 +280,7 @@ static void at_most_a_quarter_of_a_value_is_unused(void **state)
         size += step;
         assert_int_equal(kv_value_resize(&value, size), 0);
         assert_true(value->capacity <= KV_VALUE_MAX);
-        assert_true(value->capacity - size <= size / 4 + 64 * KIB);
+        assert_true(value->capacity - size <= size / 4 + (size < 6 * MIB ? 64 * KIB : 2 * MIB));
     }
     for (; size > 0; size -= size / 11 + 1) {
         assert_int_equal(kv_value_resize(&value, size), 0);

@@ -379,10 +379,13 @@ void mount_again(struct mount_node *node, const char *options)
 struct mount_node *mount_start(struct mount_test *test, const char *options)
 {
     struct mount_node *node = &test->nodes[test->node_count];
+    size_t size = strlen(test->dir);
 
     assert_true(test->node_count < MOUNT_NODES);
     *node = (struct mount_node){.test = test};
-    snprintf(node->path, sizeof(node->path), "%s/%c", test->dir, (char)('A' + test->node_count));
+    memcpy(node->path, test->dir, size);
+    node->path[size] = '/';
+    node->path[size + 1] = (char)('A' + test->node_count);
     assert_int_equal(mkdir(node->path, 0755), 0);
     test->node_count++;
     mount_again(node, options);
@@ -513,8 +516,10 @@ int mount_teardown(void **state)
 
 /* ------------------------------------------------------------------------- files */
 
-void mount_fails(long result, int got_errno, int wanted_errno, const char *call, const char *file, int line)
+void mount_fails(long result, int wanted_errno, const char *call, const char *file, int line)
 {
+    int got_errno = errno;
+
     if (result == -1 && got_errno == wanted_errno)
         return;
     printf("%s: ", call);
@@ -525,10 +530,10 @@ void mount_fails(long result, int got_errno, int wanted_errno, const char *call,
     _fail(file, line);
 }
 
-long mount_ok(long result, int got_errno, const char *call, const char *file, int line)
+long mount_ok(long result, const char *call, const char *file, int line)
 {
     if (result == -1) {
-        printf("%s: %s\n", call, strerrorname_np(got_errno));
+        printf("%s: %s\n", call, strerrorname_np(errno));
         _fail(file, line);
     }
     return result;

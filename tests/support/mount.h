@@ -55,7 +55,7 @@ int mount_setup(void **state);       /* a node with the options that the test as
 int mount_setup_empty(void **state); /* no node */
 int mount_teardown(void **state);
 #define MOUNT_TEST(f) {#f, f, mount_setup, mount_teardown, NULL}
-#define MOUNT_TEST_WITH(options, f) {#f, f, mount_setup, mount_teardown, (char[]){options}}
+#define MOUNT_TEST_WITH(options, f) {#f, f, mount_setup, mount_teardown, options}
 #define MOUNT_TEST_EMPTY(f) {#f, f, mount_setup_empty, mount_teardown, NULL}
 
 /* ------------------------------------------------------------------------ nodes */
@@ -88,11 +88,11 @@ int mount_wait(struct mount_test *test, pid_t child);
 /* ------------------------------------------------------------------------- files */
 
 /* The result of a system call: it failed with this errno. */
-#define MOUNT_FAILS(wanted_errno, call) mount_fails((call), errno, (wanted_errno), #call, __FILE__, __LINE__)
-void mount_fails(long result, int got_errno, int wanted_errno, const char *call, const char *file, int line);
+#define MOUNT_FAILS(wanted_errno, call) mount_fails((call), (wanted_errno), #call, __FILE__, __LINE__)
+void mount_fails(long result, int wanted_errno, const char *call, const char *file, int line);
 /* It succeeded. returns it */
-#define MOUNT_OK(call) mount_ok((call), errno, #call, __FILE__, __LINE__)
-long mount_ok(long result, int got_errno, const char *call, const char *file, int line);
+#define MOUNT_OK(call) mount_ok((call), #call, __FILE__, __LINE__)
+long mount_ok(long result, const char *call, const char *file, int line);
 
 /* Open, make empty, write and close. */
 void mount_write(const char *path, const void *bytes, size_t size);

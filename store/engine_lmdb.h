@@ -1,0 +1,99 @@
+/* Private to the LMDB engine: what its three files share. Their model is in engine_lmdb.c. */
+#ifndef KVFS_STORE_ENGINE_LMDB_H
+#define KVFS_STORE_ENGINE_LMDB_H
+
+#include "store/engine.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#define LMDB_READERS_MAX 1024 /* in all processes together */
+
+/* The free list, as the last commit left it. */
+struct lmdb_free {
+    uint64_t as_of;        /* id of the write transaction that counted; 0: nobody did */
+    uint64_t ripe;         /* pages usable by that transaction */
+    uint64_t unripe;       /* pages freed by the last commit: usable after the next one */
+    uint64_t runs;         /* of as many adjacent ripe pages as the largest record needs; they do not overlap */
+    uint64_t longest_rest; /* adjacent ripe pages beside these */
+};
+
+struct lmdb {
+    struct engine base;
+    MDB_env *env;
+    bool read_only;
+    MDB_dbi tables[ENGINE_TABLES];
+    uint64_t page_size;
+    uint64_t limit;   /* bytes of the file that growth must not pass; the map may be larger */
+    uint64_t reserve; /* bytes that growth must leave */
+
+    pthread_mutex_t lock; /* guards what follows, up to the empty line */
+    pthread_cond_t none_open;
+    unsigned open_txns;
+    struct lmdb_txn *idle; /* read transactions that were reset */
+    unsigned idle_count;
+
+    /* Guarded by LMDB's writer lock. */
+    uint64_t allocated; /* bytes of the file that the disk surely has */
+    bool no_fallocate;  /* the filesystem cannot */
+    struct lmdb_free free;
+    uint64_t refused_in; /* id of the transaction in which room() last said no; 0: there is plenty */
+    int64_t readers_checked_s;
+};
+
+struct lmdb_txn {
+    struct engine_txn base;
+    struct lmdb *lmdb;
+    MDB_txn *mdb;
+    bool write;
+    int failed;     /* of a put or del; all that follows answers it */
+    uint64_t grown; /* bytes of pages that its changes took, at most */
+    uint64_t runs;  /* of these, in runs of adjacent pages */
+    struct lmdb_txn *next_idle;
+};
+
+/* ------------------------------------------------------------------ engine_lmdb.c */
+
+/* The only place that turns LMDB's answers into negative errnos. */
+int lmdb_errno(int rc);
+
+/* Begin and end as LMDB does, without looking after space. */
+KV_CHECKED int lmdb_txn_begin(struct lmdb *lmdb, bool write, struct lmdb_txn **out);
+void lmdb_txn_abort(struct lmdb_txn *txn);
+/* Begin again what has lost its txn->mdb. On failure the transaction can only be aborted. */
+KV_CHECKED int lmdb_txn_again(struct lmdb_txn *txn);
+
+/* Is there so much address space? */
+bool lmdb_map_fits(uint64_t size);
+
+/* ------------------------------------------------------------- engine_lmdb_space.c */
+
+/* Bytes of the file up to the last page that the last commit knows. Call it inside a transaction. */
+uint64_t lmdb_used(struct lmdb *lmdb);
+/* Is the disk so full that an I/O error must come from it? */
+bool lmdb_disk_full(struct lmdb *lmdb);
+
+/* At open: choose the reserve (also of a read-only engine), and allocate it inside a write transaction. */
+void lmdb_space_choose(struct lmdb *lmdb);
+void lmdb_space_allocate(struct lmdb *lmdb);
+/* At the begin of a write transaction: keep the reserve, ripen what was freed. A failure is lmdb_txn_again()'s. */
+KV_CHECKED int lmdb_space_begin(struct lmdb_txn *txn);
+/* A record of so many bytes of key and value was put; one was deleted. */
+void lmdb_space_put(struct lmdb_txn *txn, uint64_t size);
+void lmdb_space_del(struct lmdb_txn *txn);
+/* As the engine's room(). */
+KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes);
+
+/* --------------------------------------------------------------- engine_lmdb_dir.c */
+
+extern const char *const lmdb_table_names[ENGINE_TABLES];
+
+/* Fill in why an open is refused: a line of its own, or what is to be said to an answer of LMDB's (or an errno). */
+__attribute__((format(printf, 4, 5))) int lmdb_refuse(struct kv_error *error, int rc, const char *dir,
+                                                      const char *format, ...);
+int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
+
+/* See to it that the directory holds data.mdb and that it may be opened. returns 0; as engine_lmdb_open() */
+KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *error);
+
+#endif

@@ -1,0 +1,322 @@
+/* The space of an LMDB store: the reserve that deletes need when map or disk are full. The model is in
+ * engine_lmdb.c. All of this runs under LMDB's writer lock.
+ */
+#include "store/engine_lmdb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define FREE_LIST 0 /* LMDB's own table of free pages */
+
+enum {
+    RUN_PAGES = 64,     /* adjacent pages that the largest record needs */
+    SLACK_PAGES = 16,   /* what a change copies on its way */
+    PAGE_OVERHEAD = 16, /* bytes: a page's header */
+    TURN_PAGES = 32     /* freed by the last commit: worth an empty commit */
+};
+
+#define MIB ((uint64_t)1 << 20)
+#define RESERVE_LEAST (1 * MIB)
+#define RESERVE_MOST (16 * MIB)
+#define NEAR_END (32 * MIB) /* beside the reserve: more than the largest value needs */
+
+uint64_t lmdb_used(struct lmdb *lmdb)
+{
+    MDB_envinfo info;
+
+    mdb_env_info(lmdb->env, &info);
+    return (info.me_last_pgno + 1) * lmdb->page_size;
+}
+
+static int file_of(struct lmdb *lmdb)
+{
+    int fd;
+
+    mdb_env_get_fd(lmdb->env, &fd);
+    return fd;
+}
+
+/* Bytes that the disk can still give to this user; 0 where it does not say. */
+static uint64_t disk_available(struct lmdb *lmdb)
+{
+    struct statvfs disk;
+
+    if (fstatvfs(file_of(lmdb), &disk) != 0)
+        return 0;
+    return (uint64_t)disk.f_bavail * disk.f_frsize;
+}
+
+/* Make the file reach `size`, with blocks of its own from `from` on. */
+static int extend_file(struct lmdb *lmdb, uint64_t from, uint64_t size)
+{
+    int fd = file_of(lmdb), rc;
+    struct stat file;
+
+    if (!lmdb->no_fallocate) {
+        do
+            rc = fallocate(fd, 0, (off_t)from, (off_t)(size - from)) == 0 ? 0 : -errno;
+        while (rc == -EINTR);
+        if (rc != -EOPNOTSUPP && rc != -ENOSYS)
+            return rc;
+        lmdb->no_fallocate = true;
+    }
+    /* Nothing can be reserved here: keep the size right and trust what the disk says to have. */
+    if (fstat(fd, &file) != 0)
+        return -errno;
+    return (uint64_t)file.st_size >= size || ftruncate(fd, (off_t)size) == 0 ? 0 : -errno;
+}
+
+/* The end of what the disk surely has. */
+static uint64_t allocated_end(struct lmdb *lmdb)
+{
+    uint64_t used = lmdb_used(lmdb);
+
+    return used > lmdb->allocated ? used : lmdb->allocated;
+}
+
+/* See to it that the file can be written up to `end`, where possible with some room beyond. */
+static void allocate(struct lmdb *lmdb, uint64_t end)
+{
+    uint64_t from = allocated_end(lmdb), ahead = end + lmdb->reserve, available;
+
+    if (end <= from)
+        return;
+    /* Asking first spares a full disk the attempt, which on some filesystems takes what is left. */
+    available = disk_available(lmdb);
+    if (ahead - from <= available && extend_file(lmdb, from, ahead) == 0)
+        lmdb->allocated = ahead;
+    else if (end - from <= available && extend_file(lmdb, from, end) == 0)
+        lmdb->allocated = end;
+}
+
+/* What lies beyond the used pages may have been allocated by an earlier process, and then it needs nothing of
+ * a full disk. */
+void lmdb_space_allocate(struct lmdb *lmdb)
+{
+    uint64_t used = lmdb_used(lmdb);
+
+    lmdb->allocated = used;
+    if (extend_file(lmdb, used, used + lmdb->reserve) == 0)
+        lmdb->allocated += lmdb->reserve;
+}
+
+/* Is there so little space that freed pages matter? */
+static bool near_end(struct lmdb *lmdb)
+{
+    uint64_t wanted = lmdb_used(lmdb) + lmdb->reserve + NEAR_END, end = allocated_end(lmdb);
+
+    return wanted > lmdb->limit || (wanted > end && wanted - end > disk_available(lmdb));
+}
+
+/* The free list maps the id of a transaction to the pages that it freed: their count, then their numbers.
+ * All are machine words. */
+static uint64_t number_in(const MDB_val *val)
+{
+    size_t number = 0;
+
+    if (val->mv_size >= sizeof(number))
+        memcpy(&number, val->mv_data, sizeof(number));
+    return number;
+}
+
+/* Set the bits of the pages in a set. returns 0; -EIO it is not what LMDB writes */
+static int note_pages(const MDB_val *set, uint64_t pages, uint8_t *bitmap)
+{
+    const size_t *numbers = set->mv_data;
+    uint64_t count = number_in(set);
+
+    if (count >= set->mv_size / sizeof(*numbers))
+        return -EIO;
+    for (uint64_t i = 1; i <= count; i++) {
+        if (numbers[i] >= pages)
+            return -EIO;
+        bitmap[numbers[i] / 8] |= (uint8_t)(1u << numbers[i] % 8);
+    }
+    return 0;
+}
+
+/* Count the set bits and their runs. */
+static void count_runs(const uint8_t *bitmap, uint64_t pages, struct lmdb_free *free)
+{
+    uint64_t run = 0;
+
+    free->ripe = free->runs = free->longest_rest = 0;
+    for (uint64_t i = 0; i <= pages; i++) {
+        if (i < pages && (bitmap[i / 8] >> i % 8 & 1) != 0) {
+            run++;
+            continue;
+        }
+        free->ripe += run;
+        free->runs += run / RUN_PAGES;
+        if (run % RUN_PAGES > free->longest_rest)
+            free->longest_rest = run % RUN_PAGES;
+        run = 0;
+        while (i % 8 == 7 && i + 8 < pages && bitmap[i / 8 + 1] == 0)
+            i += 8;
+    }
+}
+
+/* One hundredth of what the store can become, within bounds. */
+void lmdb_space_choose(struct lmdb *lmdb)
+{
+    uint64_t most = lmdb->limit;
+    struct statvfs disk;
+
+    if (fstatvfs(file_of(lmdb), &disk) == 0 && (uint64_t)disk.f_blocks * disk.f_frsize < most)
+        most = (uint64_t)disk.f_blocks * disk.f_frsize;
+    lmdb->reserve = most / 100;
+    if (lmdb->reserve < RESERVE_LEAST)
+        lmdb->reserve = RESERVE_LEAST;
+    if (lmdb->reserve > RESERVE_MOST)
+        lmdb->reserve = RESERVE_MOST;
+    lmdb->reserve -= lmdb->reserve % lmdb->page_size;
+}
+
+/* Count the free pages that this write transaction can use. */
+static int count_free(struct lmdb_txn *writer)
+{
+    struct lmdb *lmdb = writer->lmdb;
+    uint64_t pages = lmdb_used(lmdb) / lmdb->page_size, id = mdb_txn_id(writer->mdb), unripe = 0;
+    uint8_t *bitmap = calloc(1, pages / 8 + 1);
+    struct lmdb_txn *reader = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, set;
+    int rc = bitmap == NULL ? -ENOMEM : lmdb_txn_begin(lmdb, false, &reader);
+
+    if (rc == 0)
+        rc = lmdb_errno(mdb_cursor_open(reader->mdb, FREE_LIST, &cursor));
+    for (MDB_cursor_op op = MDB_FIRST; rc == 0; op = MDB_NEXT) {
+        rc = lmdb_errno(mdb_cursor_get(cursor, &key, &set, op));
+        if (rc == 0 && number_in(&key) + 1 < id)
+            rc = note_pages(&set, pages, bitmap);
+        else if (rc == 0)
+            unripe += number_in(&set);
+    }
+    if (rc == -ENOENT) {
+        count_runs(bitmap, pages, &lmdb->free);
+        lmdb->free.unripe = unripe;
+        lmdb->free.as_of = id;
+        rc = 0;
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    if (reader != NULL)
+        lmdb_txn_abort(reader);
+    free(bitmap);
+    return rc;
+}
+
+/* How many pages did the last commit free? 0 also where that cannot be seen. */
+static uint64_t freed_by_last_commit(struct lmdb *lmdb)
+{
+    struct lmdb_txn *reader;
+    MDB_cursor *cursor;
+    MDB_val key, set;
+    uint64_t count = 0;
+
+    if (lmdb_txn_begin(lmdb, false, &reader) < 0)
+        return 0;
+    if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) == 0) {
+        if (mdb_cursor_get(cursor, &key, &set, MDB_LAST) == 0 && number_in(&key) == mdb_txn_id(reader->mdb))
+            count = number_in(&set);
+        mdb_cursor_close(cursor);
+    }
+    lmdb_txn_abort(reader);
+    return count;
+}
+
+/* Make a commit that changes nothing, and begin again. Where it fails nothing is lost. */
+static int turn(struct lmdb_txn *txn)
+{
+    static char name[] = "turn";
+    MDB_val key = {sizeof(name), name}, value = {0, NULL};
+    MDB_dbi table = txn->lmdb->tables[ENGINE_META];
+
+    if (mdb_put(txn->mdb, table, &key, &value, 0) == 0 && mdb_del(txn->mdb, table, &key, NULL) == 0)
+        mdb_txn_commit(txn->mdb);
+    else
+        mdb_txn_abort(txn->mdb);
+    txn->mdb = NULL;
+    return lmdb_txn_again(txn);
+}
+
+int lmdb_space_begin(struct lmdb_txn *txn)
+{
+    struct lmdb *lmdb = txn->lmdb;
+
+    allocate(lmdb, lmdb_used(lmdb) + lmdb->reserve);
+    return near_end(lmdb) && freed_by_last_commit(lmdb) >= TURN_PAGES ? turn(txn) : 0;
+}
+
+bool lmdb_disk_full(struct lmdb *lmdb) { return disk_available(lmdb) < SLACK_PAGES * lmdb->page_size; }
+
+/* A record takes the copy of a leaf and up to twice its bytes there; a large one has pages of its own. */
+void lmdb_space_put(struct lmdb_txn *txn, uint64_t size)
+{
+    uint64_t page = txn->lmdb->page_size;
+
+    if (size < page / 2 - PAGE_OVERHEAD) {
+        txn->grown += page + 2 * size;
+    } else {
+        uint64_t pages = (size + PAGE_OVERHEAD + page - 1) / page;
+
+        txn->grown += (pages + 1) * page;
+        txn->runs += pages * page;
+    }
+}
+
+void lmdb_space_del(struct lmdb_txn *txn) { txn->grown += txn->lmdb->page_size; }
+
+/* Is enough free for this growth? `parts` of it must be in runs. LMDB does not always find the runs that are
+ * there, and takes the tail then; so the less is left of that, the more of them are asked for. */
+static bool fits_free(const struct lmdb *lmdb, uint64_t growth, uint64_t parts, uint64_t tail, uint64_t reserve)
+{
+    const struct lmdb_free *free = &lmdb->free;
+    uint64_t run = RUN_PAGES * lmdb->page_size, rest = parts % run / lmdb->page_size, runs = parts / run;
+    uint64_t runs_in_tail = tail > reserve ? (tail - reserve) / run : 0;
+
+    if (rest > free->longest_rest)
+        runs++;
+    if (tail < reserve / 2)
+        runs *= 2;
+    return free->runs + runs_in_tail >= runs &&
+           tail + (free->ripe + free->unripe) * lmdb->page_size >= growth + reserve;
+}
+
+int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes)
+{
+    struct lmdb *lmdb = txn->lmdb;
+    uint64_t used = lmdb_used(lmdb), page = lmdb->page_size, id, growth, parts, end, tail, reserve;
+
+    if (bytes > lmdb->limit)
+        return -ENOSPC;
+    /* Small records leave up to half of their pages empty, large ones next to nothing. */
+    growth = txn->grown + bytes + (bytes < 4 * page ? bytes : 4 * page) + bytes / 64 + SLACK_PAGES * page;
+    parts = txn->runs + (bytes + page - 1) / page * page;
+    if (used + growth + lmdb->reserve <= lmdb->limit)
+        allocate(lmdb, used + growth + lmdb->reserve);
+    end = lmdb->allocated < lmdb->limit ? lmdb->allocated : lmdb->limit;
+    tail = end > used ? end - used : 0;
+    if (tail >= growth + lmdb->reserve) {
+        lmdb->refused_in = 0;
+        return 0;
+    }
+
+    id = mdb_txn_id(txn->mdb);
+    if (lmdb->free.as_of != id) {
+        int rc = count_free(txn);
+
+        if (rc < 0)
+            return rc;
+    }
+    reserve = lmdb->refused_in != 0 && lmdb->refused_in < id ? lmdb->reserve / 4 * 3 : lmdb->reserve;
+    if (fits_free(lmdb, growth, parts, tail, reserve))
+        return 0;
+    lmdb->refused_in = id;
+    return -ENOSPC;
+}
