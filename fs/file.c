@@ -80,8 +80,10 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
         }
     }
     fs_inode_unlock(fs, inode);
-    if (body != NULL)
+    if (body != NULL) {
         body_free(fs, body);
+        fs_inode_put(fs, inode);
+    }
 }
 
 /* ---------------------------------------------------------------- open and close */
@@ -186,6 +188,7 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
         push(fs, inode);
     inode->has_pages = true;
     inode->opens = 1;
+    fs_inode_get(fs, inode);
     return 0;
 }
 
@@ -254,6 +257,7 @@ static int start_scratch(struct fs *fs, struct fs_inode *inode, const struct kv_
     body->scratch = true;
     inode->body = body;
     inode->opens = 2;
+    fs_inode_get(fs, inode);
     inode->has_pages = true;
     file->inode = inode;
     fs_body_list(fs, body, true);
@@ -302,7 +306,7 @@ void fs_file_close(struct fs *fs, struct fs_file *file)
     lost = body->error == 0 && file->written > body->put && file->written > body->failed;
     pthread_rwlock_unlock(&body->io);
     if (lost)
-        fs_body_put(fs, fs_body_pin(fs, inode), file->written, "release", false, ignore, NULL);
+        fs_body_put(fs, body, file->written, "release", false, ignore, NULL);
     free(file);
     fs_body_unpin(fs, inode);
 }

@@ -113,7 +113,7 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
 /* Does this node alone know the content, or newer content than the central? body->io is held. */
 bool fs_body_is_local(const struct fs_body *body);
 
-/* Put a pinned body, up to a generation at least; the pin is given back after done was called.
+/* Put a body, up to a generation at least. The caller keeps it pinned while this runs.
  * operation     for messages; not copied
  * name_is_held  the caller holds body->name */
 void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,

@@ -209,6 +209,13 @@ struct fs_inode *fs_inode_find(struct fs *fs, uint64_t namespace_id, const char 
     return inode;
 }
 
+void fs_inode_get(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&fs->lock);
+    inode->refs++;
+    pthread_mutex_unlock(&fs->lock);
+}
+
 void fs_inode_put(struct fs *fs, struct fs_inode *inode)
 {
     if (inode == NULL)

@@ -94,7 +94,8 @@ struct fs_inode *fs_inode_find(struct fs *fs, uint64_t namespace_id, const char 
 /* One of the control files, with a reference. `which` is the caller's. */
 KV_CHECKED int fs_inode_control(struct fs *fs, enum fs_kind kind, uint64_t which, struct fs_inode **out);
 
-/* Give back a reference of fs/. */
+/* Take one more reference, which an open body has; give one back. */
+void fs_inode_get(struct fs *fs, struct fs_inode *inode);
 void fs_inode_put(struct fs *fs, struct fs_inode *inode);
 /* Turn a reference of fs/ into one of the kernel, to be forgotten by it. */
 void fs_inode_to_kernel(struct fs *fs, struct fs_inode *inode);

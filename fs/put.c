@@ -78,8 +78,7 @@ static void put_done(struct kv_change *change, int rc)
         put_end(put);
 }
 
-/* Prepare the put of a body's content as it is now. body->name and body->io are held; the body is pinned by the
- * caller, for this put.
+/* Prepare the put of a body's content as it is now. body->name and body->io are held.
  * returns  0 and *out; -EALREADY nothing is to be put; else why it cannot be put */
 static int put_new(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, struct put **out)
 {
@@ -151,13 +150,13 @@ static void put_refused(struct fs *fs, struct fs_body *body, fs_file_done *done,
     fs_notify_entry(fs, body->inode, ref.key, failure_end, failure);
 }
 
-/* Put a pinned body up to a generation; the pin is given back. */
 void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
-                     fs_file_done *done, void *arg)
+                 fs_file_done *done, void *arg)
 {
     struct put *put = NULL;
     int rc;
 
+    (void)fs_body_pin(fs, body->inode); /* given back behind done */
     if (!name_is_held)
         pthread_mutex_lock(&body->name);
     pthread_rwlock_wrlock(&body->io);
@@ -191,7 +190,11 @@ bool fs_file_is_only_emptied(struct fs_file *file)
 
 void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg)
 {
-    fs_body_put(fs, fs_body_pin(fs, file->inode), file->written, "close", false, done, arg);
+    struct fs_inode *inode = file->inode;
+    struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the file may be released */
+
+    fs_body_put(fs, body, file->written, "close", false, done, arg);
+    fs_body_unpin(fs, inode);
 }
 
 struct waiter {
@@ -216,7 +219,7 @@ static int put_wait(struct fs *fs, struct fs_body *body, uint64_t needed, const 
 {
     struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
-    fs_body_put(fs, fs_body_pin(fs, body->inode), needed, operation, name_is_held, wake, &waiter);
+    fs_body_put(fs, body, needed, operation, name_is_held, wake, &waiter);
     pthread_mutex_lock(&waiter.lock);
     while (!waiter.done)
         pthread_cond_wait(&waiter.told, &waiter.lock);

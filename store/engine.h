@@ -16,7 +16,8 @@
  *   - A transaction belongs to the thread that began it.
  *
  * Errors are negative errnos: -ENOENT (get, del: no such record), -ENOSPC (disk
- * or map full), -EIO (unreadable or damaged), -ENOMEM, -ETIMEDOUT, -EROFS.
+ * or map full), -EIO (unreadable or damaged), -ENOMEM, -ETIMEDOUT, -EROFS; -EINVAL for what
+ * the contract forbids; -EBUSY (begin: all slots for readers are taken).
  */
 #ifndef KVFS_STORE_ENGINE_H
 #define KVFS_STORE_ENGINE_H
@@ -73,8 +74,8 @@ struct engine_ops {
     /* Remove one record. returns 0; -ENOENT */
     int (*del)(struct engine_txn *txn, enum engine_table table, struct slice key);
 
-    /* Can a transaction that adds `bytes` be accepted, keeping the reserve that deletes need?
-     * Called inside a write transaction. returns 0; -ENOSPC. */
+    /* Can the transaction grow by `bytes` more, beyond what it has put so far, keeping the reserve that
+     * deletes need? Called inside a write transaction. returns 0; -ENOSPC. */
     int (*room)(struct engine_txn *txn, uint64_t bytes);
 
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
@@ -92,8 +93,9 @@ struct engine_txn {
 /* LMDB in directory `dir`: files data.mdb and lock.mdb.
  * create   make directory and database where absent; refuse a directory that holds other things
  * error    filled on failure: one line for the user
+ * map_bytes  upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space
  * returns  0; -ENOENT no store there; -ENOTDIR, -ENOTEMPTY not a store; -EACCES; -EIO damaged;
- *          -ENOMEM the map does not fit the address space */
+ *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space */
 KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
                                 struct engine **out, struct kv_error *error);
 

@@ -4,7 +4,7 @@
  *   Each commit flushes data, then the header: LMDB's default durability. With MDB_NOTLS a read
  *   transaction belongs to no thread; ended ones are reset and kept in `idle`, where they keep their
  *   slot in lock.mdb, so that the next begin only renews one. Slots of dead processes are freed at
- *   open, every READER_CHECK_S seconds by whoever begins a write, and when the table (READERS_MAX,
+ *   open, every READER_CHECK_S seconds by whoever begins a write, and when the table (LMDB_READERS_MAX,
  *   for all processes together) is full; if that frees none, begin answers -EBUSY.
  *
  *   `open_txns` counts what may look at the map. Where another process has a larger map and uses it,

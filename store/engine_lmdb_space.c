@@ -33,6 +33,14 @@ uint64_t lmdb_used(struct lmdb *lmdb)
     return (info.me_last_pgno + 1) * lmdb->page_size;
 }
 
+static uint64_t map_end(struct lmdb *lmdb)
+{
+    MDB_envinfo info;
+
+    mdb_env_info(lmdb->env, &info);
+    return info.me_mapsize;
+}
+
 static int file_of(struct lmdb *lmdb)
 {
     int fd;
@@ -82,8 +90,12 @@ static uint64_t allocated_end(struct lmdb *lmdb)
 /* See to it that the file can be written up to `end`, where possible with some room beyond. */
 static void allocate(struct lmdb *lmdb, uint64_t end)
 {
-    uint64_t from = allocated_end(lmdb), ahead = end + lmdb->reserve, available;
+    uint64_t from = allocated_end(lmdb), map = map_end(lmdb), ahead = end + lmdb->reserve, available;
 
+    if (end > map)
+        end = map;
+    if (ahead > map)
+        ahead = map;
     if (end <= from)
         return;
     /* Asking first spares a full disk the attempt, which on some filesystems takes what is left. */
@@ -98,11 +110,10 @@ static void allocate(struct lmdb *lmdb, uint64_t end)
  * a full disk. */
 void lmdb_space_allocate(struct lmdb *lmdb)
 {
-    uint64_t used = lmdb_used(lmdb);
+    uint64_t used = lmdb_used(lmdb), map = map_end(lmdb);
+    uint64_t end = used + lmdb->reserve < map ? used + lmdb->reserve : map;
 
-    lmdb->allocated = used;
-    if (extend_file(lmdb, used, used + lmdb->reserve) == 0)
-        lmdb->allocated += lmdb->reserve;
+    lmdb->allocated = end > used && extend_file(lmdb, used, end) == 0 ? end : used;
 }
 
 /* Is there so little space that freed pages matter? */
@@ -114,28 +125,27 @@ static bool near_end(struct lmdb *lmdb)
 }
 
 /* The free list maps the id of a transaction to the pages that it freed: their count, then their numbers.
- * All are machine words. */
-static uint64_t number_in(const MDB_val *val)
+ * All are machine words. returns 0 where the word is not there */
+static uint64_t word(const MDB_val *val, uint64_t index)
 {
-    size_t number = 0;
+    size_t out = 0;
 
-    if (val->mv_size >= sizeof(number))
-        memcpy(&number, val->mv_data, sizeof(number));
-    return number;
+    if (index < val->mv_size / sizeof(out))
+        memcpy(&out, (const uint8_t *)val->mv_data + index * sizeof(out), sizeof(out));
+    return out;
 }
 
 /* Set the bits of the pages in a set. returns 0; -EIO it is not what LMDB writes */
 static int note_pages(const MDB_val *set, uint64_t pages, uint8_t *bitmap)
 {
-    const size_t *numbers = set->mv_data;
-    uint64_t count = number_in(set);
+    uint64_t count = word(set, 0);
 
-    if (count >= set->mv_size / sizeof(*numbers))
-        return -EIO;
     for (uint64_t i = 1; i <= count; i++) {
-        if (numbers[i] >= pages)
+        uint64_t page = word(set, i);
+
+        if (page == 0 || page >= pages)
             return -EIO;
-        bitmap[numbers[i] / 8] |= (uint8_t)(1u << numbers[i] % 8);
+        bitmap[page / 8] |= (uint8_t)(1u << page % 8);
     }
     return 0;
 }
@@ -192,10 +202,10 @@ static int count_free(struct lmdb_txn *writer)
         rc = lmdb_errno(mdb_cursor_open(reader->mdb, FREE_LIST, &cursor));
     for (MDB_cursor_op op = MDB_FIRST; rc == 0; op = MDB_NEXT) {
         rc = lmdb_errno(mdb_cursor_get(cursor, &key, &set, op));
-        if (rc == 0 && number_in(&key) + 1 < id)
+        if (rc == 0 && word(&key, 0) + 1 < id)
             rc = note_pages(&set, pages, bitmap);
         else if (rc == 0)
-            unripe += number_in(&set);
+            unripe += word(&set, 0);
     }
     if (rc == -ENOENT) {
         count_runs(bitmap, pages, &lmdb->free);
@@ -222,8 +232,8 @@ static uint64_t freed_by_last_commit(struct lmdb *lmdb)
     if (lmdb_txn_begin(lmdb, false, &reader) < 0)
         return 0;
     if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) == 0) {
-        if (mdb_cursor_get(cursor, &key, &set, MDB_LAST) == 0 && number_in(&key) == mdb_txn_id(reader->mdb))
-            count = number_in(&set);
+        if (mdb_cursor_get(cursor, &key, &set, MDB_LAST) == 0 && word(&key, 0) == mdb_txn_id(reader->mdb))
+            count = word(&set, 0);
         mdb_cursor_close(cursor);
     }
     lmdb_txn_abort(reader);
@@ -233,7 +243,7 @@ static uint64_t freed_by_last_commit(struct lmdb *lmdb)
 /* Make a commit that changes nothing, and begin again. Where it fails nothing is lost. */
 static int turn(struct lmdb_txn *txn)
 {
-    static char name[] = "turn";
+    static char name[] = "\0turn"; /* no key of the store's */
     MDB_val key = {sizeof(name), name}, value = {0, NULL};
     MDB_dbi table = txn->lmdb->tables[ENGINE_META];
 

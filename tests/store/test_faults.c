@@ -104,7 +104,7 @@ static void put_small(struct test_store *test, struct step *step) { put(step, te
 
 static void put_large(struct test_store *test, struct step *step)
 {
-    put(step, test_key(test, "large"), 2 * RECORD_CHUNK + 1, 'b');
+    put(step, test_key(test, "large"), RECORD_CHUNK + 1, 'b');
 }
 
 static void put_with_attributes(struct test_store *test, struct step *step)
@@ -116,12 +116,12 @@ static void put_with_attributes(struct test_store *test, struct step *step)
 
 static void overwrite_small_by_large(struct test_store *test, struct step *step)
 {
-    put(step, test_key(test, "small"), RECORD_CHUNK + 1, 'd');
+    put(step, test_key(test, "small"), RECORD_INLINE_MAX + 1, 'd');
 }
 
 static void overwrite_large_by_large(struct test_store *test, struct step *step)
 {
-    put(step, test_key(test, "large"), 3 * RECORD_CHUNK, 'e');
+    put(step, test_key(test, "large"), 2 * RECORD_CHUNK, 'e');
 }
 
 static void overwrite_large_by_small(struct test_store *test, struct step *step)

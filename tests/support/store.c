@@ -442,15 +442,24 @@ uint64_t test_records(struct engine *engine, enum engine_table table)
     return count;
 }
 
+static void add_bytes(struct test_dump *dump, const void *bytes, size_t size)
+{
+    dump->data = realloc(dump->data, dump->size + size);
+    assert_non_null(dump->data);
+    memcpy(dump->data + dump->size, bytes, size);
+    dump->size += size;
+}
+
+/* A long one by its checksum only. */
 static void add_slice(struct test_dump *dump, struct slice bytes)
 {
-    dump->data = realloc(dump->data, dump->size + sizeof(bytes.size) + bytes.size);
-    assert_non_null(dump->data);
-    memcpy(dump->data + dump->size, &bytes.size, sizeof(bytes.size));
-    dump->size += sizeof(bytes.size);
-    if (bytes.size > 0)
-        memcpy(dump->data + dump->size, bytes.data, bytes.size);
-    dump->size += bytes.size;
+    uint64_t checksum = record_checksum(bytes.data, bytes.size);
+
+    add_bytes(dump, &bytes.size, sizeof(bytes.size));
+    if (bytes.size > 1024)
+        add_bytes(dump, &checksum, sizeof(checksum));
+    else if (bytes.size > 0)
+        add_bytes(dump, bytes.data, bytes.size);
 }
 
 static int visit_dump(void *arg, struct slice key, struct slice value)

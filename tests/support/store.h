@@ -77,7 +77,7 @@ void test_expect_same_meta(const struct kv_meta *a, const struct kv_meta *b);
  * unique, and no id is still to be given out. */
 void test_expect_sound(struct engine *engine);
 
-/* All records of an engine as bytes: equal states have equal dumps. Free `data`. */
+/* All records of an engine: equal states have equal dumps, and others do not. Free `data`. */
 struct test_dump {
     uint8_t *data;
     size_t size;
