@@ -78,8 +78,10 @@ void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struc
 static int get_node(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
     struct kv_node node;
-    int rc = kv_node_get(fs->store, inode->id, &node);
+    int rc;
 
+    fs_inode_told(fs, inode); /* before it is read: a change from here on is notified */
+    rc = kv_node_get(fs->store, inode->id, &node);
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
     fs_attr_of_node(&node, out);

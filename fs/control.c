@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 typedef int control_text(struct fs *fs, char **out, size_t *size);
 
@@ -79,7 +80,56 @@ int fs_control_lookup(struct fs *fs, struct fs_inode *parent, const char *name, 
     return 0;
 }
 
-int fs_control_text(struct fs *fs, const struct fs_inode *inode, char **out, size_t *size)
+struct fs_text {
+    struct fs_text *prev, *next; /* in fs->texts; fs->lock */
+    pthread_mutex_t lock;        /* a RELEASE may come while the answer to the last READ is being sent */
+    char *bytes;
+    size_t size;
+};
+
+int fs_text_open(struct fs *fs, const struct fs_inode *inode, struct fs_text **out)
 {
-    return files[inode->id - FIRST_INO - 1].text(fs, out, size);
+    struct fs_text *text = calloc(1, sizeof(*text));
+    int rc;
+
+    if (text == NULL)
+        return -ENOMEM;
+    rc = files[inode->id - FIRST_INO - 1].text(fs, &text->bytes, &text->size);
+    if (rc < 0) {
+        free(text);
+        return rc;
+    }
+    pthread_mutex_init(&text->lock, NULL);
+    pthread_mutex_lock(&fs->lock);
+    DL_APPEND(fs->texts, text);
+    pthread_mutex_unlock(&fs->lock);
+    *out = text;
+    return 0;
+}
+
+void fs_text_close(struct fs *fs, struct fs_text *text)
+{
+    pthread_mutex_lock(&fs->lock);
+    DL_DELETE(fs->texts, text);
+    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_lock(&text->lock);
+    pthread_mutex_unlock(&text->lock);
+    pthread_mutex_destroy(&text->lock);
+    free(text->bytes);
+    free(text);
+}
+
+void fs_text_read(struct fs_text *text, fuse_req_t req, size_t size, off_t offset)
+{
+    size_t from = (size_t)offset < text->size ? (size_t)offset : text->size;
+
+    pthread_mutex_lock(&text->lock);
+    fuse_reply_buf(req, text->bytes + from, size < text->size - from ? size : text->size - from);
+    pthread_mutex_unlock(&text->lock);
+}
+
+void fs_texts_end(struct fs *fs)
+{
+    while (fs->texts != NULL)
+        fs_text_close(fs, fs->texts);
 }

@@ -10,8 +10,14 @@
 KV_CHECKED int fs_control_lookup(struct fs *fs, struct fs_inode *parent, const char *name,
                                  struct fuse_entry_param *entry);
 
-/* The text of a control file as it is now. *out is to be freed by the caller. returns 0; -ENOMEM */
-KV_CHECKED int fs_control_text(struct fs *fs, const struct fs_inode *inode, char **out, size_t *size);
+/* An open control file: its text as it was at the open. */
+struct fs_text;
+KV_CHECKED int fs_text_open(struct fs *fs, const struct fs_inode *inode, struct fs_text **out);
+void fs_text_close(struct fs *fs, struct fs_text *text);
+/* Answer a READ. */
+void fs_text_read(struct fs_text *text, fuse_req_t req, size_t size, off_t offset);
+/* At the end of the session: close those whose RELEASE the kernel did not send any more. */
+void fs_texts_end(struct fs *fs);
 
 /* The names in the control directory: entry n, or NULL behind the last one. *ino: its inode number. */
 const char *fs_control_name(size_t n, uint64_t *ino);

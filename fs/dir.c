@@ -25,6 +25,7 @@ struct found {
 
 struct fs_dir {
     struct fs_inode *inode;
+    struct fs_dir *prev, *next;   /* in fs->dirs; fs->lock */
     pthread_mutex_t lock;         /* one handle may be shared by threads */
     off_t offset;                 /* behind the last entry given */
     size_t last_size;             /* the last name of the central that was given; 0: none yet */
@@ -328,17 +329,29 @@ int fs_dir_open(struct fs *fs, struct fs_inode *inode, struct fs_dir **out)
         return -ENOMEM;
     dir->inode = inode;
     pthread_mutex_init(&dir->lock, NULL);
+    pthread_mutex_lock(&fs->lock);
+    DL_APPEND(fs->dirs, dir);
+    pthread_mutex_unlock(&fs->lock);
     rc = rewind_to_start(fs, dir);
     if (rc < 0) {
-        fs_dir_close(dir);
+        fs_dir_close(fs, dir);
         return rc;
     }
     *out = dir;
     return 0;
 }
 
-void fs_dir_close(struct fs_dir *dir)
+void fs_dirs_end(struct fs *fs)
 {
+    while (fs->dirs != NULL)
+        fs_dir_close(fs, fs->dirs);
+}
+
+void fs_dir_close(struct fs *fs, struct fs_dir *dir)
+{
+    pthread_mutex_lock(&fs->lock);
+    DL_DELETE(fs->dirs, dir);
+    pthread_mutex_unlock(&fs->lock);
     locals_free(dir);
     pthread_mutex_destroy(&dir->lock);
     free(dir);

@@ -17,7 +17,9 @@
 struct fs_dir;
 
 KV_CHECKED int fs_dir_open(struct fs *fs, struct fs_inode *inode, struct fs_dir **out);
-void fs_dir_close(struct fs_dir *dir);
+void fs_dir_close(struct fs *fs, struct fs_dir *dir);
+/* At the end of the session: close those whose RELEASEDIR the kernel did not send any more. */
+void fs_dirs_end(struct fs *fs);
 
 /* Fill `size` bytes of `buffer` with entries from `offset` on; `plus`: each with its attributes, and a reference
  * of the kernel. returns the bytes used, 0 at the end; -ENOENT, -EIO, -ENOMEM */

@@ -33,7 +33,8 @@ void fs_errors_free(struct fs_errors *errors)
     free(errors);
 }
 
-const char *fs_errors_reason(int rc)
+/* An errno of this filesystem in words: what was wrong, the rule, what to do. */
+static const char *reason_of(int rc)
 {
     switch (-rc) {
     case EFBIG:
@@ -51,7 +52,8 @@ const char *fs_errors_reason(int rc)
     }
 }
 
-void fs_errors_add(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc)
+void fs_errors_add_reason(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation,
+                          const char *reason)
 {
     struct fs_errors *errors = fs->errors;
     char path[2 * KV_NAME_MAX + KV_KEY_MAX + 8], when[32];
@@ -63,14 +65,19 @@ void fs_errors_add(struct fs *fs, struct fs_inode *inode, const char *child, con
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &utc);
-    syslog(LOG_ERR, "%s %s: %s", path, operation, fs_errors_reason(rc));
-    if (asprintf(&line, "%s %s %s: %s\n", when, path, operation, fs_errors_reason(rc)) < 0)
+    syslog(LOG_ERR, "%s %s: %s", path, operation, reason);
+    if (asprintf(&line, "%s %s %s: %s\n", when, path, operation, reason) < 0)
         return; /* no memory: the log has it */
 
     pthread_mutex_lock(&errors->lock);
     free(errors->lines[errors->count % FS_ERRORS_KEPT]);
     errors->lines[errors->count++ % FS_ERRORS_KEPT] = line;
     pthread_mutex_unlock(&errors->lock);
+}
+
+void fs_errors_add(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc)
+{
+    fs_errors_add_reason(fs, inode, child, operation, reason_of(rc));
 }
 
 int fs_errors_text(struct fs_errors *errors, char **out, size_t *size)

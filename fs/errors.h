@@ -12,10 +12,11 @@ void fs_errors_free(struct fs_errors *errors);
 /* Note that an operation on an inode (or on the name `child` in it) failed with -rc. */
 void fs_errors_add(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc);
 
+/* The same with words for this one case. */
+void fs_errors_add_reason(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation,
+                          const char *reason);
+
 /* All kept lines, oldest first: "TIME PATH OPERATION: REASON". *out is to be freed by the caller. */
 KV_CHECKED int fs_errors_text(struct fs_errors *errors, char **out, size_t *size);
-
-/* An errno of this filesystem in words: what was wrong, and the rule. */
-const char *fs_errors_reason(int rc);
 
 #endif

@@ -101,6 +101,7 @@ static int load(struct fs *fs, struct fs_inode *inode, bool truncate, struct fs_
     if (rc == 0 && truncate)
         rc = kv_value_new(0, &body->value);
     body->exists = true;
+    body->put_size = body->meta.size;
     return rc;
 }
 
@@ -192,9 +193,31 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
     return 0;
 }
 
-int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, struct fs_file **out)
+static struct fs_file *file_new(struct fs *fs)
 {
     struct fs_file *file = calloc(1, sizeof(*file));
+
+    if (file == NULL)
+        return NULL;
+    pthread_mutex_lock(&fs->lock);
+    DL_APPEND(fs->files, file);
+    pthread_mutex_unlock(&fs->lock);
+    return file;
+}
+
+static void file_free(struct fs *fs, struct fs_file *file)
+{
+    if (file == NULL)
+        return;
+    pthread_mutex_lock(&fs->lock);
+    DL_DELETE(fs->files, file);
+    pthread_mutex_unlock(&fs->lock);
+    free(file);
+}
+
+int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, struct fs_file **out)
+{
+    struct fs_file *file = file_new(fs);
     int rc;
 
     if (file == NULL)
@@ -203,7 +226,7 @@ int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, struct fs_fil
     rc = open_locked(fs, inode, flags, NULL, file);
     fs_inode_unlock(fs, inode);
     if (rc < 0) {
-        free(file);
+        file_free(fs, file);
         return rc;
     }
     *out = file;
@@ -214,7 +237,7 @@ int fs_file_create(struct fs *fs, struct fs_inode *namespace, const char *key, s
                    const struct kv_attr *attr, struct fs_inode **inode_out, struct fs_file **out)
 {
     struct kv_ref ref = kv_ref_key(namespace->id, key, size);
-    struct fs_file *file = calloc(1, sizeof(*file));
+    struct fs_file *file = file_new(fs);
     struct kv_attr new_attr = *attr;
     struct fs_inode *inode = NULL;
     int rc = file == NULL ? -ENOMEM : kv_new_ino(fs->store, &new_attr.ino);
@@ -230,7 +253,7 @@ int fs_file_create(struct fs *fs, struct fs_inode *namespace, const char *key, s
     }
     if (rc < 0) {
         fs_inode_put(fs, inode);
-        free(file);
+        file_free(fs, file);
         return rc;
     }
     *inode_out = inode;
@@ -267,7 +290,7 @@ static int start_scratch(struct fs *fs, struct fs_inode *inode, const struct kv_
 int fs_file_create_scratch(struct fs *fs, struct fs_inode *namespace, const char *name, size_t size,
                            const struct kv_attr *attr, struct fs_inode **inode_out, struct fs_file **out)
 {
-    struct fs_file *file = calloc(1, sizeof(*file));
+    struct fs_file *file = file_new(fs);
     struct kv_attr new_attr = *attr;
     struct fs_inode *inode = NULL;
     int rc = file == NULL ? -ENOMEM : kv_new_ino(fs->store, &new_attr.ino);
@@ -281,7 +304,7 @@ int fs_file_create_scratch(struct fs *fs, struct fs_inode *namespace, const char
     }
     if (rc < 0) {
         fs_inode_put(fs, inode);
-        free(file);
+        file_free(fs, file);
         return rc;
     }
     *inode_out = inode;
@@ -301,12 +324,33 @@ void fs_file_close(struct fs *fs, struct fs_file *file)
     struct fs_body *body = inode->body;
     bool lost;
 
-    /* A handle whose failure was told already has nothing more to say. */
-    pthread_rwlock_rdlock(&body->io);
+    /* For writing: a thread whose READ was answered may still be about to let go of the lock. A handle whose
+     * failure was told already has nothing more to say. */
+    pthread_rwlock_wrlock(&body->io);
     lost = body->error == 0 && file->written > body->put && file->written > body->failed;
     pthread_rwlock_unlock(&body->io);
     if (lost)
         fs_body_put(fs, body, file->written, "release", false, ignore, NULL);
-    free(file);
+    file_free(fs, file);
     fs_body_unpin(fs, inode);
+}
+
+void fs_files_end(struct fs *fs, bool abandon)
+{
+    struct fs_inode *inode;
+
+    while (fs->files != NULL) {
+        struct fs_file *file = fs->files;
+
+        if (abandon)
+            file->written = 0;
+        fs_file_close(fs, file);
+    }
+    (void)!kv_sync(fs->store); /* puts of the closes above end here */
+    DL_FOREACH(fs->inodes, inode) /* scratch files, pinned by their names */
+    {
+        if (inode->body != NULL)
+            body_free(fs, inode->body);
+        inode->body = NULL;
+    }
 }

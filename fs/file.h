@@ -43,6 +43,7 @@ struct fs_body {
     bool scratch;           /* not a key at all: never put, see scratch.h */
     size_t scratch_charged; /* its share of fs->scratch_bytes */
     uint64_t written, put;
+    uint64_t put_size; /* of the value that the central has; 0 where it has none */
     uint64_t failed; /* the newest generation whose put failed and was told */
     int error;
     int lost; /* an accepted put of it was lost with this error, and no fsync was told yet */
@@ -52,6 +53,7 @@ struct fs_body {
 
 struct fs_file {
     struct fs_inode *inode;
+    struct fs_file *prev, *next; /* in fs->files; fs->lock */
     uint64_t written; /* generation of this handle's last write; body->io */
     uint64_t emptied; /* generation at which its open created or truncated the key; 0: it did not */
 };
@@ -78,6 +80,9 @@ KV_CHECKED int fs_file_create_scratch(struct fs *fs, struct fs_inode *namespace,
 
 /* Close a handle. What is dirty and can still be put is put in the background. */
 void fs_file_close(struct fs *fs, struct fs_file *file);
+/* At the end of the session: close the handles whose RELEASE the kernel did not send any more. `abandon`: the
+ * session was ended under its users, who have not closed what they were writing: drop that. */
+void fs_files_end(struct fs *fs, bool abandon);
 
 /* Write at an offset. returns 0; -EFBIG; -EDQUOT; -ENOSPC; -ENOMEM */
 KV_CHECKED int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset);

@@ -11,10 +11,13 @@
 #include <stdatomic.h>
 
 struct fs_body;
+struct fs_dir;
 struct fs_errors;
+struct fs_file;
 struct fs_inode;
 struct fs_notifier;
 struct fs_options;
+struct fs_text;
 
 #define FS_LOCKS 1024 /* striped inode locks, see inode.h */
 
@@ -30,6 +33,9 @@ struct fs {
     struct fs_inode *inodes; /* all */
     size_t inodes_count;
     struct fs_inode *root;
+    struct fs_file *files;  /* open handles of keys */
+    struct fs_dir *dirs;    /* open directories */
+    struct fs_text *texts;  /* open control files */
     struct fs_body *locals; /* open keys that the central does not have yet, and scratch files */
     pthread_mutex_t inode_locks[FS_LOCKS];
 

@@ -349,6 +349,13 @@ int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *name
     return 0;
 }
 
+void fs_inode_told(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&fs->lock);
+    inode->has_attr = true;
+    pthread_mutex_unlock(&fs->lock);
+}
+
 void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *parent, const char *label)
 {
     struct fs_inode *old_parent;

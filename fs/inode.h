@@ -60,6 +60,7 @@ struct fs_inode {
     enum kv_node_kind node_kind; /* FS_NODE */
     bool current, unlinked;
     bool has_pages;          /* the kernel may hold pages of it */
+    bool has_attr;           /* FS_NODE: the kernel may hold attributes of it. fs->lock */
     unsigned opens;          /* handles and pins; the body lives while > 0. Inode lock. */
     uint64_t lookups;        /* references of the kernel */
     unsigned refs;           /* references of fs/ itself */
@@ -115,6 +116,8 @@ bool fs_inode_attach(struct fs *fs, struct fs_inode *inode);
  * returns  0; -ENOMEM nothing changed */
 KV_CHECKED int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const char *key,
                                size_t size, bool exchange);
+/* The kernel is about to be told the attributes of a node. */
+void fs_inode_told(struct fs *fs, struct fs_inode *inode);
 /* A node's name changed. */
 void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *parent, const char *label);
 

@@ -4,6 +4,8 @@
  * the shell started waits until the kernel has accepted the mount, or prints nothing more than the one line
  * that its child printed. */
 #include "fs/channel.h"
+#include "fs/control.h"
+#include "fs/dir.h"
 #include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/inode.h"
@@ -113,6 +115,7 @@ static int open_store(struct fs *fs)
     return rc;
 }
 
+/* returns  0 unmounted; >0 the signal that ended it; <0 an error */
 static int serve(struct fuse_session *session)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
@@ -124,7 +127,7 @@ static int serve(struct fuse_session *session)
     fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
     rc = fuse_session_loop_mt(session, config);
     fuse_loop_cfg_destroy(config);
-    return rc < 0 ? rc : 0; /* a signal's number is a clean end */
+    return rc;
 }
 
 static int mount_and_serve(struct fs *fs)
@@ -144,8 +147,11 @@ static int mount_and_serve(struct fs *fs)
         rc = serve(fs->session);
     if (rc < 0)
         syslog(LOG_ERR, "%s: stopped: %s", options->mountpoint, strerror(-rc));
-    if (!options->read_only && kv_sync(fs->store) < 0) /* answer every close that waits */
+    if (kv_sync(fs->store) < 0) /* answers every close that waits */
         rc = -EIO;
+    fs_files_end(fs, rc != 0);
+    fs_dirs_end(fs);
+    fs_texts_end(fs);
     fuse_session_unmount(fs->session);
     fuse_remove_signal_handlers(fs->session);
     return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -158,7 +164,9 @@ static int run(struct fs_options *options)
 
     if (open_store(&fs) < 0)
         return EXIT_FAILURE;
-    rc = fs_errors_new(&fs.errors);
+    rc = fs_options_name_node(options);
+    if (rc == 0)
+        rc = fs_errors_new(&fs.errors);
     if (rc == 0)
         rc = fs_inodes_new(&fs);
     if (rc == 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,11 +51,19 @@ static bool is_within(const char *path, const char *above)
     return strncmp(path, above, size) == 0 && (path[size] == '\0' || path[size] == '/' || size == 1);
 }
 
+/* stat(2) may be answered from the kernel's cache; statvfs(2) always asks the daemon. */
+static bool is_dead(const char *path)
+{
+    struct statvfs space;
+
+    return statvfs(path, &space) < 0 && errno == ENOTCONN;
+}
+
 int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *error)
 {
     struct stat attr;
 
-    for (int mounts = 0; stat(path, &attr) < 0 && errno == ENOTCONN && mounts < 16; mounts++)
+    for (int mounts = 0; is_dead(path) && mounts < 16; mounts++)
         detach(path);
     if (stat(path, &attr) < 0) {
         if (errno == ENOENT)

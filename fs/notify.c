@@ -100,3 +100,19 @@ void fs_notify_entry(struct fs *fs, struct fs_inode *inode, const char *name, vo
     pthread_cond_signal(&notifier->work);
     pthread_mutex_unlock(&notifier->lock);
 }
+
+void fs_notify_sizes(struct fs *fs, struct fs_inode *inode)
+{
+    fuse_ino_t ids[4];
+    size_t count = 0;
+
+    pthread_mutex_lock(&fs->lock);
+    for (inode = inode->parent; inode != NULL && count < 4; inode = inode->parent)
+        if (inode->has_attr) {
+            inode->has_attr = false;
+            ids[count++] = inode == fs->root ? FUSE_ROOT_ID : fs_inode_id(inode);
+        }
+    pthread_mutex_unlock(&fs->lock);
+    for (size_t i = 0; i < count; i++)
+        fuse_lowlevel_notify_inval_inode(fs->session, ids[i], -1, 0);
+}

@@ -42,10 +42,12 @@ static void fs_op_init(void *userdata, struct fuse_conn_info *conn)
 
 static void reply_entry(fuse_req_t req, int rc, const struct fuse_entry_param *entry)
 {
+    struct fs *fs = fs_of(req);
+
     if (rc < 0)
         fs_reply_error(req, rc);
     else if (fuse_reply_entry(req, entry) == -ENOENT) /* interrupted: the kernel has no reference */
-        fs_inode_forget(fs_of(req), fs_inode_of(fs_of(req), entry->ino), 1);
+        fs_inode_forget(fs, fs_inode_of(fs, entry->ino), 1);
 }
 
 static void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -253,27 +255,15 @@ static void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 static struct fs_file *file_of(const struct fuse_file_info *fi) { return (struct fs_file *)(uintptr_t)fi->fh; }
 
-/* A control file's text is made at its open and read from the handle. */
-struct text {
-    char *bytes;
-    size_t size;
-};
-
-static struct text *text_of(const struct fuse_file_info *fi) { return (struct text *)(uintptr_t)fi->fh; }
-
-static void close_text(struct text *text)
-{
-    free(text->bytes);
-    free(text);
-}
+static struct fs_text *text_of(const struct fuse_file_info *fi) { return (struct fs_text *)(uintptr_t)fi->fh; }
 
 static void open_control(fuse_req_t req, struct fs_inode *inode, struct fuse_file_info *fi)
 {
-    struct text *text = calloc(1, sizeof(*text));
-    int rc = text == NULL ? -ENOMEM : fs_control_text(fs_of(req), inode, &text->bytes, &text->size);
+    struct fs *fs = fs_of(req);
+    struct fs_text *text;
+    int rc = fs_text_open(fs, inode, &text);
 
     if (rc < 0) {
-        free(text);
         fs_reply_error(req, rc);
         return;
     }
@@ -281,7 +271,7 @@ static void open_control(fuse_req_t req, struct fs_inode *inode, struct fuse_fil
     fi->direct_io = 1; /* its size is not known before */
     fi->noflush = 1;
     if (fuse_reply_open(req, fi) == -ENOENT)
-        close_text(text);
+        fs_text_close(fs, text);
 }
 
 static void set_open_flags(struct fs_file *file, struct fuse_file_info *fi)
@@ -293,7 +283,8 @@ static void set_open_flags(struct fs_file *file, struct fuse_file_info *fi)
 
 static void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct fs_inode *inode = fs_inode_of(fs_of(req), ino);
+    struct fs *fs = fs_of(req);
+    struct fs_inode *inode = fs_inode_of(fs, ino);
     struct fs_file *file;
     int rc;
 
@@ -301,14 +292,14 @@ static void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         open_control(req, inode, fi);
         return;
     }
-    rc = fs_file_open(fs_of(req), inode, fi->flags, &file);
+    rc = fs_file_open(fs, inode, fi->flags, &file);
     if (rc < 0) {
         fs_reply_error(req, rc);
         return;
     }
     set_open_flags(file, fi);
     if (fuse_reply_open(req, fi) == -ENOENT)
-        fs_file_close(fs_of(req), file); /* interrupted: no release will follow */
+        fs_file_close(fs, file); /* interrupted: no release will follow */
 }
 
 static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, int flags,
@@ -384,10 +375,7 @@ static void reply_read(void *arg, const void *bytes, size_t size) { fuse_reply_b
 static void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     if (fs_inode_of(fs_of(req), ino)->kind == FS_CONTROL_FILE) {
-        const struct text *text = text_of(fi);
-        size_t from = (size_t)offset < text->size ? (size_t)offset : text->size;
-
-        fuse_reply_buf(req, text->bytes + from, size < text->size - from ? size : text->size - from);
+        fs_text_read(text_of(fi), req, size, offset);
         return;
     }
     fs_file_read(file_of(fi), size, (uint64_t)offset, reply_read, req);
@@ -459,7 +447,7 @@ static void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 static void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     if (fs_inode_of(fs_of(req), ino)->kind == FS_CONTROL_FILE)
-        close_text(text_of(fi));
+        fs_text_close(fs_of(req), text_of(fi));
     else
         fs_file_close(fs_of(req), file_of(fi));
     fs_reply_error(req, 0);
@@ -471,8 +459,9 @@ static struct fs_dir *dir_of(const struct fuse_file_info *fi) { return (struct f
 
 static void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    struct fs *fs = fs_of(req);
     struct fs_dir *dir;
-    int rc = fs_dir_open(fs_of(req), fs_inode_of(fs_of(req), ino), &dir);
+    int rc = fs_dir_open(fs, fs_inode_of(fs, ino), &dir);
 
     if (rc < 0) {
         fs_reply_error(req, rc);
@@ -480,7 +469,7 @@ static void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
     }
     fi->fh = (uintptr_t)dir;
     if (fuse_reply_open(req, fi) == -ENOENT)
-        fs_dir_close(dir);
+        fs_dir_close(fs, dir);
 }
 
 static void read_dir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)
@@ -510,7 +499,7 @@ static void fs_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t
 static void fs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    fs_dir_close(dir_of(fi));
+    fs_dir_close(fs_of(req), dir_of(fi));
     fs_reply_error(req, 0);
 }
 

@@ -150,14 +150,6 @@ static int parse_durability(const char *text, enum kv_durability *out)
     return 0;
 }
 
-static char *default_node(void)
-{
-    char host[HOST_NAME_MAX + 1] = "", *node;
-
-    gethostname(host, sizeof(host) - 1);
-    return asprintf(&node, "%s-%ld", host, (long)getpid()) < 0 ? NULL : node;
-}
-
 static int parse_texts(const struct texts *texts, struct fs_options *out)
 {
     int rc = parse_number("cache_ttl", texts->cache_ttl, 1000, 1e6, &out->cache_ttl_ms);
@@ -219,7 +211,7 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
     if (rc == 0 && !options.help && !options.version && options.mountpoint == NULL)
         rc = refuse("a store and a mount point are needed; usage: kvfs STORE MOUNTPOINT [-f] [-o OPTION,...]");
     if (rc == 0) {
-        options.node = parsing.texts.node != NULL ? strdup(parsing.texts.node) : default_node();
+        options.node = parsing.texts.node != NULL ? strdup(parsing.texts.node) : NULL;
         if (options.store != NULL)
             rc = add_fuse_options(&options);
     }
@@ -230,6 +222,16 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
     }
     *out = options;
     return 0;
+}
+
+int fs_options_name_node(struct fs_options *options)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+
+    if (options->node != NULL)
+        return 0;
+    gethostname(host, sizeof(host) - 1);
+    return asprintf(&options->node, "%s-%ld", host, (long)getpid()) < 0 ? -ENOMEM : 0;
 }
 
 void fs_options_free(struct fs_options *options)

@@ -9,7 +9,7 @@
 struct fs_options {
     char *store;      /* absolute */
     char *mountpoint; /* absolute */
-    char *node;       /* this edge node's name */
+    char *node;       /* this edge node's name; NULL until fs_options_name_node() */
     bool foreground;
     bool read_only;
     bool help, version;
@@ -25,6 +25,8 @@ struct fs_options {
 /* Parse argv. Strings in *out are owned by it.
  * returns  0; -EINVAL after one line on standard error */
 KV_CHECKED int fs_options_parse(int argc, char **argv, struct fs_options *out);
+/* Give the node its name, if no option did: the host's and this process's id. For after the fork. */
+KV_CHECKED int fs_options_name_node(struct fs_options *options);
 void fs_options_free(struct fs_options *options);
 void fs_options_usage(const char *program);
 

@@ -45,11 +45,13 @@ static void put_done(struct kv_change *change, int rc)
 {
     struct put *put = change->arg;
     struct fs_body *body = put->body;
-    bool renamed;
+    bool renamed, resized = false;
 
     put->rc = rc;
     if (rc == 0) {
         pthread_rwlock_wrlock(&body->io);
+        resized = !body->exists || body->put_size != change->meta.size;
+        body->put_size = change->meta.size;
         if (put->generation > body->put)
             body->put = put->generation;
         body->exists = true;
@@ -62,6 +64,8 @@ static void put_done(struct kv_change *change, int rc)
         fs_body_list(put->fs, body, false);
         renamed = fs_inode_attach(put->fs, body->inode);
         atomic_fetch_add(&put->fs->changes, 1);
+        if (resized)
+            fs_notify_sizes(put->fs, body->inode);
     } else {
         pthread_rwlock_wrlock(&body->io);
         body->changed |= change->attr_mask;

@@ -2,6 +2,7 @@
 
 #include "fs/attr.h"
 #include "fs/errors.h"
+#include "fs/notify.h"
 #include "fs/party.h"
 
 #include <errno.h>
@@ -120,6 +121,7 @@ static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_inode *
     if (rc < 0) /* no memory: the key is there, let it be looked up again */
         fs_inode_detach(fs, from->inode, true);
     fs_body_unpin(fs, from->inode);
+    fs_notify_sizes(fs, to_namespace);
     return 0;
 }
 

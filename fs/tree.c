@@ -4,6 +4,7 @@
 #include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/lookup.h"
+#include "fs/notify.h"
 #include "fs/options.h"
 #include "fs/party.h"
 #include "fs/scratch.h"
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 static bool is_namespace(const struct fs_inode *inode)
 {
@@ -40,7 +42,11 @@ static int run(struct fs *fs, struct kv_change *change, struct fs_inode *inode, 
     int rc = kv_apply(fs->store, change);
 
     atomic_fetch_add(&fs->changes, 1);
-    if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -ETIMEDOUT)
+    if (rc == -EDQUOT && change->kind == KV_NODE_CREATE)
+        fs_errors_add_reason(fs, inode, name, operation,
+                             "the account has as many namespaces as it may: delete one, or raise its limit with kvctl "
+                             "account limit --namespaces");
+    else if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -ETIMEDOUT)
         fs_errors_add(fs, inode, name, operation, rc);
     return rc;
 }
@@ -157,6 +163,19 @@ int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char *out, size_t si
 
 /* ---------------------------------------------------------------------------- removing */
 
+/* Keys that were created here and are not in the central yet keep their namespace, too. */
+static bool has_locals(struct fs *fs, uint64_t namespace_id)
+{
+    struct fs_body *body;
+    bool found = false;
+
+    pthread_mutex_lock(&fs->lock);
+    DL_FOREACH(fs->locals, body)
+        found |= body->inode->current && body->inode->name->node == namespace_id;
+    pthread_mutex_unlock(&fs->lock);
+    return found;
+}
+
 static int delete_node(struct fs *fs, struct fs_inode *parent, const char *name)
 {
     struct kv_change change = {.kind = KV_NODE_DELETE};
@@ -182,6 +201,8 @@ int fs_tree_rmdir(struct fs *fs, struct fs_inode *parent, const char *name)
         return -ENOTDIR;
     if (node.kind == KV_PROJECTS) /* belongs to its account; what an `rm -r` asks for is that it is empty */
         return node.children > 0 ? -ENOTEMPTY : 0;
+    if (node.kind == KV_NAMESPACE && has_locals(fs, node.id))
+        return -ENOTEMPTY;
     return delete_node(fs, parent, name);
 }
 
@@ -202,6 +223,8 @@ static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *nam
     rc = run(fs, &change, namespace, name, "delete");
     if (inode != NULL && (rc == 0 || rc == -ENOENT))
         fs_inode_detach(fs, inode, true);
+    if (rc == 0)
+        fs_notify_sizes(fs, namespace);
     if (rc == -ENOENT && local) /* it was created here and is not in the central yet */
         rc = 0;
     if (body != NULL) {
@@ -261,6 +284,7 @@ static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party 
     }
     if (from->body != NULL)
         renamed_now(from->body, &change->meta);
+    fs_notify_sizes(fs, to_namespace);
     return 0;
 }
 

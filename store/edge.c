@@ -38,9 +38,11 @@ static int look_up(struct kv_store *store, const struct kv_ref *ref, bool want_v
     struct cache_fetch *under_way;
     int rc = kv_name_check(KV_NAME_KEY, ref->key, ref->size);
 
-    if (rc < 0)
-        return -ENOENT; /* no such key can be there */
-    *answer = (struct cache_answer){0};
+    *answer = (struct cache_answer){.fetched_ns = store_now_ns(store)};
+    if (rc < 0) { /* no such key can be there */
+        fill_fresh(store, answer, fresh);
+        return -ENOENT;
+    }
     rc = cache_lookup(store->cache, ref, want_value, answer, &under_way);
     if (rc == 0)
         rc = fetch(store, ref, want_value, under_way, answer);

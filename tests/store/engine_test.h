@@ -50,7 +50,8 @@ static inline void assert_slice(struct slice is, struct slice should)
 }
 
 /* value NULL: the key must not be there. */
-static inline void assert_record(struct engine_txn *txn, enum engine_table table, const char *key, const char *value)
+static inline void assert_record(struct engine_txn *txn, enum engine_table table, const char *key,
+                                 const char *value)
 {
     struct slice is;
 
@@ -60,7 +61,8 @@ static inline void assert_record(struct engine_txn *txn, enum engine_table table
 }
 
 /* In a transaction of its own. */
-static inline void put_and_commit(struct engine *engine, enum engine_table table, const char *key, const char *value)
+static inline void put_and_commit(struct engine *engine, enum engine_table table, const char *key,
+                                  const char *value)
 {
     struct engine_txn *txn = begin(engine, true);
 

@@ -64,7 +64,8 @@ static void gate(struct kv_change *change, int rc)
 /* Let the committer wait until open_gate(). The change is the caller's memory until then. */
 static void close_gate(struct test_store *test, struct tracker *tracker, struct kv_change *change)
 {
-    *change = (struct kv_change){.kind = KV_DELETE, .ref = test_key(test, "no_such_key"), .done = gate, .arg = tracker};
+    *change =
+        (struct kv_change){.kind = KV_DELETE, .ref = test_key(test, "no_such_key"), .done = gate, .arg = tracker};
     tracker->closed = true;
     tracker->waiting = false;
     kv_submit(test->kv, change);
@@ -178,7 +179,8 @@ static void every_put_of_many_threads_is_done_exactly_once(void **state)
             assert_int_equal(item->done, 1);
             assert_int_equal(item->rc, 0);
             if (j > 0) /* in the order in which this thread submitted them */
-                assert_true(item->order > item[-1].order && item->change.meta.version > item[-1].change.meta.version);
+                assert_true(item->order > item[-1].order &&
+                            item->change.meta.version > item[-1].change.meta.version);
             kv_value_unref(item->change.value);
         }
     for (int i = 0; i < THREADS; i++) /* the last submitted wins */

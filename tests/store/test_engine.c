@@ -528,8 +528,8 @@ static void many_random_keys_agree_with_a_sorted_array(void **state)
                 pair->value = 0;
             } else {
                 pair->value += round;
-                assert_int_equal(
-                    txn->ops->put(txn, ENGINE_KEYS, key, slice_of(&pair->value, sizeof(pair->value))), 0);
+                assert_int_equal(txn->ops->put(txn, ENGINE_KEYS, key, slice_of(&pair->value, sizeof(pair->value))),
+                                 0);
             }
         }
         commit(txn);

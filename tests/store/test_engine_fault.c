@@ -68,7 +68,7 @@ static void assert_unchanged(void)
 
 static void each_kind_fails_as_armed_and_leaves_the_old_state(void **state)
 {
-    static const enum engine_call calls[] = {ENGINE_BEGIN_READ, ENGINE_BEGIN_WRITE, ENGINE_GET,    ENGINE_SCAN,
+    static const enum engine_call calls[] = {ENGINE_BEGIN_READ, ENGINE_BEGIN_WRITE, ENGINE_GET, ENGINE_SCAN,
                                              ENGINE_ROOM,       ENGINE_PUT,         ENGINE_DEL, ENGINE_COMMIT};
 
     (void)state;
@@ -212,8 +212,9 @@ static void calls_are_counted_by_kind(void **state)
         enum engine_call call;
         uint64_t calls;
     } expected[] = {
-        {ENGINE_BEGIN_READ, 1}, {ENGINE_BEGIN_WRITE, 1}, {ENGINE_GET, 1},         {ENGINE_SCAN, 1}, {ENGINE_PUT, 1},
-        {ENGINE_DEL, 1},        {ENGINE_COMMIT, 1},      {ENGINE_COMMIT_LOST, 1}, {ENGINE_ROOM, 1}, {ENGINE_ANY, 8},
+        {ENGINE_BEGIN_READ, 1}, {ENGINE_BEGIN_WRITE, 1}, {ENGINE_GET, 1},    {ENGINE_SCAN, 1},
+        {ENGINE_PUT, 1},        {ENGINE_DEL, 1},         {ENGINE_COMMIT, 1}, {ENGINE_COMMIT_LOST, 1},
+        {ENGINE_ROOM, 1},       {ENGINE_ANY, 8},
     };
     uint64_t before[ENGINE_CALLS];
 
@@ -222,7 +223,8 @@ static void calls_are_counted_by_kind(void **state)
         before[i] = engine_fault_calls(engine, (enum engine_call)i);
     assert_int_equal(run_all(), 0);
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
-        assert_int_equal(engine_fault_calls(engine, expected[i].call) - before[expected[i].call], expected[i].calls);
+        assert_int_equal(engine_fault_calls(engine, expected[i].call) - before[expected[i].call],
+                         expected[i].calls);
 }
 
 static void a_delay_is_waited_before_the_call(void **state)

@@ -135,7 +135,10 @@ static void replace_a_key(struct test_store *test, struct step *step)
     step->change.replace = true;
 }
 
-static void set_attr_of_key(struct test_store *test, struct step *step) { set_attr(step, test_key(test, "large")); }
+static void set_attr_of_key(struct test_store *test, struct step *step)
+{
+    set_attr(step, test_key(test, "large"));
+}
 
 static void set_attr_of_node(struct test_store *test, struct step *step)
 {
@@ -216,7 +219,10 @@ static void exchange_namespaces(struct test_store *test, struct step *step)
     rename_node(step, test->account.id, "main", test->account.id, "second", KV_EXCHANGE);
 }
 
-static void exchange_namespaces_again(struct test_store *test, struct step *step) { exchange_namespaces(test, step); }
+static void exchange_namespaces_again(struct test_store *test, struct step *step)
+{
+    exchange_namespaces(test, step);
+}
 
 static void set_limits(struct test_store *test, struct step *step)
 {
@@ -261,17 +267,39 @@ static void delete_account(struct test_store *test, struct step *step)
 }
 
 static prepare_step *const session[] = {
-    create_account,       create_namespace,         put_small,
-    put_large,            put_with_attributes,      overwrite_small_by_large,
-    overwrite_large_by_large, overwrite_large_by_small, replace_a_key,
-    set_attr_of_key,      set_attr_of_node,         set_xattr_of_key,
-    set_xattr_of_node,    remove_xattr_of_key,      remove_xattr_of_node,
-    rename_to_a_new_name, rename_to_another_namespace, exchange_keys,
-    rename_over_a_large_key, create_third,          create_project,
-    create_binding,       rename_binding,           rename_account,
-    exchange_namespaces,  exchange_namespaces_again, set_limits,
-    rename_over_an_empty_namespace, bind_again,     delete_small,
-    delete_large,         delete_namespace,         delete_account,
+    create_account,
+    create_namespace,
+    put_small,
+    put_large,
+    put_with_attributes,
+    overwrite_small_by_large,
+    overwrite_large_by_large,
+    overwrite_large_by_small,
+    replace_a_key,
+    set_attr_of_key,
+    set_attr_of_node,
+    set_xattr_of_key,
+    set_xattr_of_node,
+    remove_xattr_of_key,
+    remove_xattr_of_node,
+    rename_to_a_new_name,
+    rename_to_another_namespace,
+    exchange_keys,
+    rename_over_a_large_key,
+    create_third,
+    create_project,
+    create_binding,
+    rename_binding,
+    rename_account,
+    exchange_namespaces,
+    exchange_namespaces_again,
+    set_limits,
+    rename_over_an_empty_namespace,
+    bind_again,
+    delete_small,
+    delete_large,
+    delete_namespace,
+    delete_account,
 };
 enum { STEPS = sizeof(session) / sizeof(session[0]) };
 
@@ -330,8 +358,8 @@ static void view_node(struct view *view, const struct kv_node *node)
     struct view_list children = {.count = 0};
     struct kv_list list;
 
-    view_add(view, "%s/ %d %o %llu %llu\n", node->name, node->kind, node->attr.mode, (unsigned long long)node->keys,
-             (unsigned long long)node->target);
+    view_add(view, "%s/ %d %o %llu %llu\n", node->name, node->kind, node->attr.mode,
+             (unsigned long long)node->keys, (unsigned long long)node->target);
     assert_int_equal(kv_node_scan(view->test->kv, node->id, NULL, 0, false, view_collect, &children), 0);
     for (size_t i = 0; i < children.count; i++)
         view_node(view, &children.nodes[i]);
@@ -453,7 +481,7 @@ static void every_step_changes_something(void **state)
 
 static void after_any_failure_the_state_is_as_before(void **state)
 {
-    static const enum engine_call calls[] = {ENGINE_BEGIN_WRITE, ENGINE_GET, ENGINE_SCAN, ENGINE_ROOM,
+    static const enum engine_call calls[] = {ENGINE_BEGIN_WRITE, ENGINE_GET, ENGINE_SCAN,  ENGINE_ROOM,
                                              ENGINE_PUT,         ENGINE_DEL, ENGINE_COMMIT};
     const struct reference *reference = *state;
     struct test_store *test = test_store_open(TEST_MEMORY, NULL);
@@ -466,7 +494,8 @@ static void after_any_failure_the_state_is_as_before(void **state)
                     int rc = run_step(test, i, calls[j], n, errors[k], NULL);
 
                     if (rc != errors[k])
-                        fail_msg("step %zu, %u. call of kind %d: %d was told as %d", i, n, calls[j], errors[k], rc);
+                        fail_msg("step %zu, %u. call of kind %d: %d was told as %d", i, n, calls[j], errors[k],
+                                 rc);
                     expect_state(test, &reference->dump[i], reference->view[i]);
                     failures++;
                 }
@@ -676,8 +705,8 @@ static int read_quota(struct test_store *test, bool *touched)
 
 static void a_failed_read_says_why_and_never_enoent(void **state)
 {
-    static read_call *const calls[] = {read_small,         read_large,          read_meta,     read_page,
-                                       read_node_by_name,  read_node_by_id,     read_children, read_xattrs_of_key,
+    static read_call *const calls[] = {read_small,          read_large,      read_meta,     read_page,
+                                       read_node_by_name,   read_node_by_id, read_children, read_xattrs_of_key,
                                        read_xattrs_of_node, read_quota};
     struct test_store *test = test_store_open(TEST_MEMORY, NULL);
     struct kv_ref large = test_key(test, "large");

@@ -117,7 +117,8 @@ static void pages_agree_with_a_sorted_array(void **state)
 static void prefixes_list_exactly_the_keys_that_start_with_them(void **state)
 {
     static const char *const keys[] = {"a", "aa", "aaa", "ab", "az", "b", "ba", "Z", "_", "0", "a0", "A", "zz"};
-    static const char *const prefixes[] = {"", "a", "aa", "aaa", "aaaa", "az", "b", "c", "z", "zz", "zzz", "0", "_", "Z"};
+    static const char *const prefixes[] = {"",  "a", "aa", "aaa", "aaaa", "az", "b",
+                                           "c", "z", "zz", "zzz", "0",    "_",  "Z"};
     struct test_store *test = *state;
     struct model model = {calloc(20, sizeof(*model.keys)), sizeof(keys) / sizeof(keys[0])};
 
@@ -134,7 +135,8 @@ static void prefixes_list_exactly_the_keys_that_start_with_them(void **state)
 }
 
 /* What list answers, as text: "key key ... |cursor", for tests that say all of it. */
-static void expect_list(struct test_store *test, const char *prefix, const char *cursor, size_t limit, const char *text)
+static void expect_list(struct test_store *test, const char *prefix, const char *cursor, size_t limit,
+                        const char *text)
 {
     struct kv_list list;
     char found[4096] = "";

@@ -37,7 +37,8 @@ static void keys_have_1_to_512_symbols(void **state)
 
 static void other_names_have_1_to_64_bytes(void **state)
 {
-    static const enum kv_name_kind kinds[] = {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_PROJECT, KV_NAME_VARIABLE};
+    static const enum kv_name_kind kinds[] = {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_PROJECT,
+                                              KV_NAME_VARIABLE};
 
     (void)state;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -62,7 +63,8 @@ static void every_byte_is_allowed_exactly_where_the_rule_says(void **state)
         assert_int_equal(kv_name_check(KV_NAME_KEY, later, 2), symbol ? 0 : -EINVAL);
         for (int kind = KV_NAME_ACCOUNT; kind <= KV_NAME_PROJECT; kind++) {
             assert_int_equal(kv_name_check((enum kv_name_kind)kind, first, 2), symbol ? 0 : -EINVAL);
-            assert_int_equal(kv_name_check((enum kv_name_kind)kind, later, 2), symbol || byte == '-' ? 0 : -EINVAL);
+            assert_int_equal(kv_name_check((enum kv_name_kind)kind, later, 2),
+                             symbol || byte == '-' ? 0 : -EINVAL);
         }
         assert_int_equal(kv_name_check(KV_NAME_VARIABLE, first, 2), symbol && !digit ? 0 : -EINVAL);
         assert_int_equal(kv_name_check(KV_NAME_VARIABLE, later, 2), symbol ? 0 : -EINVAL);
@@ -71,7 +73,7 @@ static void every_byte_is_allowed_exactly_where_the_rule_says(void **state)
 
 static void names_that_people_try_are_refused(void **state)
 {
-    static const char *const names[] = {".",     "..",    ".projects", "a.b",   "a/b",     "/",      "a b",
+    static const char *const names[] = {".",         "..",     ".projects", "a.b",   "a/b",    "/",   "a b",
                                         "caf\u00e9", "\u00fc", "a\n",       ".kvfs", "x.tmp~", "a:b", "*"};
 
     (void)state;
@@ -350,7 +352,8 @@ static void more_than_512_symbols_do_not_unpack(void **state)
 
 static void integers_order_by_value_and_survive(void **state)
 {
-    static const uint64_t values[] = {0, 1, 255, 256, 65535, 65536, 1ull << 32, (1ull << 63) - 1, 1ull << 63, UINT64_MAX};
+    static const uint64_t values[] = {0,          1,         255, 256, 65535, 65536, 1ull << 32, (1ull << 63) - 1,
+                                      1ull << 63, UINT64_MAX};
     uint8_t before[8], bytes[8];
 
     (void)state;

@@ -10,7 +10,8 @@ struct tree {
     struct kv_node account, projects, first, second, project, other_project, binding;
 };
 
-static int make_binding(struct test_store *test, uint64_t project, const char *name, uint64_t target, struct kv_node *out)
+static int make_binding(struct test_store *test, uint64_t project, const char *name, uint64_t target,
+                        struct kv_node *out)
 {
     return kv_node_make(test->kv, KV_BINDING, project, name, target, out);
 }
@@ -34,8 +35,8 @@ static int make(struct test_store *test, enum kv_node_kind kind, uint64_t parent
     return kv_node_make(test->kv, kind, parent, name, kind == KV_BINDING ? test->namespace.id : 0, &node);
 }
 
-static int rename_node(struct test_store *test, uint64_t parent, const char *name, uint64_t to_parent, const char *to_name,
-                       unsigned flags)
+static int rename_node(struct test_store *test, uint64_t parent, const char *name, uint64_t to_parent,
+                       const char *to_name, unsigned flags)
 {
     struct kv_change change = {.kind = KV_NODE_RENAME, .flags = flags, .to_parent = to_parent};
 
@@ -384,7 +385,8 @@ static void a_removed_namespace_takes_the_bindings_to_it_along(void **state)
     expect_children(test, tree.other_project.id, "");
     assert_int_equal(test_node(test, tree.project.id).children, 1);
     assert_int_equal(test_node(test, tree.other_project.id).children, 0);
-    assert_int_equal(test_node(test, tree.project.id).attr.mtime_ns, TEST_CLOCK_START_NS + atomic_load(&test->now_ns));
+    assert_int_equal(test_node(test, tree.project.id).attr.mtime_ns,
+                     TEST_CLOCK_START_NS + atomic_load(&test->now_ns));
 }
 
 static void a_name_used_again_gets_a_new_id(void **state)
@@ -600,7 +602,8 @@ static void nodes_do_not_get_names_outside_the_rules(void **state)
     assert_int_equal(rename_node(test, KV_ROOT_ID, "acme", KV_ROOT_ID, "a.b", 0), -EINVAL);
     assert_int_equal(rename_node(test, KV_ROOT_ID, "acme", KV_ROOT_ID, "", 0), -EINVAL);
     assert_int_equal(rename_node(test, tree.account.id, "main", tree.account.id, ".projects", 0), -EINVAL);
-    assert_int_equal(rename_node(test, tree.account.id, "main", tree.account.id, ".projects", KV_EXCHANGE), -EINVAL);
+    assert_int_equal(rename_node(test, tree.account.id, "main", tree.account.id, ".projects", KV_EXCHANGE),
+                     -EINVAL);
     assert_int_equal(rename_node(test, tree.project.id, "KV", tree.project.id, "1KV", 0), -EINVAL);
     assert_int_equal(rename_node(test, tree.project.id, "KV", tree.project.id, "K-V", 0), -EINVAL);
 }
@@ -649,12 +652,9 @@ static struct kv_node random_node(struct test_store *test, struct forest *forest
 
 static int make_at_random(struct test_store *test, struct forest *forest)
 {
-    static const enum kv_node_kind fitting[] = {[KV_ROOT] = KV_ACCOUNT,
-                                                [KV_ACCOUNT] = KV_NAMESPACE,
-                                                [KV_NAMESPACE] = KV_PROJECT,
-                                                [KV_PROJECTS] = KV_PROJECT,
-                                                [KV_PROJECT] = KV_BINDING,
-                                                [KV_BINDING] = KV_ACCOUNT};
+    static const enum kv_node_kind fitting[] = {
+        [KV_ROOT] = KV_ACCOUNT,     [KV_ACCOUNT] = KV_NAMESPACE, [KV_NAMESPACE] = KV_PROJECT,
+        [KV_PROJECTS] = KV_PROJECT, [KV_PROJECT] = KV_BINDING,   [KV_BINDING] = KV_ACCOUNT};
     struct kv_node parent = random_node(test, forest), node;
     int rc = kv_node_make(test->kv, fitting[parent.kind], parent.id, random_name(&forest->random),
                           random_node(test, forest).id, &node);
@@ -679,7 +679,8 @@ static int put_or_delete_at_random(struct test_store *test, struct forest *fores
 {
     struct kv_ref key = kv_ref_key(random_node(test, forest).id, random_name(&forest->random), 1);
 
-    return test_random_below(&forest->random, 3) == 0 ? kv_put(test->kv, &key, "value", 5) : kv_delete(test->kv, &key);
+    return test_random_below(&forest->random, 3) == 0 ? kv_put(test->kv, &key, "value", 5)
+                                                      : kv_delete(test->kv, &key);
 }
 
 static void random_changes_of_the_tree_keep_it_sound(void **state)

@@ -181,7 +181,8 @@ static void values_of_every_edge_size_survive(void **state)
 /* From each size to each other: the old chunks go, all of the new ones come. */
 static void overwriting_any_size_by_any_other_leaves_no_orphan_chunks(void **state)
 {
-    static const size_t sizes[] = {0, 100, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, RECORD_CHUNK + 1, 3 * RECORD_CHUNK};
+    static const size_t sizes[] = {
+        0, 100, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, RECORD_CHUNK + 1, 3 * RECORD_CHUNK};
     struct test_store *test = *state;
     struct kv_ref key = test_key(test, "key");
     size_t count = sizeof(sizes) / sizeof(sizes[0]);
@@ -282,7 +283,8 @@ static void an_overwrite_keeps_inode_mode_owner_and_birth_and_moves_the_times(vo
     struct kv_change change = put_change(&key, "value");
     struct kv_meta first, second;
 
-    change.attr = (struct kv_attr){.mode = 0600, .uid = 1, .gid = 2, .atime_ns = 3, .mtime_ns = 4, .ctime_ns = 5, .btime_ns = 6};
+    change.attr = (struct kv_attr){
+        .mode = 0600, .uid = 1, .gid = 2, .atime_ns = 3, .mtime_ns = 4, .ctime_ns = 5, .btime_ns = 6};
     assert_int_equal(kv_apply(test->kv, &change), 0);
     first = change.meta;
     change.attr = (struct kv_attr){
@@ -477,7 +479,8 @@ static void setattr_of_a_large_value_keeps_its_chunks(void **state)
 
 /* ----------------------------------------------------------------- conditions */
 
-static int put_if(struct test_store *test, const struct kv_ref *ref, uint64_t version, const char *text, uint64_t *now)
+static int put_if(struct test_store *test, const struct kv_ref *ref, uint64_t version, const char *text,
+                  uint64_t *now)
 {
     struct kv_change change = put_change(ref, text);
     int rc;

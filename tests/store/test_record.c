@@ -41,8 +41,8 @@ struct parts {
 
 static struct record_key some_key(struct test_random *random, struct parts *parts)
 {
-    static const uint64_t sizes[] = {0,      1,    100, RECORD_INLINE_MAX - 1, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1,
-                                     300000, KV_VALUE_MAX};
+    static const uint64_t sizes[] = {
+        0, 1, 100, RECORD_INLINE_MAX - 1, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, 300000, KV_VALUE_MAX};
     struct record_key key = {.checksum = test_random(random)};
 
     key.meta.attr = some_attr(random);

@@ -110,8 +110,10 @@ static void inode_version_owner_and_times_move_along(void **state)
 {
     struct test_store *test = *state;
     struct kv_ref from = test_key(test, "from"), to = test_key(test, "to");
-    struct kv_change chown = {
-        .kind = KV_SETATTR, .ref = from, .attr = {.mode = 0640, .uid = 7, .gid = 8}, .attr_mask = KV_MODE | KV_UID | KV_GID};
+    struct kv_change chown = {.kind = KV_SETATTR,
+                              .ref = from,
+                              .attr = {.mode = 0640, .uid = 7, .gid = 8},
+                              .attr_mask = KV_MODE | KV_UID | KV_GID};
     struct kv_meta before, after, answered;
 
     test_put(test, "from", "value");

@@ -269,7 +269,8 @@ static void stepping_through_broken_bytes_ends(void **state)
 
 /* ------------------------------------------------------------- in the store */
 
-static int store_set(struct test_store *test, const struct kv_ref *ref, const char *name, const char *value, int flags)
+static int store_set(struct test_store *test, const struct kv_ref *ref, const char *name, const char *value,
+                     int flags)
 {
     struct kv_change change = {.kind = KV_SETXATTR,
                                .ref = *ref,

@@ -56,8 +56,9 @@ struct op_type {
 static const char *key_of(unsigned name)
 {
     static const char *const keys[KEYS] = {
-        "a",   "b",          "c", "count", "Zero", "0", "_", "key_07",
-        "KEY", "index_html", "t", "a_name_that_is_longer_than_what_the_kernel_keeps_inside_of_a_directory_entry"};
+        "a",    "b",          "c", "count",
+        "Zero", "0",          "_", "key_07",
+        "KEY",  "index_html", "t", "a_name_that_is_longer_than_what_the_kernel_keeps_inside_of_a_directory_entry"};
 
     return keys[name % KEYS];
 }
@@ -132,7 +133,8 @@ static bool same_attr(struct pair *pair, const char *what, int tmpfs_rc, const s
                       const struct stat *mount)
 {
     if (tmpfs_rc != mount_rc)
-        return differ(pair, "%s: stat: %s on tmpfs, %s on the mount", what, strerror(tmpfs_rc), strerror(mount_rc));
+        return differ(pair, "%s: stat: %s on tmpfs, %s on the mount", what, strerror(tmpfs_rc),
+                      strerror(mount_rc));
     if (tmpfs_rc != 0)
         return true;
     if (tmpfs->st_mode != mount->st_mode)
@@ -218,7 +220,7 @@ static unsigned open_flags(struct test_random *random)
 }
 
 static const struct flag_name open_names[] = {
-    {O_WRONLY, "O_WRONLY"}, {O_RDWR, "O_RDWR"},     {O_CREAT, "O_CREAT"},   {O_EXCL, "O_EXCL"}, {O_TRUNC, "O_TRUNC"},
+    {O_WRONLY, "O_WRONLY"}, {O_RDWR, "O_RDWR"},     {O_CREAT, "O_CREAT"}, {O_EXCL, "O_EXCL"}, {O_TRUNC, "O_TRUNC"},
     {O_APPEND, "O_APPEND"}, {O_DIRECT, "O_DIRECT"}, {O_DSYNC, "O_DSYNC"}, {0, NULL},
 };
 
@@ -416,7 +418,8 @@ static bool check_seek(struct pair *pair, const struct op *op, long on_tmpfs, lo
         right = all_zero(pair->tmpfs.data, op->offset, size);
     else
         right = on_mount >= op->offset && on_mount < size && all_zero(pair->tmpfs.data, op->offset, on_mount);
-    return right || differ(pair, "of %jd bytes: %ld on tmpfs, %ld on the mount", (intmax_t)size, on_tmpfs, on_mount);
+    return right ||
+           differ(pair, "of %jd bytes: %ld on tmpfs, %ld on the mount", (intmax_t)size, on_tmpfs, on_mount);
 }
 
 /* ------------------------------------------------------------------------------------------- mappings */
@@ -443,8 +446,8 @@ static long touch(void *to, const void *from, size_t size)
 static long with_map(struct side *side, const struct op *op, int flags, bool sync)
 {
     size_t within = (size_t)op->offset % 4096, size = within + op->size;
-    uint8_t *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, side->handles[op->handle],
-                          op->offset - (off_t)within);
+    uint8_t *bytes =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, flags, side->handles[op->handle], op->offset - (off_t)within);
     long result;
     int error;
 
@@ -468,7 +471,10 @@ static long run_mmap_write(struct side *side, const struct op *op)
     return with_map(side, op, MAP_SHARED, op->flags != 0);
 }
 
-static long run_mmap_private(struct side *side, const struct op *op) { return with_map(side, op, MAP_PRIVATE, false); }
+static long run_mmap_private(struct side *side, const struct op *op)
+{
+    return with_map(side, op, MAP_PRIVATE, false);
+}
 
 static const struct flag_name mmap_names[] = {{1, "msync"}, {0, NULL}};
 
@@ -541,7 +547,8 @@ static bool is_mapped(const struct pair *pair, ino_t ino)
 
 static long run_rename(struct side *side, const struct op *op)
 {
-    return renameat2(dir_of(side, op->name), key_of(op->name), dir_of(side, op->name2), key_of(op->name2), op->flags);
+    return renameat2(dir_of(side, op->name), key_of(op->name), dir_of(side, op->name2), key_of(op->name2),
+                     op->flags);
 }
 
 static unsigned rename_flags(struct test_random *random)
@@ -551,7 +558,8 @@ static unsigned rename_flags(struct test_random *random)
     return flags[test_random_below(random, 5)];
 }
 
-static const struct flag_name rename_names[] = {{RENAME_NOREPLACE, "NOREPLACE"}, {RENAME_EXCHANGE, "EXCHANGE"}, {0, NULL}};
+static const struct flag_name rename_names[] = {
+    {RENAME_NOREPLACE, "NOREPLACE"}, {RENAME_EXCHANGE, "EXCHANGE"}, {0, NULL}};
 
 static long run_unlink(struct side *side, const struct op *op)
 {
@@ -596,7 +604,10 @@ static long run_chmod(struct side *side, const struct op *op)
     return fchmodat(dir_of(side, op->name), key_of(op->name), op->mode, 0);
 }
 
-static long run_fchmod(struct side *side, const struct op *op) { return fchmod(side->handles[op->handle], op->mode); }
+static long run_fchmod(struct side *side, const struct op *op)
+{
+    return fchmod(side->handles[op->handle], op->mode);
+}
 
 enum { TIMES_LONG_AGO, TIMES_NOW, TIMES_ACCESS };
 
@@ -801,8 +812,8 @@ static bool check_survey(struct pair *pair, const struct op *op, long on_tmpfs, 
         tmpfs = handle_of(&pair->tmpfs, name);
         mount = handle_of(&pair->mount, name);
         if (tmpfs != mount)
-            return differ(pair, "%u/%s: is the file of h%d on tmpfs, of h%d on the mount", name / KEYS, key_of(name),
-                          tmpfs, mount);
+            return differ(pair, "%u/%s: is the file of h%d on tmpfs, of h%d on the mount", name / KEYS,
+                          key_of(name), tmpfs, mount);
     }
     return true;
 }
@@ -1046,7 +1057,8 @@ static bool resolve(const struct pair *pair, struct op *op)
     int64_t size;
 
     if ((uses & USES_XATTRS && !pair->xattrs) || (uses & USES_HANDLE && !find_handle(pair, &op->handle)) ||
-        (uses & USES_HANDLE2 && !find_handle(pair, &op->handle2)) || (uses & USES_MAP && !find_map(pair, &op->map)))
+        (uses & USES_HANDLE2 && !find_handle(pair, &op->handle2)) ||
+        (uses & USES_MAP && !find_map(pair, &op->map)))
         return false;
     size = size_of(pair, op, uses);
     if (op->at_end && uses & USES_OFFSET)
@@ -1079,7 +1091,8 @@ static bool same_result(struct pair *pair, long tmpfs, int tmpfs_errno, long mou
 
 static bool same_touched(struct pair *pair, const struct op *op, unsigned uses)
 {
-    return (!(uses & USES_NAME) || same_name(pair, op->name)) && (!(uses & USES_NAME2) || same_name(pair, op->name2)) &&
+    return (!(uses & USES_NAME) || same_name(pair, op->name)) &&
+           (!(uses & USES_NAME2) || same_name(pair, op->name2)) &&
            (!(uses & USES_HANDLE) || same_handle(pair, op->handle)) &&
            (!(uses & (USES_HANDLE2 | USES_SLOT)) || same_handle(pair, op->handle2));
 }

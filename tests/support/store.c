@@ -499,7 +499,10 @@ uint64_t test_random(struct test_random *random) /* splitmix64 */
     return mixed ^ mixed >> 31;
 }
 
-size_t test_random_below(struct test_random *random, size_t below) { return (size_t)(test_random(random) % below); }
+size_t test_random_below(struct test_random *random, size_t below)
+{
+    return (size_t)(test_random(random) % below);
+}
 
 size_t test_random_key(struct test_random *random, size_t max, char *out)
 {

@@ -47,8 +47,14 @@ void test_store_pass_ms(struct test_store *test, int64_t ms);
 int test_setup_memory(void **state);
 int test_setup_lmdb(void **state);
 int test_teardown(void **state);
-#define TEST_ON_MEMORY(f) {#f, f, test_setup_memory, test_teardown, NULL}
-#define TEST_ON_LMDB(f) {#f " (lmdb)", f, test_setup_lmdb, test_teardown, NULL}
+#define TEST_ON_MEMORY(f)                             \
+    {                                                 \
+#f, f, test_setup_memory, test_teardown, NULL \
+    }
+#define TEST_ON_LMDB(f)                                       \
+    {                                                         \
+#f " (lmdb)", f, test_setup_lmdb, test_teardown, NULL \
+    }
 
 /* Short forms. */
 struct kv_ref test_key(const struct test_store *test, const char *key);
