@@ -133,7 +133,7 @@ static int add_handle(struct fs *fs, struct fs_inode *inode, int flags, struct f
     int rc = 0;
 
     file->inode = inode;
-    if (flags & O_TRUNC && (flags & O_ACCMODE) != O_RDONLY) {
+    if (flags & O_TRUNC) { /* also with O_RDONLY: the kernel has asked for the permission to write */
         pthread_rwlock_wrlock(&inode->body->io);
         rc = fs_body_truncate(fs, inode->body, file, 0);
         file->emptied = file->written;
@@ -175,6 +175,11 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
     if (rc < 0) {
         body_free(fs, body);
         return rc;
+    }
+    if (flags & O_APPEND && body->exists && inode->version != 0 && inode->version != body->meta.version) {
+        /* The kernel would append at the end that it knows. Let it look the name up again, and learn the size. */
+        body_free(fs, body);
+        return -ESTALE;
     }
     fs_inode_adopt(fs, inode, body->meta.version);
     fs_body_list(fs, body, !body->exists);
@@ -330,7 +335,7 @@ void fs_file_close(struct fs *fs, struct fs_file *file)
     lost = body->error == 0 && file->written > body->put && file->written > body->failed;
     pthread_rwlock_unlock(&body->io);
     if (lost)
-        fs_body_put(fs, body, file->written, "release", false, ignore, NULL);
+        fs_body_put(fs, body, file->written, "release", false, false, ignore, NULL);
     file_free(fs, file);
     fs_body_unpin(fs, inode);
 }

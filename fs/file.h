@@ -97,7 +97,8 @@ KV_CHECKED int fs_file_copy(struct fs *fs, struct fs_file *from, uint64_t from_o
 
 /* Hand what the content holds at an offset to `reply`, which must not keep the pointer. */
 typedef void fs_file_read_reply(void *arg, const void *bytes, size_t size);
-void fs_file_read(struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply, void *arg);
+void fs_file_read(struct fs *fs, struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply,
+                  void *arg);
 
 /* Has nothing been written since the open of this handle created or truncated the key? */
 bool fs_file_is_only_emptied(struct fs_file *file);
@@ -120,9 +121,10 @@ bool fs_body_is_local(const struct fs_body *body);
 
 /* Put a body, up to a generation at least. The caller keeps it pinned while this runs.
  * operation     for messages; not copied
- * name_is_held  the caller holds body->name */
+ * name_is_held  the caller holds body->name
+ * waited_for    a thread waits for done; false: done replies to a request that is parked */
 void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
-                 fs_file_done *done, void *arg);
+                 bool waited_for, fs_file_done *done, void *arg);
 /* Make the central have what a pinned body holds. body->name is held. returns 0 or why not */
 KV_CHECKED int fs_body_settle(struct fs *fs, struct fs_body *body);
 

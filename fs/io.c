@@ -186,9 +186,11 @@ int fs_file_truncate(struct fs *fs, struct fs_file *file, uint64_t size)
     return rc;
 }
 
-void fs_file_read(struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply, void *arg)
+void fs_file_read(struct fs *fs, struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply,
+                  void *arg)
 {
-    struct fs_body *body = file->inode->body;
+    struct fs_inode *inode = file->inode;
+    struct fs_body *body = fs_body_pin(fs, inode); /* once the reply is out, a RELEASE may overtake us */
     const struct kv_value *value;
 
     pthread_rwlock_rdlock(&body->io);
@@ -199,4 +201,5 @@ void fs_file_read(struct fs_file *file, size_t size, uint64_t offset, fs_file_re
         size = (size_t)(value->size - offset);
     reply(arg, size > 0 ? value->data + offset : NULL, size);
     pthread_rwlock_unlock(&body->io);
+    fs_body_unpin(fs, inode);
 }

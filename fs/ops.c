@@ -278,7 +278,7 @@ static void set_open_flags(struct fs_file *file, struct fuse_file_info *fi)
 {
     fi->fh = (uintptr_t)file;
     fi->keep_cache = 1; /* inode.h: its pages are always those of its content */
-    fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+    fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY && file->emptied == 0; /* nothing can become dirty */
 }
 
 static void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -378,7 +378,7 @@ static void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
         fs_text_read(text_of(fi), req, size, offset);
         return;
     }
-    fs_file_read(file_of(fi), size, (uint64_t)offset, reply_read, req);
+    fs_file_read(fs_of(req), file_of(fi), size, (uint64_t)offset, reply_read, req);
 }
 
 static void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,

@@ -16,6 +16,7 @@ struct put {
     fs_file_done *done;
     void *arg;
     int rc;
+    bool waited_for;
 };
 
 /* The last step, maybe after the kernel was told to look the name up again. */
@@ -34,10 +35,21 @@ static void put_end(void *arg)
     fs_body_unpin(fs, inode);
 }
 
-/* The put failed or displaced another incarnation: the kernel's entry of the name is wrong. */
+static void nothing(void *arg) { (void)arg; }
+
+/* The put failed or displaced another incarnation: the kernel's entry of the name is wrong. A parked reply follows
+ * the notification; a thread that waits may do so for a request that holds the directory's lock in the kernel,
+ * which the notification needs, so it goes first. */
 static void put_end_renamed(struct put *put)
 {
-    fs_notify_entry(put->fs, put->body->inode, put->change.ref.key, put_end, put);
+    struct fs *fs = put->fs;
+
+    if (put->waited_for) {
+        fs_notify_entry(fs, put->body->inode, put->change.ref.key, nothing, NULL);
+        put_end(put);
+    } else {
+        fs_notify_entry(fs, put->body->inode, put->change.ref.key, put_end, put);
+    }
 }
 
 /* On the committer thread. */
@@ -137,25 +149,28 @@ static void failure_end(void *arg)
 }
 
 /* A put that could not even be queued: as a put that failed. */
-static void put_refused(struct fs *fs, struct fs_body *body, fs_file_done *done, void *arg, int rc)
+static void put_refused(struct fs *fs, struct fs_body *body, bool waited_for, fs_file_done *done, void *arg, int rc)
 {
-    struct failure *failure = malloc(sizeof(*failure));
+    struct failure *failure = waited_for ? NULL : malloc(sizeof(*failure));
     bool current = fs_inode_is_current(fs, body->inode);
     struct kv_ref ref;
 
+    current &= fs_inode_ref(fs, body->inode, &ref);
     fs_inode_detach(fs, body->inode, false);
-    if (failure == NULL || !current || !fs_inode_ref(fs, body->inode, &ref)) {
-        free(failure);
-        done(arg, rc);
-        fs_body_unpin(fs, body->inode);
+    if (failure != NULL && current) {
+        *failure = (struct failure){fs, body->inode, done, arg, rc};
+        fs_notify_entry(fs, body->inode, ref.key, failure_end, failure);
         return;
     }
-    *failure = (struct failure){fs, body->inode, done, arg, rc};
-    fs_notify_entry(fs, body->inode, ref.key, failure_end, failure);
+    free(failure);
+    if (current)
+        fs_notify_entry(fs, body->inode, ref.key, nothing, NULL);
+    done(arg, rc);
+    fs_body_unpin(fs, body->inode);
 }
 
 void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
-                 fs_file_done *done, void *arg)
+                 bool waited_for, fs_file_done *done, void *arg)
 {
     struct put *put = NULL;
     int rc;
@@ -169,6 +184,7 @@ void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const cha
     if (rc == 0) {
         put->done = done;
         put->arg = arg;
+        put->waited_for = waited_for;
         kv_submit(fs->store, &put->change);
     }
     if (!name_is_held)
@@ -177,7 +193,7 @@ void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const cha
         done(arg, 0);
         fs_body_unpin(fs, body->inode);
     } else if (rc < 0) {
-        put_refused(fs, body, done, arg, rc);
+        put_refused(fs, body, waited_for, done, arg, rc);
     }
 }
 
@@ -197,7 +213,7 @@ void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *
     struct fs_inode *inode = file->inode;
     struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the file may be released */
 
-    fs_body_put(fs, body, file->written, "close", false, done, arg);
+    fs_body_put(fs, body, file->written, "close", false, false, done, arg);
     fs_body_unpin(fs, inode);
 }
 
@@ -223,7 +239,7 @@ static int put_wait(struct fs *fs, struct fs_body *body, uint64_t needed, const 
 {
     struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
-    fs_body_put(fs, body, needed, operation, name_is_held, wake, &waiter);
+    fs_body_put(fs, body, needed, operation, name_is_held, true, wake, &waiter);
     pthread_mutex_lock(&waiter.lock);
     while (!waiter.done)
         pthread_cond_wait(&waiter.told, &waiter.lock);

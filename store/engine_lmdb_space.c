@@ -107,13 +107,19 @@ static void allocate(struct lmdb *lmdb, uint64_t end)
 }
 
 /* What lies beyond the used pages may have been allocated by an earlier process, and then it needs nothing of
- * a full disk. */
+ * a full disk; where deletes took some of it since, only the rest. */
 void lmdb_space_allocate(struct lmdb *lmdb)
 {
     uint64_t used = lmdb_used(lmdb), map = map_end(lmdb);
-    uint64_t end = used + lmdb->reserve < map ? used + lmdb->reserve : map;
 
-    lmdb->allocated = end > used && extend_file(lmdb, used, end) == 0 ? end : used;
+    lmdb->allocated = used;
+    for (uint64_t quarters = 4; quarters > 0 && lmdb->allocated == used; quarters--) {
+        uint64_t end = used + lmdb->reserve / 4 * quarters;
+
+        if (end <= map && extend_file(lmdb, used, end) == 0)
+            lmdb->allocated = end;
+    }
+    lmdb->refused_in = 1; /* perhaps, by an earlier process */
 }
 
 /* Is there so little space that freed pages matter? */

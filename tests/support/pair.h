@@ -8,6 +8,7 @@
  *   times       A file's mtime is set to a time long ago now and then. Both sides must then show that time or,
  *               once the file was changed, both a time within this run. After a store through a shared mapping
  *               the moment of writing back decides, and the time is not looked at until it is set again.
+ *               A directory's time is not looked at between the creation of a file and its first close.
  *   holes       A hole may be called data. What is called a hole must be zeros.
  *   ZERO_RANGE  tmpfs has none: there it is a hole punched.
  */
@@ -59,7 +60,12 @@ struct pair {
     size_t loose_count;
     time_t started;
     bool xattrs; /* the tmpfs has user attributes */
+    /* The mount moves a directory's mtime when a key is put for the first time, not when it is created. */
+    bool was_there;             /* the operation's name, before */
+    bool created[PAIR_HANDLES]; /* this handle's open created the file, and nothing says yet that it was put */
+    bool loose_dirs[PAIR_DIRS]; /* directories whose mtime is not to be compared until it is set again */
     char difference[512];
+    const char *kind_of_difference; /* equal for differences of one kind */
 };
 
 /* No directory is open yet. */
