@@ -4,15 +4,10 @@
  * the shell started waits until the kernel has accepted the mount, or prints nothing more than the one line
  * that its child printed. */
 #include "fs/channel.h"
-#include "fs/control.h"
-#include "fs/dir.h"
-#include "fs/errors.h"
 #include "fs/file.h"
-#include "fs/inode.h"
 #include "fs/mountpoint.h"
-#include "fs/notify.h"
-#include "fs/ops.h"
 #include "fs/options.h"
+#include "fs/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,11 +142,8 @@ static int mount_and_serve(struct fs *fs)
         rc = serve(fs->session);
     if (rc < 0)
         syslog(LOG_ERR, "%s: stopped: %s", options->mountpoint, strerror(-rc));
-    if (kv_sync(fs->store) < 0) /* answers every close that waits */
+    if (fs_session_end(fs, rc != 0) < 0)
         rc = -EIO;
-    fs_files_end(fs, rc != 0);
-    fs_dirs_end(fs);
-    fs_texts_end(fs);
     fuse_session_unmount(fs->session);
     fuse_remove_signal_handlers(fs->session);
     return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -160,30 +152,22 @@ static int mount_and_serve(struct fs *fs)
 static int run(struct fs_options *options)
 {
     struct fs fs = {.options = options, .mounted = report_mounted};
-    int status = EXIT_FAILURE, rc;
+    int status, rc;
 
     if (open_store(&fs) < 0)
         return EXIT_FAILURE;
     rc = fs_options_name_node(options);
     if (rc == 0)
-        rc = fs_errors_new(&fs.errors);
-    if (rc == 0)
-        rc = fs_inodes_new(&fs);
-    if (rc == 0)
-        rc = fs_notifier_new(&fs);
-    if (rc < 0)
-        return fail("start", rc);
-    fs.session = fuse_session_new(&options->fuse, &fs_ops, sizeof(fs_ops), &fs);
-    if (fs.session == NULL)
+        rc = fs_session_start(&fs, &options->fuse);
+    if (rc < 0) {
+        kv_close(fs.store);
+        if (rc != -EINVAL)
+            return fail("start", rc);
         fprintf(stderr, "kvfs: %s\n", last_message);
-    else
-        status = mount_and_serve(&fs);
-    kv_close(fs.store);
-    fs_notifier_free(&fs);
-    if (fs.session != NULL)
-        fuse_session_destroy(fs.session);
-    fs_inodes_free(&fs);
-    fs_errors_free(fs.errors);
+        return EXIT_FAILURE;
+    }
+    status = mount_and_serve(&fs);
+    fs_session_free(&fs);
     return status;
 }
 

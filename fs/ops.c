@@ -260,8 +260,9 @@ static struct fs_text *text_of(const struct fuse_file_info *fi) { return (struct
 static void open_control(fuse_req_t req, struct fs_inode *inode, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
+    bool writes = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC; /* root may, says their mode */
     struct fs_text *text;
-    int rc = fs_text_open(fs, inode, &text);
+    int rc = writes ? -EPERM : fs_text_open(fs, inode, &text);
 
     if (rc < 0) {
         fs_reply_error(req, rc);

@@ -10,6 +10,8 @@
  *            has entries sends its key straight to MAIN when it comes back
  *   fetches  the *current* fetches: those whose answer may still be kept and shared. Whatever makes such
  *            an answer doubtful takes the fetch off this list (overtake) and lets its waiters look again
+ *   told     for each hash of keys the last news: fills, notes and drops are numbered. An own change that was queued
+ *            before the last news of its key is not kept (keys that share a slot cost each other a fetch)
  *
  * The lock is never held for long: not across a fetch, not while memory of values is freed, and a long
  * eviction lets others in between. It is a leaf; only the clock is called under it.
@@ -33,6 +35,7 @@
 #define BUCKETS_MAX ((size_t)1 << 22)
 #define GHOST_WAYS 8 /* fingerprints in a bucket: one cache line */
 #define EVICTIONS_AT_A_TIME 64
+#define TOLD_SLOTS 1024 /* a power of 2 */
 
 enum queue_name { SMALL, MAIN, PENDING, QUEUES };
 
@@ -83,6 +86,8 @@ struct cache {
     uint32_t ghost_clock; /* counts evictions from SMALL */
     struct queue queues[QUEUES];
     struct cache_fetch *fetches;
+    uint64_t news; /* counts them */
+    uint64_t told[TOLD_SLOTS];
     struct cache_stats stats; /* bytes: not used */
 };
 
@@ -438,6 +443,31 @@ static int share(struct cache *cache, struct cache_fetch *fetch, bool want_value
     return rc;
 }
 
+/* -------------------------------------------------------------------- news */
+
+static uint64_t *told_slot(struct cache *cache, const struct key *key)
+{
+    return &cache->told[key->hash >> 32 & (TOLD_SLOTS - 1)];
+}
+
+/* This node hears of a key, from elsewhere than an own change. */
+static void hear(struct cache *cache, const struct key *key) { *told_slot(cache, key) = ++cache->news; }
+
+static bool has_heard(struct cache *cache, const struct key *key, struct cache_since since)
+{
+    return *told_slot(cache, key) > since.news;
+}
+
+struct cache_since cache_now(struct cache *cache)
+{
+    struct cache_since since = {.at_ns = now_ns(cache)};
+
+    pthread_mutex_lock(&cache->lock);
+    since.news = cache->news;
+    pthread_mutex_unlock(&cache->lock);
+    return since;
+}
+
 /* ------------------------------------------------------------------ lookups */
 
 static bool is_valid(const struct cache *cache, const struct entry *entry, int64_t at_ns)
@@ -501,6 +531,7 @@ void cache_fill(struct cache *cache, struct cache_fetch *fetch, struct cache_ans
     answer->fetched_ns = fetch->began_ns;
     answer->from_cache = false;
     lock_with_room(cache, &key, answer->value, &garbage);
+    hear(cache, &key);
     if (fetch->current) {
         keep(cache, &key, answer, &garbage);
         announce(cache, fetch, 0, answer);
@@ -536,39 +567,50 @@ int cache_peek(struct cache *cache, const struct kv_ref *ref, struct cache_answe
 
 /* ------------------------------------------------------------------- changes */
 
-static void learn(struct cache *cache, const struct kv_ref *ref, struct cache_answer what)
+/* Let nothing be known of a key, but what is pending. */
+static void forget(struct cache *cache, const struct key *key, struct garbage *garbage)
+{
+    struct entry *entry = find(cache, key);
+
+    if (entry != NULL && entry->pending == 0)
+        discard(cache, entry, garbage);
+}
+
+static void learn(struct cache *cache, const struct kv_ref *ref, struct cache_answer what, struct cache_since since)
 {
     struct key key = key_of_ref(ref);
     struct garbage garbage = {0};
 
-    what.fetched_ns = now_ns(cache);
+    what.fetched_ns = since.at_ns;
     lock_with_room(cache, &key, what.value, &garbage);
     overtake(cache, &key);
-    keep(cache, &key, &what, &garbage);
+    if (has_heard(cache, &key, since))
+        forget(cache, &key, &garbage);
+    else
+        keep(cache, &key, &what, &garbage);
     unlock_and_free(cache, &garbage);
 }
 
-void cache_write(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta, struct kv_value *value)
+void cache_write(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta, struct kv_value *value,
+                 struct cache_since since)
 {
-    learn(cache, ref, (struct cache_answer){.meta = *meta, .value = value});
+    learn(cache, ref, (struct cache_answer){.meta = *meta, .value = value}, since);
 }
 
-void cache_write_absent(struct cache *cache, const struct kv_ref *ref)
+void cache_write_absent(struct cache *cache, const struct kv_ref *ref, struct cache_since since)
 {
-    learn(cache, ref, (struct cache_answer){.absent = true});
+    learn(cache, ref, (struct cache_answer){.absent = true}, since);
 }
 
 void cache_drop(struct cache *cache, const struct kv_ref *ref)
 {
     struct key key = key_of_ref(ref);
     struct garbage garbage = {0};
-    struct entry *entry;
 
     pthread_mutex_lock(&cache->lock);
     overtake(cache, &key);
-    entry = find(cache, &key);
-    if (entry != NULL && entry->pending == 0)
-        discard(cache, entry, &garbage);
+    hear(cache, &key);
+    forget(cache, &key, &garbage);
     unlock_and_free(cache, &garbage);
 }
 
@@ -596,11 +638,11 @@ int cache_write_pending(struct cache *cache, const struct kv_ref *ref, const str
     return entry != NULL ? 0 : -ENOMEM;
 }
 
-void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta)
+void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
+                  struct cache_since since)
 {
     struct key key = key_of_ref(ref);
     struct garbage garbage = {0};
-    int64_t at_ns = now_ns(cache);
     struct entry *entry;
 
     pthread_mutex_lock(&cache->lock);
@@ -608,10 +650,10 @@ void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv
     assert(entry != NULL && entry->pending > 0);
     if (fits(cache, key.size, keepable(cache, entry->value)))
         make_room(cache, cost(key.size, keepable(cache, entry->value)), &garbage); /* it stays: it is pending */
-    if (--entry->pending == 0 && meta == NULL) {
+    if (--entry->pending == 0 && (meta == NULL || has_heard(cache, &key, since))) {
         discard(cache, entry, &garbage);
     } else if (entry->pending == 0) {
-        struct cache_answer what = {.meta = *meta, .value = entry->value, .fetched_ns = at_ns};
+        struct cache_answer what = {.meta = *meta, .value = entry->value, .fetched_ns = since.at_ns};
 
         requeue(cache, entry, SMALL);
         keep(cache, &key, &what, &garbage);
@@ -637,6 +679,7 @@ void cache_note(struct cache *cache, uint64_t namespace_id, const char *name, si
 
     pthread_mutex_lock(&cache->lock);
     overtake(cache, &key);
+    hear(cache, &key);
     entry = find(cache, &key);
     if (entry != NULL && entry->learned_ns < seen_ns)
         keep(cache, &key, &what, &garbage);

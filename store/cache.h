@@ -66,13 +66,24 @@ void cache_fill(struct cache *cache, struct cache_fetch *fetch, struct cache_ans
 /* End a fetch that failed; rc is told to those who wait. */
 void cache_fail(struct cache *cache, struct cache_fetch *fetch, int rc);
 
+/* A moment in the life of the cache, taken before an own change is queued. The ttl of what the change does counts
+ * from there. And where the central told this node anything of the key after it, or the key was dropped,
+ * nobody can tell which is newer: then the change leaves no entry, and the next lookup is a miss. So
+ * another node's write that came right after the change, and was shown here before the change is
+ * known to be done, is never taken back. */
+struct cache_since {
+    int64_t at_ns;
+    uint64_t news; /* how often anything was told of keys */
+};
+struct cache_since cache_now(struct cache *cache);
+
 /* The central now has this (an own write, in commit order). value NULL: the metadata changed, the
  * value did not: a cached value of the same version stays. Never fails: where memory is short
  * the entry is dropped instead. */
 void cache_write(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
-                 struct kv_value *value);
+                 struct kv_value *value, struct cache_since since);
 /* The central now has no such key (an own delete, or the old name of a rename). */
-void cache_write_absent(struct cache *cache, const struct kv_ref *ref);
+void cache_write_absent(struct cache *cache, const struct kv_ref *ref, struct cache_since since);
 /* Forget one key: the next lookup is a miss. Overtakes a fetch under way. */
 void cache_drop(struct cache *cache, const struct kv_ref *ref);
 
@@ -87,9 +98,10 @@ void cache_drop(struct cache *cache, const struct kv_ref *ref);
 KV_CHECKED int cache_write_pending(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
                                    struct kv_value *value);
 /* A pending put came to its end, once for each cache_write_pending() and in that order. meta: the metadata
- * that the central now has; NULL: the put failed. After the last one of a key the entry is FRESH from now
- * on, or dropped where that one failed. */
-void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta);
+ * that the central now has; NULL: the put failed. After the last one of a key the entry is FRESH, as after
+ * cache_write(), or dropped where that one failed. */
+void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
+                  struct cache_since since);
 
 /* A listing saw this in the central at time seen_ns (taken before its transaction began). Corrects an
  * entry that was learned before that time; adds none. One learned at or after it that differs is dropped,

@@ -13,6 +13,7 @@
 
 void store_settled(void *arg, const struct kv_change *change, int rc)
 {
+    struct cache_since since = {change->submitted_ns, change->submitted_news};
     struct kv_store *store = arg;
 
     if (change->kind == KV_PUT)
@@ -20,13 +21,13 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
     if (change->ref.size == 0)
         return; /* not about a key */
     if (change->accepted) {
-        cache_settle(store->cache, &change->ref, rc == 0 ? &change->meta : NULL);
+        cache_settle(store->cache, &change->ref, rc == 0 ? &change->meta : NULL, since);
     } else if (rc == 0 && change->kind == KV_PUT) {
-        cache_write(store->cache, &change->ref, &change->meta, change->value);
+        cache_write(store->cache, &change->ref, &change->meta, change->value, since);
     } else if (rc == 0 && (change->kind == KV_SETATTR || change->kind == KV_SETXATTR)) {
-        cache_write(store->cache, &change->ref, &change->meta, NULL);
+        cache_write(store->cache, &change->ref, &change->meta, NULL, since);
     } else if (rc == 0 && change->kind == KV_DELETE) {
-        cache_write_absent(store->cache, &change->ref);
+        cache_write_absent(store->cache, &change->ref, since);
     } else { /* a rename, or a failure after which the central must be asked */
         cache_drop(store->cache, &change->ref);
         if (change->kind == KV_RENAME)
@@ -36,11 +37,14 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
 
 void kv_submit(struct kv_store *store, struct kv_change *change)
 {
+    struct cache_since now = cache_now(store->cache);
+
     if (store->queue == NULL) {
         change->done(change, -EROFS);
         return;
     }
-    change->submitted_ns = store_now_ns(store);
+    change->submitted_ns = now.at_ns;
+    change->submitted_news = now.news;
     if (change->kind == KV_PUT)
         change->checksum = record_checksum(change->value->data, change->value->size);
     if (change->kind == KV_PUT && store->stage.on && stage_put(store, change))

@@ -523,7 +523,7 @@ int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_by
     pthread_cond_init(&lmdb->none_open, &attr);
     pthread_condattr_destroy(&attr);
 
-    rc = open_environment(lmdb, dir, error);
+    rc = lmdb_map_fits(lmdb->limit) ? open_environment(lmdb, dir, error) : lmdb_refuse_answer(error, dir, ENOMEM);
     if (rc == 0)
         rc = check_size(lmdb, dir, error);
     if (rc == 0)

@@ -338,6 +338,7 @@ struct kv_change {
     bool accepted;          /* reported done already: see stage.h */
     uint64_t ids, first_id; /* KV_RESERVE_IDS: how many; the first of them */
     int64_t submitted_ns;
+    uint64_t submitted_news; /* of the edge cache */
     int rc;
 };
 

@@ -184,7 +184,7 @@ static void write_value(struct cache *cache, struct kv_ref ref, uint64_t version
     struct kv_meta meta = meta_of(version, size);
     struct kv_value *value = value_of(version, size);
 
-    cache_write(cache, &ref, &meta, value);
+    cache_write(cache, &ref, &meta, value, cache_now(cache));
     kv_value_unref(value);
 }
 
@@ -201,7 +201,7 @@ static void settle(struct cache *cache, struct kv_ref ref, uint64_t version)
 {
     struct kv_meta meta = meta_of(version, 10);
 
-    cache_settle(cache, &ref, &meta);
+    cache_settle(cache, &ref, &meta, cache_now(cache));
 }
 
 static void note(struct cache *cache, struct kv_ref ref, uint64_t version, int64_t seen_ns)
@@ -411,7 +411,7 @@ static void an_own_write_is_visible_at_once(void **state)
     write_value(cache, ref, 6, 200);
     assert_version(look(cache, ref, VALUE), 6);
     assert_int_equal(look(cache, ref, VALUE).age_ns, 0);
-    cache_write_absent(cache, &ref);
+    cache_write_absent(cache, &ref, cache_now(cache));
     assert_absent(look(cache, ref, VALUE));
     write_value(cache, ref, 7, 0);
     assert_version(look(cache, ref, VALUE), 7);
@@ -431,10 +431,10 @@ static void an_own_change_of_metadata_keeps_the_value_of_the_same_version_only(v
     (void)state;
     meta.attr.mode = 0600;
     load(cache, ref, 5, 100);
-    cache_write(cache, &ref, &meta, NULL);
+    cache_write(cache, &ref, &meta, NULL, cache_now(cache));
     assert_version(look(cache, ref, VALUE), 5);
     meta.version = 6;
-    cache_write(cache, &ref, &meta, NULL);
+    cache_write(cache, &ref, &meta, NULL, cache_now(cache));
     assert_version(look(cache, ref, META), 6);
     assert_miss(look(cache, ref, VALUE));
     cache_free(cache);
@@ -454,7 +454,10 @@ static void a_dropped_key_is_fetched_again(void **state)
 }
 
 static void change_write(struct cache *cache, struct kv_ref ref) { write_value(cache, ref, 6, 10); }
-static void change_delete(struct cache *cache, struct kv_ref ref) { cache_write_absent(cache, &ref); }
+static void change_delete(struct cache *cache, struct kv_ref ref)
+{
+    cache_write_absent(cache, &ref, cache_now(cache));
+}
 static void change_drop(struct cache *cache, struct kv_ref ref) { cache_drop(cache, &ref); }
 static void change_note(struct cache *cache, struct kv_ref ref) { note(cache, ref, 6, clock_now); }
 static void change_pending(struct cache *cache, struct kv_ref ref)
@@ -494,6 +497,55 @@ static void a_fetch_that_an_own_change_overtook_is_not_kept(void **state)
             assert_int_equal(seen.version, 6);
         cache_free(cache);
     }
+}
+
+static void hear_by_fetch(struct cache *cache, struct kv_ref ref)
+{
+    cache_drop(cache, &ref);
+    load(cache, ref, 6, 10);
+}
+
+/* Between its commit and its end another node's change may come, and be seen here. */
+static void an_own_change_is_not_kept_where_its_key_was_heard_of_since_it_was_queued(void **state)
+{
+    static void (*const heard[])(struct cache *, struct kv_ref) = {hear_by_fetch, change_drop, change_note};
+    struct cache *cache = new_cache(MIB, TTL);
+    struct kv_meta meta = meta_of(5, 10);
+    struct kv_value *value = value_of(5, 10);
+
+    (void)state;
+    for (size_t i = 0; i < 9; i++) {
+        struct kv_ref ref = key("a");
+        struct cache_since since = cache_now(cache);
+
+        load(cache, key("b"), 4, 10); /* of another key: no matter */
+        if (i < 6)
+            heard[i % 3](cache, ref);
+        if (i % 2 == 0)
+            cache_write(cache, &ref, &meta, value, since);
+        else
+            cache_write_absent(cache, &ref, since);
+        assert_int_equal(look(cache, ref, META).outcome, i < 6 ? MISS : i % 2 == 0 ? PRESENT : ABSENT);
+        cache_drop(cache, &ref);
+        cache_drop(cache, &(struct kv_ref){.node = NS, .size = 1, .key = "b"});
+    }
+    kv_value_unref(value);
+    cache_free(cache);
+}
+
+static void the_ttl_of_an_own_change_counts_from_its_queueing(void **state)
+{
+    struct cache *cache = new_cache(MIB, TTL);
+    struct cache_since since = cache_now(cache);
+    struct kv_ref ref = key("a");
+
+    (void)state;
+    pass(TTL - MS);
+    cache_write_absent(cache, &ref, since);
+    assert_int_equal(look(cache, ref, META).outcome, ABSENT);
+    pass(MS);
+    assert_int_equal(look(cache, ref, META).outcome, MISS);
+    cache_free(cache);
 }
 
 static void a_new_fetch_may_begin_while_an_overtaken_one_is_under_way(void **state)
@@ -585,7 +637,7 @@ static void a_listing_never_brings_back_what_an_own_write_replaced(void **state)
     assert_miss(look(cache, ref, META));
 
     write_value(cache, ref, 8, 10);
-    cache_write_absent(cache, &ref);
+    cache_write_absent(cache, &ref, cache_now(cache));
     note(cache, ref, 8, seen_ns);
     assert_miss(look(cache, ref, META));
 
@@ -722,7 +774,7 @@ static void bytes_are_counted_exactly(void **state)
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + 2 * value + 1000);
     write_value(cache, bcd, 3, 10);
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + 2 * value + 10);
-    cache_write_absent(cache, &bcd);
+    cache_write_absent(cache, &bcd, cache_now(cache));
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + value);
     write_pending(cache, bcd, 4, 5000);
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + 2 * value + 5000);
@@ -943,7 +995,7 @@ static void without_ttl_or_capacity_nothing_is_kept_and_no_fetch_is_shared(void 
         assert_miss(look(cache, ref, META));
         write_value(cache, ref, 7, 10);
         assert_miss(look(cache, ref, META));
-        cache_write_absent(cache, &ref);
+        cache_write_absent(cache, &ref, cache_now(cache));
         assert_miss(look(cache, ref, META));
         note(cache, ref, 8, clock_now);
         cache_drop(cache, &ref);
@@ -1025,7 +1077,7 @@ static void a_pending_put_that_fails_is_forgotten(void **state)
     (void)state;
     load(cache, ref, 4, 10);
     write_pending(cache, ref, 5, 10);
-    cache_settle(cache, &ref, NULL);
+    cache_settle(cache, &ref, NULL, cache_now(cache));
     assert_miss(look(cache, ref, META));
     assert_int_equal(stats_of(cache).bytes, 0);
     cache_free(cache);
@@ -1047,9 +1099,9 @@ static void the_last_pending_put_of_a_key_stands(void **state)
 
     write_pending(cache, ref, 7, 10);
     write_pending(cache, ref, 8, 10);
-    cache_settle(cache, &ref, NULL);
+    cache_settle(cache, &ref, NULL, cache_now(cache));
     assert_version(look(cache, ref, VALUE), 8);
-    cache_settle(cache, &ref, NULL);
+    cache_settle(cache, &ref, NULL, cache_now(cache));
     assert_miss(look(cache, ref, META));
     cache_free(cache);
 }
@@ -1064,14 +1116,14 @@ static void changes_committed_before_a_pending_put_do_not_hide_it(void **state)
     write_pending(cache, ref, 5, 10);
     pass(MS);
     write_value(cache, ref, 4, 10);
-    cache_write(cache, &ref, &meta, NULL);
-    cache_write_absent(cache, &ref);
+    cache_write(cache, &ref, &meta, NULL, cache_now(cache));
+    cache_write_absent(cache, &ref, cache_now(cache));
     cache_drop(cache, &ref);
     note(cache, ref, 4, clock_now);
     assert_version(look(cache, ref, VALUE), 5);
     settle(cache, ref, 5);
     assert_version(look(cache, ref, VALUE), 5);
-    cache_write_absent(cache, &ref);
+    cache_write_absent(cache, &ref, cache_now(cache));
     assert_absent(look(cache, ref, VALUE));
     cache_free(cache);
 }
@@ -1381,7 +1433,7 @@ static void no_answer_is_too_old_or_older_than_what_was_shown(void **state)
                 change_central(central, rand_r(&seed) % 4 == 0);
                 floor = central->last;
                 if (central->steps[floor].version == 0)
-                    cache_write_absent(cache, &ref);
+                    cache_write_absent(cache, &ref, cache_now(cache));
                 else if (rand_r(&seed) % 3 == 0)
                     change_drop(cache, ref);
                 else
@@ -1489,28 +1541,30 @@ static void *stress_write(void *arg)
         struct stress_key *at = &stress->keys[number];
         struct kv_ref ref = numbered("k", number);
         uint64_t generation;
+        struct cache_since since;
         struct kv_meta meta;
         struct kv_value *value;
 
         pthread_mutex_lock(&at->order);
+        since = cache_now(stress->cache);
         generation = at->central + 1;
         meta = meta_of(generation, stress_size(generation));
         value = value_of(generation, stress_size(generation));
         if (generation % 7 == 0) {
             store_u64(&at->central, generation);
-            cache_write_absent(stress->cache, &ref);
+            cache_write_absent(stress->cache, &ref, since);
         } else if (generation % 3 == 0) {
             if (cache_write_pending(stress->cache, &ref, &meta, value) < 0)
                 abort();
             store_u64(&at->acknowledged, generation);
             store_u64(&at->central, generation);
-            cache_settle(stress->cache, &ref, &meta);
+            cache_settle(stress->cache, &ref, &meta, since);
         } else if (generation % 11 == 0) {
             store_u64(&at->central, generation);
             cache_drop(stress->cache, &ref);
         } else {
             store_u64(&at->central, generation);
-            cache_write(stress->cache, &ref, &meta, value);
+            cache_write(stress->cache, &ref, &meta, value, since);
         }
         store_u64(&at->acknowledged, generation);
         pthread_mutex_unlock(&at->order);
@@ -1649,6 +1703,8 @@ int main(void)
         CACHE_TEST(an_own_change_of_metadata_keeps_the_value_of_the_same_version_only),
         CACHE_TEST(a_dropped_key_is_fetched_again),
         CACHE_TEST(a_fetch_that_an_own_change_overtook_is_not_kept),
+        CACHE_TEST(an_own_change_is_not_kept_where_its_key_was_heard_of_since_it_was_queued),
+        CACHE_TEST(the_ttl_of_an_own_change_counts_from_its_queueing),
         CACHE_TEST(a_new_fetch_may_begin_while_an_overtaken_one_is_under_way),
         CACHE_TEST(a_listing_corrects_an_older_entry),
         CACHE_TEST(a_listing_makes_an_expired_entry_valid_again),

@@ -620,8 +620,8 @@ static bool took_effect(struct test_store *test, size_t n)
     }
 }
 
-/* Run the script as one group in a store of its own, with the fault armed. Answers how many changes failed; `fired`
- * whether any engine call did. */
+/* Run the script as one group in a store of its own, with the fault armed. Answers how many changes failed;
+ * `fired` whether any engine call did. */
 static unsigned run_script(enum engine_call call, unsigned countdown, unsigned times, int rc, unsigned *effects,
                            bool *fired)
 {

@@ -655,7 +655,7 @@ static bool own_mounts(void)
     static bool done;
 
     if (!done)
-        done = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+        done = unshare(CLONE_NEWNS) == 0 && mount("none", "/", "none", MS_REC | MS_PRIVATE, "") == 0;
     if (!done)
         print_message("skipped: mounting is not permitted: %s\n", strerror(errno));
     return done;

@@ -311,6 +311,43 @@ static void an_overwrite_keeps_inode_mode_owner_and_birth_and_moves_the_times(vo
     kv_value_unref(change.value);
 }
 
+/* As with a file that is renamed over another one. */
+static void a_replacing_put_makes_a_new_object(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_ref key = test_key(test, "key");
+    struct kv_change xattr = {.kind = KV_SETXATTR,
+                              .ref = key,
+                              .xattr_name = "user.a",
+                              .xattr_name_size = 6,
+                              .xattr_value = "1",
+                              .xattr_value_size = 1};
+    struct kv_change change = put_change(&key, "new");
+    struct kv_meta first, second;
+
+    test_put_bytes(test, &key, 2 * RECORD_CHUNK, 1);
+    assert_int_equal(kv_apply(test->kv, &xattr), 0);
+    first = test_stat(test, &key);
+    change.replace = true;
+    change.attr = (struct kv_attr){
+        .mode = 0600, .uid = 5, .gid = 6, .atime_ns = 1, .mtime_ns = 2, .ctime_ns = 3, .btime_ns = 4};
+    assert_int_equal(kv_apply(test->kv, &change), 0);
+    kv_value_unref(change.value);
+    second = test_stat(test, &key);
+    test_expect_same_meta(&second, &change.meta);
+    assert_int_not_equal(second.attr.ino, first.attr.ino);
+    assert_true(second.version > first.version);
+    assert_int_equal(second.attr.mode, 0600);
+    assert_int_equal(second.attr.uid, 5);
+    assert_int_equal(second.attr.gid, 6);
+    assert_int_equal(second.attr.atime_ns, 1);
+    assert_int_equal(second.attr.btime_ns, 4);
+    assert_false(second.has_xattrs);
+    test_expect_text(test, "key", "new");
+    assert_int_equal(test_node(test, test->namespace.id).keys, 1);
+    assert_int_equal(test_records(test->inner, ENGINE_CHUNKS), 0);
+}
+
 static void versions_grow_with_every_put_and_only_then(void **state)
 {
     struct test_store *test = *state;
@@ -560,6 +597,7 @@ int main(void)
         TEST_ON_MEMORY(a_new_key_has_the_attributes_that_it_was_put_with),
         TEST_ON_MEMORY(bits_beyond_the_permissions_do_not_get_into_the_store),
         TEST_ON_MEMORY(an_overwrite_keeps_inode_mode_owner_and_birth_and_moves_the_times),
+        TEST_ON_MEMORY(a_replacing_put_makes_a_new_object),
         TEST_ON_MEMORY(versions_grow_with_every_put_and_only_then),
         TEST_ON_MEMORY(a_key_put_again_after_its_deletion_is_a_new_inode),
         TEST_ON_MEMORY(a_new_key_takes_the_inode_number_that_was_drawn_for_it),

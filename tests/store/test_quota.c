@@ -172,6 +172,9 @@ static void renaming_over_a_key_frees_what_it_held(void **state)
     expect_use(test, 1, 500);
     assert_int_equal(rename_key(test, "b", "b"), 0);
     expect_use(test, 1, 500);
+    assert_int_equal(put(test, "cccc", 496), 0); /* full again: what is replaced makes room for the longer name */
+    assert_int_equal(rename_key(test, "b", "cccc"), 0);
+    expect_use(test, 1, 503);
 }
 
 static void lowered_limits_stop_growth_and_nothing_else(void **state)

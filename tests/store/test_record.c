@@ -354,6 +354,49 @@ static void a_failed_decoding_leaves_its_output_untouched(void **state)
     assert_memory_equal(&node_out, &node_before, sizeof(node_out));
 }
 
+static void what_no_object_can_have_does_not_decode(void **state)
+{
+    struct test_random random = {10};
+    static struct parts parts;
+    struct record_bytes bytes;
+    struct record_node node;
+    struct record_key key;
+    struct kv_xattrs xattrs;
+
+    (void)state;
+    key = some_key(&random, &parts);
+    key.meta.version = 0;
+    record_encode_key(&key, &bytes);
+    assert_false(decode_key(bytes.data, bytes.size));
+    key = some_key(&random, &parts);
+    key.meta.attr.ino = 0;
+    record_encode_key(&key, &bytes);
+    assert_false(decode_key(bytes.data, bytes.size));
+    key = some_key(&random, &parts);
+    key.meta.attr.mode = 010000;
+    record_encode_key(&key, &bytes);
+    assert_false(decode_key(bytes.data, bytes.size));
+    key = some_key(&random, &parts);
+    key.inlined = slice_of(NULL, 0);
+    key.meta.size = KV_VALUE_MAX + 1;
+    record_encode_key(&key, &bytes);
+    assert_false(decode_key(bytes.data, bytes.size));
+
+    node = some_node(&random, &parts);
+    memset(node.node.name, 'n', 10);
+    node.node.name[10] = '\0';
+    node.xattrs = slice_of(NULL, 0);
+    record_encode_node(&node, &bytes);
+    bytes.data[bytes.size - 2 - 5] = '\0'; /* within the name, which is followed by the empty set's size */
+    assert_false(decode_node(bytes.data, bytes.size));
+
+    /* An entry, and bytes that are none. */
+    assert_int_equal(record_xattrs(slice_of("\1\1\0av", 5), &xattrs), 0);
+    assert_int_equal(record_xattrs(slice_of("\1\1\0av\1", 6), &xattrs), -EIO);
+    assert_int_equal(record_xattrs(slice_of("\1\2\0av", 5), &xattrs), -EIO);
+    assert_int_equal(record_xattrs(slice_of(parts.value, sizeof(xattrs.data) + 1), &xattrs), -EIO);
+}
+
 static void a_record_of_the_other_kind_does_not_decode(void **state)
 {
     struct test_random random = {8};
@@ -430,6 +473,7 @@ int main(void)
         cmocka_unit_test(flipped_bits_never_decode_to_something_inconsistent),
         cmocka_unit_test(random_bytes_never_decode_to_something_inconsistent),
         cmocka_unit_test(a_failed_decoding_leaves_its_output_untouched),
+        cmocka_unit_test(what_no_object_can_have_does_not_decode),
         cmocka_unit_test(a_record_of_the_other_kind_does_not_decode),
         cmocka_unit_test(chunks_cover_a_value_exactly),
         cmocka_unit_test(the_checksum_sees_every_single_bit),

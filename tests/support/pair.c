@@ -124,7 +124,7 @@ static bool same_mtime(struct pair *pair, const char *what, const struct stat *t
         (was_set(tmpfs) && (a->tv_sec != b->tv_sec || a->tv_nsec != b->tv_nsec)))
         return differ(pair, "%s: mtime %jd.%09ld on tmpfs, %jd.%09ld on the mount", what, (intmax_t)a->tv_sec,
                       a->tv_nsec, (intmax_t)b->tv_sec, b->tv_nsec);
-    if (!was_set(mount) && (b->tv_sec < pair->started || b->tv_sec > time(NULL)))
+    if (!was_set(mount) && (b->tv_sec < pair->started || b->tv_sec > time(NULL) + 1))
         return differ(pair, "%s: mtime %jd is not of this run", what, (intmax_t)b->tv_sec);
     return true;
 }
@@ -839,15 +839,31 @@ static long run_listxattr(struct side *side, const struct op *op)
 
 /* ------------------------------------------------------------------------------- looking at everything */
 
-/* The first handle that has the file of a name open, or -1. */
-static int handle_of(const struct side *side, unsigned name)
+/* The file of each handle. */
+struct opened {
+    ino_t ino[PAIR_HANDLES]; /* 0: closed */
+};
+
+static struct opened opened_of(const struct side *side)
 {
-    struct stat attr, open;
+    struct opened opened = {0};
+    struct stat attr;
+
+    for (unsigned i = 0; i < PAIR_HANDLES; i++)
+        if (side->handles[i] >= 0 && fstat(side->handles[i], &attr) == 0)
+            opened.ino[i] = attr.st_ino;
+    return opened;
+}
+
+/* The first handle that has the file of a name open, or -1. */
+static int handle_of(const struct side *side, const struct opened *opened, unsigned name)
+{
+    struct stat attr;
 
     if (stat_name(side, name, &attr) != 0)
         return -1;
     for (unsigned i = 0; i < PAIR_HANDLES; i++)
-        if (side->handles[i] >= 0 && fstat(side->handles[i], &open) == 0 && open.st_ino == attr.st_ino)
+        if (opened->ino[i] == attr.st_ino)
             return (int)i;
     return -1;
 }
@@ -870,6 +886,7 @@ static bool same_dir(struct pair *pair, unsigned dir)
 
 static bool check_survey(struct pair *pair, const struct op *op, long on_tmpfs, long on_mount)
 {
+    struct opened tmpfs_opened = opened_of(&pair->tmpfs), mount_opened = opened_of(&pair->mount);
     int tmpfs, mount;
 
     (void)op;
@@ -884,8 +901,8 @@ static bool check_survey(struct pair *pair, const struct op *op, long on_tmpfs, 
     for (unsigned name = 0; name < NAMES; name++) {
         if (!same_name(pair, name))
             return false;
-        tmpfs = handle_of(&pair->tmpfs, name);
-        mount = handle_of(&pair->mount, name);
+        tmpfs = handle_of(&pair->tmpfs, &tmpfs_opened, name);
+        mount = handle_of(&pair->mount, &mount_opened, name);
         if (tmpfs != mount)
             return differ(pair, "%u/%s: is the file of h%d on tmpfs, of h%d on the mount", name / KEYS,
                           key_of(name), tmpfs, mount);
@@ -1051,6 +1068,9 @@ static int print_flags(const struct op_type *type, unsigned flags, char *out, si
     if (type->flag_names == NULL || flags == 0)
         return 0;
     for (const struct flag_name *flag = type->flag_names; flag->name != NULL; flag++)
+        if (flags == flag->value)
+            return snprintf(out, size, " %s", flag->name);
+    for (const struct flag_name *flag = type->flag_names; flag->name != NULL; flag++)
         if ((flags & flag->value) == flag->value)
             used += snprintf(out + used, size - (size_t)used, "%s%s", used == 0 ? " " : "|", flag->name);
     return used;
@@ -1077,7 +1097,9 @@ void op_print(const struct op *op, char *out, size_t size)
     if (type->uses & USES_NAME2)
         used += sprintf(text + used, " to %u/%s", op->name2 / KEYS, key_of(op->name2));
     used += print_flags(type, op->flags, text + used, 100);
-    if (type->uses & USES_MODE)
+    if (type->uses & USES_XATTRS && type->uses & USES_MODE)
+        used += sprintf(text + used, " %s", xattr_of(op));
+    else if (type->uses & USES_MODE)
         used += sprintf(text + used, " mode=0%o", op->mode);
     if (type->uses & USES_OFFSET)
         used += sprintf(text + used, " offset=%" PRId64, op->offset);
@@ -1284,7 +1306,7 @@ bool pair_close_files(struct pair *pair)
 
 bool pair_compare(struct pair *pair) { return check_contents(pair, NULL, 0, 0); }
 
-bool pair_compare_usage(struct pair *pair)
+static bool compare_usage(struct pair *pair)
 {
     int64_t bytes[PAIR_DIRS] = {0};
     struct stat attr;
@@ -1302,14 +1324,24 @@ bool pair_compare_usage(struct pair *pair)
     return true;
 }
 
+static void remove_scratch(struct side *side)
+{
+    for (unsigned dir = 0; dir < PAIR_DIRS; dir++)
+        (void)unlinkat(side->dirs[dir], SCRATCH, 0);
+}
+
+bool pair_compare_mounted(struct pair *pair)
+{
+    remove_scratch(&pair->tmpfs); /* they do not outlive a mount */
+    return pair_compare(pair) && compare_usage(pair);
+}
+
 bool pair_remove_files(struct pair *pair)
 {
     pair->loose_count = 0;
     memset(pair->loose_dirs, 0, sizeof(pair->loose_dirs));
-    for (unsigned dir = 0; dir < PAIR_DIRS; dir++) {
-        (void)unlinkat(pair->tmpfs.dirs[dir], SCRATCH, 0);
-        (void)unlinkat(pair->mount.dirs[dir], SCRATCH, 0);
-    }
+    remove_scratch(&pair->tmpfs);
+    remove_scratch(&pair->mount);
     for (unsigned name = 0; name < NAMES; name++) {
         (void)unlinkat(dir_of(&pair->tmpfs, name), key_of(name), 0);
         (void)unlinkat(dir_of(&pair->mount, name), key_of(name), 0);

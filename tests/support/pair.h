@@ -90,8 +90,8 @@ bool pair_step(struct pair *pair, const struct op *op, struct op *made);
 bool pair_close_files(struct pair *pair);
 /* Names, attributes and contents of all files. */
 bool pair_compare(struct pair *pair);
-/* The directories' sizes on the mount are the bytes of what is in them. */
-bool pair_compare_usage(struct pair *pair);
+/* The same after an unmount and a mount; and the directories' sizes on the mount are the bytes of what is in them. */
+bool pair_compare_mounted(struct pair *pair);
 /* Remove all files. returns false: something else is left */
 bool pair_remove_files(struct pair *pair);
 

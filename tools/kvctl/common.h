@@ -144,6 +144,9 @@ KV_CHECKED int ctl_children(struct ctl_request *request, uint64_t parent, enum k
 /* Print the names of child nodes, one a line. Returns a status. */
 KV_CHECKED int ctl_print_names(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind);
 
+/* Check that a value is JSON; `subject` is its key. Returns a status. */
+KV_CHECKED int ctl_check_json(const char *subject, const void *bytes, size_t size);
+
 /* Print a JSON value and a newline; takes the reference. NULL: out of memory. Returns a status. */
 KV_CHECKED int ctl_print_json(json_t *json, size_t flags);
 /* Add id, owner, mode and times of a node to a JSON object. returns 0 or -1 */
@@ -153,6 +156,10 @@ KV_CHECKED int ctl_json_attr(json_t *object, const struct kv_node *node);
  * gone. Return a status. */
 KV_CHECKED int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace);
 KV_CHECKED int ctl_remove_project(struct ctl_request *request, const struct kv_node *project);
+
+/* Run a command line, with argv[0] as main() has it. Returns the exit status; what it printed may still be in
+ * stdout's buffer. */
+KV_CHECKED int ctl_main(int argc, char **argv);
 
 /* The commands. */
 int ctl_put(struct ctl_request *request);

@@ -142,12 +142,12 @@ static int print_absent(const struct ctl_request *request)
     return CTL_NO;
 }
 
-static int fail_nul(const struct ctl_request *request, const struct kv_value *value, const uint8_t *nul)
+static int fail_nul(const char *subject, const uint8_t *bytes, const uint8_t *nul)
 {
-    const uint8_t *start = value->data;
+    const uint8_t *start = bytes;
     size_t line = 1;
 
-    for (const uint8_t *c = value->data; c < nul; c++) {
+    for (const uint8_t *c = bytes; c < nul; c++) {
         if (*c == '\n') {
             line++;
             start = c + 1;
@@ -155,23 +155,23 @@ static int fail_nul(const struct ctl_request *request, const struct kv_value *va
     }
     return ctl_fail("%s: the value is not JSON: line %zu, column %td, byte %td: a NUL byte; "
                     "get it with --type text",
-                    request->path.text, line, nul - start + 1, nul - value->data + 1);
+                    subject, line, nul - start + 1, nul - bytes + 1);
 }
 
-static int check_json(const struct ctl_request *request, const struct kv_value *value)
+int ctl_check_json(const char *subject, const void *bytes, size_t size)
 {
     /* As lenient as the library can be: numbers too large for an integer and strings with \u0000 are JSON. */
     const size_t flags = JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
-    const uint8_t *nul = memchr(value->data, '\0', value->size);
+    const uint8_t *nul = memchr(bytes, '\0', size);
     json_error_t error;
     json_t *json;
 
     if (nul != NULL) /* the library overlooks one that ends a number */
-        return fail_nul(request, value, nul);
-    json = json_loadb((const char *)value->data, value->size, flags, &error);
+        return fail_nul(subject, bytes, nul);
+    json = json_loadb(bytes, size, flags, &error);
     if (json == NULL)
-        return ctl_fail("%s: the value is not JSON: line %d, column %d, byte %d: %s; get it with --type text",
-                        request->path.text, error.line, error.column, error.position, error.text);
+        return ctl_fail("%s: the value is not JSON: line %d, column %d, byte %d: %s; get it with --type text", subject,
+                        error.line, error.column, error.position, error.text);
     json_decref(json);
     return CTL_OK;
 }
@@ -190,7 +190,7 @@ static int get_value(struct ctl_request *request)
     if (value->size == 0)
         status = print_absent(request);
     else if (request->json)
-        status = check_json(request, value);
+        status = ctl_check_json(request->path.text, value->data, value->size);
     if (status == CTL_OK && fwrite(value->data, 1, value->size, stdout) != value->size)
         status = ctl_fail("standard output: it could not be written: %s", strerror(errno));
     kv_value_unref(value);

@@ -6,13 +6,11 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* -------------------------------------------------------------------- tables */
 
@@ -431,35 +429,11 @@ static int dispatch(struct ctl_request *request, int argc, char **argv)
     return status == CTL_ERROR && request->command->run == ctl_run ? CTL_RUN_ERROR : status;
 }
 
-/* A store file that was opened as descriptor 1 would be overwritten by our output: where a standard
- * descriptor is closed, put one in its place that fails when it is used. */
-static bool guard_standard_descriptors(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
-            return false;
-    return true;
-}
-
-/* What was not written was not done. Returns the status, or CTL_ERROR. */
-static int finish_output(int status)
-{
-    bool failed = ferror(stdout);
-
-    if (status != CTL_OK && status != CTL_NO)
-        return status; /* said already */
-    if (fclose(stdout) != 0)
-        return ctl_fail("standard output: it could not be written: %s", strerror(errno));
-    return failed ? ctl_fail("standard output: it could not be written completely") : status;
-}
-
-int main(int argc, char **argv)
+int ctl_main(int argc, char **argv)
 {
     struct ctl_request request = {.store_dir = getenv("KVFS_STORE")};
     int status;
 
-    if (!guard_standard_descriptors())
-        return CTL_ERROR;
     request.umask = umask(0);
     umask(request.umask);
     request.args = calloc((size_t)argc + 1, sizeof(*request.args));
@@ -468,5 +442,5 @@ int main(int argc, char **argv)
     status = dispatch(&request, argc, argv);
     free(request.args);
     free(request.mount_path);
-    return finish_output(status);
+    return status;
 }

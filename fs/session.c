@@ -1,0 +1,56 @@
+#include "fs/session.h"
+
+#include "fs/control.h"
+#include "fs/dir.h"
+#include "fs/errors.h"
+#include "fs/file.h"
+#include "fs/inode.h"
+#include "fs/notify.h"
+#include "fs/ops.h"
+
+#include <errno.h>
+
+static void free_parts(struct fs *fs)
+{
+    if (fs->notifier != NULL)
+        fs_notifier_free(fs);
+    if (fs->session != NULL)
+        fuse_session_destroy(fs->session);
+    if (fs->root != NULL)
+        fs_inodes_free(fs);
+    if (fs->errors != NULL)
+        fs_errors_free(fs->errors);
+}
+
+int fs_session_start(struct fs *fs, struct fuse_args *args)
+{
+    int rc = fs_errors_new(&fs->errors);
+
+    if (rc == 0)
+        rc = fs_inodes_new(fs);
+    if (rc == 0)
+        rc = fs_notifier_new(fs);
+    if (rc == 0) {
+        fs->session = fuse_session_new(args, &fs_ops, sizeof(fs_ops), fs);
+        rc = fs->session == NULL ? -EINVAL : 0;
+    }
+    if (rc < 0)
+        free_parts(fs);
+    return rc;
+}
+
+int fs_session_end(struct fs *fs, bool abandon)
+{
+    int rc = kv_sync(fs->store); /* answers every close that waits */
+
+    fs_files_end(fs, abandon || rc < 0);
+    fs_dirs_end(fs);
+    fs_texts_end(fs);
+    return rc;
+}
+
+void fs_session_free(struct fs *fs)
+{
+    kv_close(fs->store);
+    free_parts(fs);
+}

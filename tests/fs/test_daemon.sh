@@ -1,0 +1,515 @@
+#!/bin/bash
+# The daemon, seen from a shell: its command line, its refusals, how it comes and goes, its control files.
+case_seconds=90
+. "$(dirname "$0")/../support/mount.sh"
+
+# refused WORDS ARGUMENT...: kvfs fails with one line that has WORDS in it, and mounts nothing
+refused() {
+    local words=$1 status
+    local -a lines
+    shift
+    timeout 60 "$kvfs" "$@" >"$case_dir/out" 2>"$case_dir/err" </dev/null
+    status=$?
+    [ $status -ne 0 ] || wrong "kvfs $*: succeeded"
+    [ $status -lt 124 ] || wrong "kvfs $*: exit status $status"
+    [ ! -s "$case_dir/out" ] || wrong "kvfs $*: printed $(head -c 200 "$case_dir/out")"
+    mapfile lines <"$case_dir/err"
+    if [ ${#lines[@]} -ne 1 ] || [[ ${lines[0]} != 'kvfs: '?*$'\n' ]]; then
+        wrong "kvfs $*: not one line of the form 'kvfs: ...': ${lines[*]}"
+    elif [[ ${lines[0]} != *"$words"* ]]; then
+        wrong "kvfs $*: said nothing of '$words': ${lines[0]}"
+    fi
+}
+
+refused_and_not_mounted() {
+    refused "$@"
+    wait_until no_daemons
+    not_mounted || wrong "kvfs ${*:2}: mounted all the same"
+}
+
+make_keys() {
+    mkdir "$mnt/a" "$mnt/a/n" || wrong "mkdir"
+    echo value >"$mnt/a/n/key" || wrong "write"
+}
+
+# ------------------------------------------------------------------ command line
+
+case_help_is_printed_on_standard_output() {
+    local option
+    for option in -h --help; do
+        "$kvfs" $option >out 2>err || wrong "$option: exit status $?"
+        [ ! -s err ] || wrong "$option: said $(cat err)"
+        grep -q '^usage: .* STORE MOUNTPOINT' out || wrong "$option: no usage"
+        grep -q 'cache_ttl=' out || wrong "$option: no options"
+    done
+    "$kvfs" "$store" "$mnt" -h >out || wrong "-h behind arguments: exit status $?"
+    [ ! -e "$store" ] || wrong "-h made a store"
+}
+
+case_the_version_is_printed() {
+    local option
+    for option in -V --version; do
+        "$kvfs" $option >out 2>err || wrong "$option: exit status $?"
+        grep -Eqx 'kvfs [0-9]+\.[0-9]+\.[0-9]+' out || wrong "$option: printed $(cat out)"
+        [ ! -s err ] || wrong "$option: said $(cat err)"
+    done
+}
+
+case_wrong_arguments_are_refused() {
+    refused_and_not_mounted usage
+    refused_and_not_mounted usage "$store"
+    refused_and_not_mounted "one argument too many" "$store" "$mnt" third
+    refused_and_not_mounted "" "$store" "$mnt" -x
+    refused_and_not_mounted "" "$store" "$mnt" --no-such-option
+    refused_and_not_mounted no_such_option "$store" "$mnt" -o no_such_option
+    refused_and_not_mounted no_such_option "$store" "$mnt" -o cache_ttl=5,no_such_option=3
+    [ ! -e third ] || wrong "made something"
+}
+
+case_wrong_values_of_options_are_refused() {
+    local value
+    for value in cache_ttl= cache_ttl=x cache_ttl=-1 cache_ttl=1s cache_ttl=nan cache_size= cache_size=1X \
+        cache_size=-1 cache_size=99999999999999999999 durability= durability=none commit_interval_ms=x \
+        commit_interval_ms=-5 map_size=x memory_size=x node= 'node=a"b'; do
+        refused_and_not_mounted "${value%%=*}" "$store" "$mnt" -o "$value"
+    done
+    [ ! -e "$store" ] || wrong "made a store"
+}
+
+case_options_are_taken_and_shown_in_config() {
+    start -o cache_ttl=1.5,cache_size=10M,node=edge-1 -o durability=fsync,commit_interval_ms=50
+    grep -qx 'cache_ttl=1.500' "$mnt/.kvfs/config" || wrong "cache_ttl"
+    grep -qx 'cache_size=10485760' "$mnt/.kvfs/config" || wrong "cache_size"
+    grep -qx 'node=edge-1' "$mnt/.kvfs/config" || wrong "node"
+    grep -qx 'durability=fsync' "$mnt/.kvfs/config" || wrong "durability"
+    grep -qx 'commit_interval_ms=50' "$mnt/.kvfs/config" || wrong "commit_interval_ms"
+    grep -qx "store=$store" "$mnt/.kvfs/config" || wrong "store"
+    grep -qx "mountpoint=$mnt" "$mnt/.kvfs/config" || wrong "mountpoint"
+    grep -qx 'ro=no' "$mnt/.kvfs/config" || wrong "ro"
+    grep -q 'kvfs_node_info{node="edge-1",version="[0-9.]*"} 1' "$mnt/.kvfs/stats" || wrong "node in stats"
+    stop
+    start
+    grep -qx 'cache_ttl=60.000' "$mnt/.kvfs/config" || wrong "default cache_ttl"
+    grep -qx 'cache_size=268435456' "$mnt/.kvfs/config" || wrong "default cache_size"
+    grep -qx 'durability=close' "$mnt/.kvfs/config" || wrong "default durability"
+    grep -qx "node=$(hostname)-$(daemons)" "$mnt/.kvfs/config" || wrong "default $(grep node= "$mnt/.kvfs/config")"
+}
+
+# ---------------------------------------------------------------- store and mount point
+
+case_an_absent_store_is_made() {
+    start
+    make_keys
+    stop
+    start
+    same value cat "$mnt/a/n/key"
+}
+
+case_an_empty_directory_becomes_a_store() {
+    mkdir "$store"
+    start
+    make_keys
+    same value cat "$mnt/a/n/key"
+}
+
+case_relative_paths_are_taken_from_where_the_user_is() {
+    mkdir mnt
+    "$kvfs" store mnt || wrong "exit status $?"
+    mkdir mnt/a mnt/a/n
+    echo value >mnt/a/n/key
+    cat mnt/a/n/key >/dev/null || wrong "cannot read"
+    [ -e store/data.mdb ] || wrong "the store is not here: $(ls)"
+    same "store=$PWD/store" grep store= mnt/.kvfs/config
+    fusermount3 -u mnt || wrong "unmount"
+    wait_until no_daemons
+    "$kvfs" ../here/store ./mnt/../mnt || wrong "exit status $?"
+    same value cat mnt/a/n/key
+    fusermount3 -u mnt
+}
+
+case_a_mount_point_that_is_not_there_is_refused() {
+    refused_and_not_mounted "$case_dir/absent" "$store" "$case_dir/absent"
+    [ ! -e "$case_dir/absent" ] || wrong "it was made"
+}
+
+case_a_mount_point_that_is_a_file_is_refused() {
+    echo content >file
+    refused_and_not_mounted "directory" "$store" file
+    same content cat file
+}
+
+case_a_second_mount_on_the_same_point_is_refused() {
+    start
+    make_keys
+    refused "already" "$store" "$mnt"
+    refused "already" "$case_dir/other" "$mnt"
+    same value cat "$mnt/a/n/key"
+    same 1 grep -c . <<<"$(mounts)"
+}
+
+case_a_store_that_is_a_file_is_refused() {
+    echo content >file
+    refused_and_not_mounted file file "$mnt"
+    same content cat file
+}
+
+case_a_directory_with_other_things_is_no_store() {
+    mkdir foreign
+    echo content >foreign/file
+    refused_and_not_mounted foreign foreign "$mnt"
+    same file ls -A foreign
+    same content cat foreign/file
+}
+
+case_a_store_below_nothing_is_refused() {
+    refused_and_not_mounted absent "$case_dir/absent/store" "$mnt"
+}
+
+case_a_damaged_store_is_refused() {
+    start
+    make_keys
+    stop
+    dd if=/dev/urandom of="$store/data.mdb" bs=8192 count=1 conv=notrunc status=none
+    refused_and_not_mounted "$store" "$store" "$mnt"
+    mkdir other
+    head -c 100000 /dev/urandom >other/data.mdb
+    refused_and_not_mounted other other "$mnt"
+}
+
+case_store_and_mount_point_must_not_lie_within_each_other() {
+    mkdir -p inner/mnt
+    refused_and_not_mounted within "$mnt" "$mnt"
+    refused_and_not_mounted within "$mnt/store" "$mnt"
+    refused_and_not_mounted within inner inner/mnt
+}
+
+case_a_missing_fuse_device_is_named() {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
+    unshare -m bash -c 'mount -t tmpfs none /dev && exec "$@"' - "$kvfs" "$store" "$mnt" >out 2>err &&
+        wrong "mounted without /dev/fuse"
+    grep -q '^kvfs: /dev/fuse: ' err && [ "$(grep -c . err)" = 1 ] || wrong "said $(cat err)"
+    [ ! -s out ] || wrong "printed $(cat out)"
+}
+
+case_the_shell_gets_its_prompt_back_when_the_mount_answers() {
+    local round
+    for round in 1 2 3 4 5; do
+        "$kvfs" "$store" "$mnt" && ls -d "$mnt/.kvfs" >/dev/null && mkdir "$mnt/account$round" || wrong "not ready"
+        stop
+    done
+    # Nobody who waits for the end of its output waits for the daemon.
+    same "" timeout 30 "$kvfs" "$store" "$mnt"
+}
+
+# ------------------------------------------------------------------------- read-only
+
+no_change() {
+    fails_with "Read-only file system" "$@"
+}
+
+case_a_read_only_mount_refuses_every_change() {
+    local before
+    start
+    make_keys
+    mkdir "$mnt/a/.projects/p" "$mnt/a/empty"
+    ln -s ../../n "$mnt/a/.projects/p/KV"
+    stop
+    start -o ro
+    before=$(find "$mnt" -ls)
+    no_change mkdir "$mnt/b"
+    no_change mkdir "$mnt/a/m"
+    no_change mkdir "$mnt/a/.projects/q"
+    no_change ln -s ../../n "$mnt/a/.projects/p/KV2"
+    no_change rm "$mnt/a/.projects/p/KV"
+    no_change rmdir "$mnt/a/empty"
+    no_change touch "$mnt/a/n/new"
+    no_change touch "$mnt/a/n/key"
+    no_change rm -f "$mnt/a/n/key"
+    no_change mv "$mnt/a/n/key" "$mnt/a/n/new"
+    no_change mv "$mnt/a/empty" "$mnt/a/other"
+    no_change truncate -s 1 "$mnt/a/n/key"
+    no_change chmod 600 "$mnt/a/n/key"
+    no_change chmod 777 "$mnt/a"
+    no_change chgrp 99 "$mnt/a/n/key"
+    no_change bash -c 'echo new >"$1"' - "$mnt/a/n/key"
+    no_change bash -c 'echo new >>"$1"' - "$mnt/a/n/key"
+    no_change bash -c 'echo new >"$1"' - "$mnt/a/n/new"
+    no_change ln "$mnt/a/n/key" "$mnt/a/n/new"
+    no_change mkfifo "$mnt/a/n/fifo"
+    no_change python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.a", b"1")' "$mnt/a/n/key"
+    no_change python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDWR)' "$mnt/a/n/key"
+    same value cat "$mnt/a/n/key"
+    same value cat "$mnt/a/.projects/p/KV/key"
+    same "$before" find "$mnt" -ls
+    same ro=yes grep '^ro=' "$mnt/.kvfs/config"
+    kv put a/n/key changed || wrong "kvctl put"
+    stop
+    same changed kv get a/n/key
+}
+
+case_a_read_only_mount_makes_no_store() {
+    refused_and_not_mounted "$store" "$store" "$mnt" -o ro
+    [ ! -e "$store" ] || wrong "it made one"
+}
+
+# --------------------------------------------------------------------- coming and going
+
+case_fusermount_ends_the_daemon() {
+    start
+    make_keys
+    fusermount3 -u "$mnt" || wrong "exit status $?"
+    not_mounted || wrong "still mounted"
+    wait_until no_daemons
+    same "" ls -A "$mnt"
+    start
+    same value cat "$mnt/a/n/key"
+}
+
+case_a_busy_mount_is_not_unmounted_unless_lazily() {
+    start
+    make_keys
+    exec 4>"$mnt/a/n/key"
+    fusermount3 -uq "$mnt" && wrong "unmounted although it is in use"
+    fusermount3 -uz "$mnt" || wrong "lazily: exit status $?"
+    not_mounted || wrong "still mounted"
+    echo new >&4 || wrong "the open file is not usable any more"
+    exec 4>&- || wrong "close"
+    wait_until no_daemons
+    start
+    same new cat "$mnt/a/n/key"
+}
+
+case_signals_unmount() {
+    local signal
+    start
+    make_keys
+    stop
+    for signal in TERM INT HUP; do
+        start
+        same value cat "$mnt/a/n/key"
+        kill -$signal "$(daemons)"
+        wait_until no_daemons
+        not_mounted || wrong "still mounted after SIG$signal"
+        same "" ls -A "$mnt"
+    done
+    start
+    same value cat "$mnt/a/n/key"
+}
+
+case_in_the_foreground_it_stays_until_a_signal() {
+    local pid status signal
+    for signal in TERM INT; do
+        # A job that a script starts in the background ignores SIGINT, unless it says otherwise.
+        env --default-signal=INT "$kvfs" "$store" "$mnt" -f >out 2>err &
+        pid=$!
+        wait_until test -e "$mnt/.kvfs/config"
+        mkdir -p "$mnt/a/n" && echo value >"$mnt/a/n/key" || wrong "not usable"
+        kill -0 $pid || wrong "it ended"
+        kill -$signal $pid
+        wait $pid
+        status=$?
+        [ $status -eq 0 ] || wrong "SIG$signal: exit status $status"
+        not_mounted || wrong "still mounted after SIG$signal"
+        [ ! -s out ] || wrong "printed $(cat out)"
+        [ ! -s err ] || wrong "said $(cat err)"
+    done
+}
+
+case_in_the_foreground_an_unmount_ends_it() {
+    local pid
+    "$kvfs" "$store" "$mnt" -f &
+    pid=$!
+    wait_until test -e "$mnt/.kvfs/config"
+    fusermount3 -u "$mnt" || wrong "unmount"
+    wait $pid || wrong "exit status $?"
+}
+
+case_a_dead_mount_point_is_recovered() {
+    start
+    make_keys
+    kill -9 "$(daemons)"
+    wait_until no_daemons
+    fails_with "Transport endpoint is not connected" ls "$mnt"
+    start
+    same value cat "$mnt/a/n/key"
+    echo new >"$mnt/a/n/key" || wrong "write"
+    same new cat "$mnt/a/n/key"
+    same 1 grep -c . <<<"$(mounts)"
+}
+
+case_several_dead_mounts_on_a_point_are_recovered() {
+    start
+    make_keys
+    kill -9 "$(daemons)"
+    wait_until no_daemons
+    # A dead mount on top of another is nothing that kvfs makes; a bind mount shows the same.
+    [ "$(id -u)" = 0 ] && mount --bind "$mnt" "$mnt" 2>/dev/null
+    start
+    same value cat "$mnt/a/n/key"
+}
+
+case_auto_unmount_leaves_no_dead_mount() {
+    start -o auto_unmount
+    make_keys
+    kill -9 "$(daemons)"
+    wait_until not_mounted
+    same "" ls -A "$mnt"
+    start -o auto_unmount
+    same value cat "$mnt/a/n/key"
+    kill -TERM "$(daemons)"
+    wait_until not_mounted
+    wait_until no_daemons
+}
+
+case_two_mounts_of_a_store_live_side_by_side() {
+    local other=$case_dir/other
+    mkdir "$other"
+    start
+    make_keys
+    "$kvfs" "$store" "$other" || wrong "exit status $?"
+    same value cat "$other/a/n/key"
+    stop_one=$(daemons | wc -l)
+    [ "$stop_one" = 2 ] || wrong "$stop_one daemons"
+    fusermount3 -u "$mnt" || wrong "unmount"
+    same value cat "$other/a/n/key"
+    echo new >"$other/a/n/key2" || wrong "write"
+    start
+    same new cat "$mnt/a/n/key2"
+    fusermount3 -u "$other"
+}
+
+# ---------------------------------------------------------------------- control files
+
+case_control_files_are_found_but_not_listed() {
+    start
+    make_keys
+    same a ls -A "$mnt"
+    same "$mnt
+$mnt/a
+$mnt/a/n
+$mnt/a/n/key" find "$mnt"
+    same "config
+errors
+stats" ls -A "$mnt/.kvfs"
+    same "" cat "$mnt/.kvfs/errors"
+    [ -n "$(cat "$mnt/.kvfs/stats")" ] || wrong "stats is empty"
+    same "$(cat "$mnt/.kvfs/config")" dd if="$mnt/.kvfs/config" bs=7 status=none
+    fails_with "No such file" cat "$mnt/.kvfs/other"
+}
+
+case_control_files_cannot_be_changed() {
+    local file
+    start
+    make_keys
+    for file in config errors stats; do
+        fails_with "ermi" bash -c 'echo x >"$1"' - "$mnt/.kvfs/$file"
+        fails_with "ermi" bash -c 'echo x >>"$1"' - "$mnt/.kvfs/$file"
+        fails_with "ermi" bash -c 'echo x 1<>"$1"' - "$mnt/.kvfs/$file"
+        fails_with "ermi" truncate -s 0 "$mnt/.kvfs/$file"
+        fails_with "ermi" rm -f "$mnt/.kvfs/$file"
+        fails_with "ermi" mv "$mnt/.kvfs/$file" "$mnt/a/n/key2"
+        fails_with "ermi" mv -T "$mnt/a/n/key" "$mnt/.kvfs/$file"
+        fails_with "ermi" chmod 777 "$mnt/.kvfs/$file"
+        fails_with "ermi" touch "$mnt/.kvfs/$file"
+        sync "$mnt/.kvfs/$file" || wrong "sync $file"
+    done
+    fails_with "ermi" rmdir "$mnt/.kvfs"
+    fails_with "ermi" touch "$mnt/.kvfs/new"
+    fails_with "ermi" mkdir "$mnt/.kvfs/new"
+    grep -q node= "$mnt/.kvfs/config" || wrong "config is damaged"
+    same value cat "$mnt/a/n/key"
+}
+
+case_stats_are_prometheus_text() {
+    start
+    make_keys
+    cat "$mnt/a/n/key" >/dev/null
+    cat "$mnt/.kvfs/stats" >stats || wrong "cannot be read"
+    awk '
+        function fail(text) { print "    " FILENAME ":" FNR ": " text ": " $0; bad = 1 }
+        function base(name) { sub(/_(bucket|sum|count)$/, "", name); return name }
+        /^# HELP / { if (NF < 4) fail("no text"); help[$3]++; next }
+        /^# TYPE / {
+            if (NF != 4 || $4 !~ /^(counter|gauge|histogram)$/) fail("no type")
+            if (type[$3] != "") fail("second type"); type[$3] = $4; next
+        }
+        /^#/ { fail("a comment"); next }
+        {
+            if (!match($0, /^[a-zA-Z_:][a-zA-Z0-9_:]*/)) { fail("no name"); next }
+            name = substr($0, 1, RLENGTH); rest = substr($0, RLENGTH + 1)
+            if (rest !~ /^(\{[a-z_]+="[^"\\]*"(,[a-z_]+="[^"\\]*")*\})? (-?[0-9.]+(e[-+]?[0-9]+)?|\+Inf|NaN)$/)
+                fail("not NAME{LABELS} NUMBER")
+            of = type[name] != "" ? name : base(name)
+            if (type[of] == "" || !help[of]) fail("without type or help")
+            if (of != name && type[of] != "histogram") fail("part of what is no histogram")
+            if (seen[name rest ""]++ || key[substr($0, 1, length($0) - length($NF))]++) fail("twice")
+            if (type[of] == "counter" && name !~ /_total$/) fail("a counter without _total")
+            if (name ~ /_bucket$/) { if ($NF < last[of]) fail("a bucket below the one before"); last[of] = $NF }
+            if (name ~ /_count$/ && $NF != last[of]) fail("count differs from the last bucket")
+        }
+        END { exit bad }' stats || wrong "stats are not as they should be"
+    [ "$(tail -c 1 stats | wc -l)" = 1 ] || wrong "no line end at the end"
+    local name
+    for name in cache_hits_total cache_misses_total cache_expired_total cache_evictions_total cache_bytes \
+        central_reads_total central_writes_total commits_total puts_per_commit 'fuse_requests_total{kind="lookup"}' \
+        'get_seconds_bucket{le="+Inf"}' put_seconds_count commit_seconds_sum; do
+        grep -qF "kvfs_$name " stats || wrong "no $name"
+    done
+}
+
+stat_of() { awk -v name="kvfs_$1" '$1 == name { print $2 }' "$mnt/.kvfs/stats"; }
+
+case_stats_count_what_happens() {
+    local writes commits hits creates
+    start
+    make_keys
+    writes=$(stat_of central_writes_total)
+    commits=$(stat_of commits_total)
+    creates=$(stat_of 'fuse_requests_total{kind="create"}')
+    for i in 1 2 3 4 5; do echo $i >"$mnt/a/n/key_$i"; done
+    same $((writes + 5)) stat_of central_writes_total
+    same $((creates + 5)) stat_of 'fuse_requests_total{kind="create"}'
+    [ "$(stat_of commits_total)" -ge $((commits + 5)) ] || wrong "commits"
+    hits=$(stat_of cache_hits_total)
+    cat "$mnt/a/n/key_1" >/dev/null
+    [ "$(stat_of cache_hits_total)" -gt "$hits" ] || wrong "hits"
+    [ "$(stat_of cache_bytes)" -gt 0 ] || wrong "cache_bytes"
+}
+
+case_errors_are_noted_in_words() {
+    start
+    make_keys
+    kv account limit a --bytes 100
+    head -c 200 /dev/zero >"$mnt/a/n/large" 2>/dev/null && wrong "over the limit"
+    grep -Eq '^20[0-9-]+T[0-9:]+Z a/n/large (write|close): the account is full' "$mnt/.kvfs/errors" ||
+        wrong "errors: $(cat "$mnt/.kvfs/errors")"
+}
+
+# ----------------------------------------------------------------------------- kvctl
+
+case_kvctl_works_while_mounted() {
+    start
+    make_keys
+    same value kv get a/n/key
+    kv put a/n/other "from kvctl" || wrong "put"
+    same "from kvctl" cat "$mnt/a/n/other"
+    same '{"complete":true,"cursor":null,"keys":[{"key":"key"},{"key":"other"}]}' kv list a/n
+    kv namespace create a/m || wrong "namespace create"
+    echo new >"$mnt/a/m/key" || wrong "write"
+    same new kv get a/m/key
+    kv delete a/n/other || wrong "delete"
+    same key ls "$mnt/a/n"
+    kv account create b || wrong "account create"
+    same "a
+b" ls "$mnt"
+    kv namespace rename a/m m2 || wrong "namespace rename"
+    same "m2
+n" ls "$mnt/a"
+    stop
+    same value kv get a/n/key
+    kv put a/n/third 3 || wrong "put while not mounted"
+    start
+    same 3 cat "$mnt/a/n/third"
+}
+
+run_cases "$@"

@@ -1,0 +1,189 @@
+# Real mounts for test scripts. A script sources this, defines its cases, and ends with: run_cases "$@"
+#
+# A case is a function whose name begins with case_ and goes on as a sentence. It runs in a process of its
+# own, bounded by $case_seconds, in an empty directory of its own, where $store and $mnt name a store and a
+# mount point. However it ends, everything is unmounted behind it; a daemon that does not end then, or a mount
+# that was forgotten, fails the case. Usage: KVFS_BIN=PROGRAM KVCTL_BIN=PROGRAM test_WHAT.sh [CASE...]
+set -u
+LC_ALL=C
+export LC_ALL
+kvfs=${KVFS_BIN:?KVFS_BIN names the program to be tested}
+kvctl=${KVCTL_BIN:?KVCTL_BIN names the program to be tested}
+case_seconds=${case_seconds:-60}
+
+# ------------------------------------------------------------------ vocabulary
+
+# Something is not as it should be; the case goes on.
+wrong() {
+    printf '    %s\n' "$*"
+    bad=1
+}
+
+# The case cannot be tried here.
+skip() {
+    printf '    %s\n' "$*"
+    exit 77
+}
+
+# mounts [DIR]: what kvfs has mounted at or below DIR
+mounts() {
+    awk -v at="${1:-$mnt}" '$3 ~ /^fuse/ && ($2 == at || index($2, at "/") == 1) { print $2 }' /proc/self/mounts
+}
+
+# wait_until COMMAND...: it succeeds within 20 seconds
+wait_until() {
+    local end=$((SECONDS + 20))
+    until "$@"; do
+        if [ $SECONDS -gt $end ]; then
+            wrong "still not so after 20 s: $*"
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+# The daemons that this case started. A zombie has ended.
+daemons() {
+    local pid
+    for pid in $(grep -lzxsF "KVFS_TEST_CASE=${KVFS_TEST_CASE:-none}" /proc/[0-9]*/environ | cut -d/ -f3); do
+        case $(readlink "/proc/$pid/exe") in
+        "$(realpath "$kvfs")") echo "$pid" ;;
+        esac
+    done
+}
+
+no_daemons() { [ -z "$(daemons)" ]; }
+not_mounted() { [ -z "$(mounts "$@")" ]; }
+
+# start [OPTION...]: mount $store at $mnt, without a word
+start() {
+    if ! timeout 60 "$kvfs" "$store" "$mnt" "$@" >"$case_dir/out" 2>"$case_dir/err" </dev/null; then
+        wrong "kvfs $*: exit status $?: $(cat "$case_dir/err")"
+        return 1
+    fi
+    [ ! -s "$case_dir/out" ] || wrong "kvfs $*: printed $(head -c 200 "$case_dir/out")"
+    [ ! -s "$case_dir/err" ] || wrong "kvfs $*: said $(cat "$case_dir/err")"
+    [ -n "$(mounts)" ] || wrong "kvfs $*: nothing is mounted"
+}
+
+# Unmount $mnt, and wait for the daemon's end.
+stop() {
+    fusermount3 -u "$mnt" || wrong "fusermount3 -u: exit status $?"
+    wait_until no_daemons
+}
+
+kv() { timeout 60 "$kvctl" --store "$store" "$@"; }
+
+# same TEXT COMMAND...: the command succeeds and prints TEXT
+same() {
+    local wanted=$1 got
+    shift
+    got=$("$@" 2>&1) || wrong "$*: exit status $?"
+    [ "$got" = "$wanted" ] || wrong "$*: '${got:0:300}', not '${wanted:0:300}'"
+}
+
+# fails_with WORDS COMMAND...: the command fails and says WORDS
+fails_with() {
+    local words=$1 got
+    shift
+    got=$("$@" 2>&1) && wrong "$*: succeeded"
+    [[ $got == *"$words"* ]] || wrong "$*: said '${got:0:300}', not '$words'"
+}
+
+# --------------------------------------------------------------------- running
+
+detach() { umount -l "$1" 2>/dev/null || fusermount3 -uzq "$1"; }
+
+# Leave nothing of a case behind; says what should not have been left. Newest mounts first.
+clean_case() {
+    local dir pid
+    mounts "$case_dir" | tac | while IFS= read -r dir; do
+        fusermount3 -uq "$dir" || {
+            wrong "cannot be unmounted: $dir"
+            detach "$dir"
+        }
+    done
+    bad=0
+    wait_until no_daemons
+    for pid in $(daemons); do
+        kill -9 "$pid"
+    done
+    rm -rf --one-file-system "$case_dir" || bad=1
+    return $bad
+}
+
+run_one() {
+    local name=$1 status
+    case_dir=$top/$name
+    KVFS_TEST_CASE=$case_dir
+    export KVFS_TEST_CASE case_dir
+    mkdir "$case_dir" || return 1
+    # In the background, so that a signal to this process is not kept waiting.
+    env --default-signal=INT,QUIT timeout --kill-after=5 "$case_seconds" bash "$0" --run "$name" </dev/null &
+    running=$!
+    wait $running
+    status=$?
+    running=
+    [ $status -ne 124 ] && [ $status -ne 137 ] || echo "    ran out of its $case_seconds s"
+    clean_case || status=1
+    return $status
+}
+
+# Why nothing can be mounted here.
+why_not() {
+    if ! { exec 3<>/dev/fuse; } 2>"$top/reason"; then
+        sed 's/.*: //; s/^/\/dev\/fuse: /' "$top/reason"
+        return
+    fi
+    exec 3>&-
+    if ! command -v fusermount3 >/dev/null; then
+        echo "fusermount3 is not installed"
+    elif [ "$(id -u)" = 0 ]; then
+        mkdir "$top/probe"
+        mount -t tmpfs probe "$top/probe" 2>&1 && umount "$top/probe"
+    fi
+}
+
+# Whatever a case that was interrupted left.
+clean_up() {
+    local dir pid
+    [ -z "$running" ] || kill -TERM $running
+    mounts "$top" | tac | while IFS= read -r dir; do detach "$dir"; done
+    for pid in $(daemons); do kill -9 "$pid"; done
+    rm -rf --one-file-system "$top"
+}
+
+run_cases() {
+    local name reason passed=0 failed=0 skipped=0
+    if [ "${1:-}" = --run ]; then
+        bad=0
+        store=$case_dir/store
+        mnt=$case_dir/mnt
+        mkdir "$mnt" "$case_dir/here"
+        cd "$case_dir/here" || exit 1
+        "$2"
+        cd /
+        exit $bad
+    fi
+    top=$(mktemp -d "${TMPDIR:-/tmp}/kvfs-test.XXXXXX") || exit 1
+    top=$(realpath "$top")
+    running=
+    trap clean_up EXIT
+    trap 'exit 1' HUP INT TERM
+    reason=$(why_not)
+    if [ -n "$reason" ]; then
+        echo "skipped, nothing can be mounted: $reason"
+        exit 77
+    fi
+    [ $# -gt 0 ] || set -- $(compgen -A function case_)
+    for name; do
+        run_one "$name"
+        case $? in
+        0) echo "ok $name" && passed=$((passed + 1)) ;;
+        77) echo "skipped $name" && skipped=$((skipped + 1)) ;;
+        *) echo "FAILED $name" && failed=$((failed + 1)) ;;
+        esac
+    done
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ $failed -eq 0 ]
+}
