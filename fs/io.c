@@ -50,6 +50,15 @@ static int write_failed(struct fs *fs, struct fs_body *body, struct fs_file *fil
     return rc;
 }
 
+/* A change of size that fails spoils the save that it was part of; where nothing was being saved, nothing is. */
+static void resize_failed(struct fs *fs, struct fs_body *body, struct fs_file *file, const char *operation, int rc)
+{
+    if (file->written > body->put)
+        (void)write_failed(fs, body, file, operation, rc);
+    else
+        fs_errors_add(fs, body->inode, NULL, operation, rc);
+}
+
 static int check_room(struct fs *fs, struct fs_body *body, uint64_t size)
 {
     struct kv_ref ref;
@@ -153,21 +162,18 @@ int fs_file_allocate(struct fs *fs, struct fs_file *file, int mode, uint64_t off
 
     if ((what != 0 && what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE) || mode == FALLOC_FL_PUNCH_HOLE)
         return -EOPNOTSUPP;
-    if (what != FALLOC_FL_PUNCH_HOLE && end > KV_VALUE_MAX)
-        return -EFBIG;
-    if (mode == FALLOC_FL_KEEP_SIZE)
-        return 0; /* space is accounted by size: there is nothing to set aside */
-
     pthread_rwlock_wrlock(&body->io);
-    rc = make_room(fs, body, mode & FALLOC_FL_KEEP_SIZE ? 0 : end);
-    if (rc == 0) {
+    rc = what != FALLOC_FL_PUNCH_HOLE && end > KV_VALUE_MAX ? -EFBIG : 0;
+    if (rc == 0 && mode != FALLOC_FL_KEEP_SIZE) /* which only sets space aside: there is none to set aside */
+        rc = make_room(fs, body, mode & FALLOC_FL_KEEP_SIZE ? 0 : end);
+    if (rc == 0 && mode != FALLOC_FL_KEEP_SIZE) {
         if (what != 0)
             zero(body->value, offset, size);
         written(fs, body, file);
     }
-    pthread_rwlock_unlock(&body->io);
     if (rc < 0)
-        fs_errors_add(fs, body->inode, NULL, "fallocate", rc);
+        resize_failed(fs, body, file, "fallocate", rc);
+    pthread_rwlock_unlock(&body->io);
     return rc;
 }
 
@@ -181,7 +187,7 @@ int fs_file_truncate(struct fs *fs, struct fs_file *file, uint64_t size)
     if (rc == 0)
         rc = fs_body_truncate(fs, body, file, (size_t)size);
     if (rc < 0)
-        fs_errors_add(fs, body->inode, NULL, "truncate", rc);
+        resize_failed(fs, body, file, "truncate", rc);
     pthread_rwlock_unlock(&body->io);
     return rc;
 }

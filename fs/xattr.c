@@ -34,7 +34,7 @@ static int computed_of_key(struct fs *fs, struct fs_inode *inode, const char *wh
     struct fs_body *body = fs_body_pin(fs, inode);
     struct kv_meta meta;
     struct kv_ref ref;
-    int rc = fs_inode_ref(fs, inode, &ref) ? kv_peek(fs->store, &ref, &meta, &fresh) : -ENOENT;
+    int rc = fs_inode_ref(fs, inode, &ref) ? kv_peek(fs->store, &ref, &meta, &fresh) : -ESTALE;
 
     if (body != NULL) {
         pthread_rwlock_rdlock(&body->io);
@@ -43,9 +43,11 @@ static int computed_of_key(struct fs *fs, struct fs_inode *inode, const char *wh
         fs_body_unpin(fs, inode);
     } else if (rc == -ENOENT) {
         rc = kv_stat(fs->store, &ref, &meta, &fresh);
-        if (rc < 0)
-            return rc == -ENOENT ? -ESTALE : rc;
+        if (rc == -ENOENT)
+            rc = -ESTALE;
     }
+    if (body == NULL && rc < 0)
+        return rc;
     if (strcmp(what, "version") == 0)
         return snprintf(text, size, "%" PRIu64, meta.version);
     if (strcmp(what, "age_ms") == 0)

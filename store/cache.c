@@ -350,6 +350,24 @@ static void keep(struct cache *cache, const struct key *key, const struct cache_
     set_value(cache, entry, value, garbage);
 }
 
+static bool same_meta(const struct kv_meta *a, const struct kv_meta *b)
+{
+    return a->version == b->version && a->size == b->size && a->has_xattrs == b->has_xattrs &&
+           a->attr.ino == b->attr.ino && a->attr.mode == b->attr.mode && a->attr.uid == b->attr.uid &&
+           a->attr.gid == b->attr.gid && a->attr.atime_ns == b->attr.atime_ns &&
+           a->attr.mtime_ns == b->attr.mtime_ns && a->attr.ctime_ns == b->attr.ctime_ns;
+}
+
+/* Something was learned of a key at the time when its entry was. Where they differ nobody can tell which is
+ * newer: so the entry goes. */
+static void doubt(struct cache *cache, struct entry *entry, const struct cache_answer *what, struct garbage *garbage)
+{
+    if (entry == NULL || entry->pending > 0)
+        return;
+    if (entry->absent != what->absent || (!entry->absent && !same_meta(&entry->meta, &what->meta)))
+        discard(cache, entry, garbage);
+}
+
 /* ----------------------------------------------------------------- fetches */
 
 static struct cache_fetch *find_fetch(struct cache *cache, const struct key *key)
@@ -535,6 +553,8 @@ void cache_fill(struct cache *cache, struct cache_fetch *fetch, struct cache_ans
     if (fetch->current) {
         keep(cache, &key, answer, &garbage);
         announce(cache, fetch, 0, answer);
+    } else {
+        doubt(cache, find(cache, &key), answer, &garbage);
     }
     leave(cache, fetch);
     unlock_and_free(cache, &garbage);
@@ -661,14 +681,6 @@ void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv
     unlock_and_free(cache, &garbage);
 }
 
-static bool same_meta(const struct kv_meta *a, const struct kv_meta *b)
-{
-    return a->version == b->version && a->size == b->size && a->has_xattrs == b->has_xattrs &&
-           a->attr.ino == b->attr.ino && a->attr.mode == b->attr.mode && a->attr.uid == b->attr.uid &&
-           a->attr.gid == b->attr.gid && a->attr.atime_ns == b->attr.atime_ns &&
-           a->attr.mtime_ns == b->attr.mtime_ns && a->attr.ctime_ns == b->attr.ctime_ns;
-}
-
 void cache_note(struct cache *cache, uint64_t namespace_id, const char *name, size_t size,
                 const struct kv_meta *meta, int64_t seen_ns)
 {
@@ -683,8 +695,8 @@ void cache_note(struct cache *cache, uint64_t namespace_id, const char *name, si
     entry = find(cache, &key);
     if (entry != NULL && entry->learned_ns < seen_ns)
         keep(cache, &key, &what, &garbage);
-    else if (entry != NULL && entry->pending == 0 && (entry->absent || !same_meta(&entry->meta, meta)))
-        discard(cache, entry, &garbage);
+    else
+        doubt(cache, entry, &what, &garbage);
     unlock_and_free(cache, &garbage);
 }
 

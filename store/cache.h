@@ -15,7 +15,8 @@
  *     value is not served by a fetch of the metadata).
  *   - An own write or delete (cache_write) makes the entry FRESH at once and marks
  *     a fetch under way as overtaken: its fill is answered to its own reader but
- *     is not kept, and waiting readers look again.
+ *     is not kept, and waiting readers look again. Where it differs from the entry,
+ *     the entry goes too: nobody can tell which is newer.
  *   - A failure is never cached, and is told to everybody who waited for it.
  *   - A value belongs to its version: when metadata comes without a value, a
  *     cached value of the same version stays, any other goes.

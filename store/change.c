@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LEASE_IDS 4096
-
 void store_settled(void *arg, const struct kv_change *change, int rc)
 {
     struct cache_since since = {change->submitted_ns, change->submitted_news};
@@ -87,43 +85,18 @@ int kv_apply(struct kv_store *store, struct kv_change *change)
 
 int kv_sync(struct kv_store *store) { return store->queue != NULL ? stage_sync(store) : 0; }
 
-int kv_new_ino(struct kv_store *store, uint64_t *out)
-{
-    int rc = 0;
-
-    pthread_mutex_lock(&store->lease.lock);
-    if (store->lease.next == store->lease.end) {
-        struct kv_change lease = {.kind = KV_RESERVE_IDS, .ids = LEASE_IDS};
-
-        rc = kv_apply(store, &lease);
-        if (rc == 0) {
-            store->lease.next = lease.first_id;
-            store->lease.end = lease.first_id + lease.ids;
-        }
-    }
-    if (rc == 0)
-        *out = store->lease.next++;
-    pthread_mutex_unlock(&store->lease.lock);
-    return rc;
-}
-
 int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size)
 {
-    struct kv_node namespace, account;
-    uint64_t charge = ref->size + size, old = 0;
-    struct kv_meta meta;
-    int rc = read_node(store->engine, ref->node, &namespace);
+    struct read_quota quota;
+    int64_t grown;
+    int rc = read_quota(store->engine, ref, &quota);
 
-    if (rc == 0)
-        rc = read_node(store->engine, namespace.parent, &account);
     if (rc < 0)
         return rc;
-    rc = read_key(store->engine, ref, &meta, NULL);
-    if (rc < 0 && rc != -ENOENT)
-        return rc;
-    if (rc == 0)
-        old = ref->size + meta.size;
-    return charge > old && account.bytes + charge - old > account.limit_bytes ? -EDQUOT : 0;
+    grown = (int64_t)(ref->size + size) - (int64_t)quota.charge;
+    return grown > 0 && (int64_t)quota.bytes + stage_reserved(store, quota.account) + grown > (int64_t)quota.limit
+               ? -EDQUOT
+               : 0;
 }
 
 /* --------------------------------------------------------------- simple forms */

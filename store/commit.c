@@ -23,6 +23,7 @@ struct commit_queue {
     struct kv_change *head, **tail;
     uint64_t submitted_count, settled_count;
     size_t urgent;             /* changes in the queue that somebody waits for */
+    size_t urgent_unsettled;   /* the same, until they are settled */
     size_t drains;             /* callers in commit_drain() */
     size_t queued_bytes;
     int64_t interval_ns;
@@ -132,12 +133,13 @@ static void run_group(struct commit_queue *queue, struct kv_change *group)
 
 static void settle_group(struct commit_queue *queue, struct kv_change *group)
 {
-    uint64_t count = 0;
+    uint64_t count = 0, urgent = 0;
 
     while (group != NULL) {
         struct kv_change *change = group;
         int rc = change->rc;
 
+        urgent += !change->accepted;
         group = change->next; /* done() may free the change */
         queue->settled(queue->arg, change, rc);
         change->done(change, rc);
@@ -145,6 +147,7 @@ static void settle_group(struct commit_queue *queue, struct kv_change *group)
     }
     pthread_mutex_lock(&queue->lock);
     queue->settled_count += count;
+    queue->urgent_unsettled -= urgent;
     pthread_cond_broadcast(&queue->progress);
     pthread_mutex_unlock(&queue->lock);
 }
@@ -219,19 +222,38 @@ static struct timespec after_ns(int64_t ns)
     return time;
 }
 
-void commit_submit(struct commit_queue *queue, struct kv_change *change)
+/* The lock is held. */
+static void push(struct commit_queue *queue, struct kv_change *change)
 {
     change->next = NULL;
-    pthread_mutex_lock(&queue->lock);
     if (queue->head == NULL && change->accepted)
         queue->gather_until = after_ns(queue->interval_ns);
     *queue->tail = change;
     queue->tail = &change->next;
     queue->submitted_count++;
     queue->urgent += !change->accepted;
+    queue->urgent_unsettled += !change->accepted;
     queue->queued_bytes += weight(change);
     pthread_cond_signal(&queue->work);
+}
+
+void commit_submit(struct commit_queue *queue, struct kv_change *change)
+{
+    pthread_mutex_lock(&queue->lock);
+    push(queue, change);
     pthread_mutex_unlock(&queue->lock);
+}
+
+bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change)
+{
+    bool calm;
+
+    pthread_mutex_lock(&queue->lock);
+    calm = queue->urgent_unsettled == 0;
+    if (calm)
+        push(queue, change);
+    pthread_mutex_unlock(&queue->lock);
+    return calm;
 }
 
 void commit_drain(struct commit_queue *queue)

@@ -39,6 +39,8 @@ void commit_queue_free(struct commit_queue *queue);
 
 /* Queue a change; it stays the caller's memory, and change->done is called when it has its verdict. */
 void commit_submit(struct commit_queue *queue, struct kv_change *change);
+/* Queue an accepted put, unless any other change is queued or under way. returns whether it was queued */
+bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change);
 /* Wait until all that was submitted before this call is settled. */
 void commit_drain(struct commit_queue *queue);
 

@@ -1,5 +1,6 @@
 /* Reading through the edge cache, and the reads that need none. */
 #include "store/read.h"
+#include "store/stage.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -99,7 +100,12 @@ int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out) { retu
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
 {
-    return read_xattrs(store->engine, ref, out);
+    int rc = read_xattrs(store->engine, ref, out);
+
+    /* An accepted put leaves the attributes of a key that is there as they are. */
+    if (rc == -ENOENT && ref->size > 0 && stage_settle(store))
+        rc = read_xattrs(store->engine, ref, out);
+    return rc;
 }
 
 struct key_scan {
@@ -121,8 +127,10 @@ static int note_key(void *arg, const char *key, size_t size, const struct kv_met
 int kv_scan(struct kv_store *store, uint64_t namespace_id, const char *from, size_t size, bool after,
             kv_key_visit *visit, void *arg)
 {
-    struct key_scan scan = {store, namespace_id, store_now_ns(store), visit, arg};
+    struct key_scan scan = {store, namespace_id, 0, visit, arg};
 
+    (void)stage_settle(store);
+    scan.seen_ns = store_now_ns(store);
     stats_central_read(&store->stats);
     return read_keys(store->engine, namespace_id, from, size, after, note_key, &scan);
 }

@@ -173,6 +173,17 @@ static void free_txn(struct lmdb_txn *txn)
     free(txn);
 }
 
+/* LMDB keeps two headers in turn. A reader that is held up between choosing one and copying it can get that
+ * of a commit under way, two commits later: a state that is not durable yet, and, where the copy met the
+ * writing, none at all. Then the newest header is two ahead of what was chosen. */
+static bool was_overtaken(const struct lmdb_txn *txn)
+{
+    MDB_envinfo info;
+
+    mdb_env_info(txn->lmdb->env, &info);
+    return info.me_last_txnid > mdb_txn_id(txn->mdb) + 1;
+}
+
 /* Begin or, where txn->mdb is set, renew. The transaction is counted in, and stays so whatever is answered. */
 static int begin_mdb(struct lmdb_txn *txn)
 {
@@ -186,7 +197,9 @@ static int begin_mdb(struct lmdb_txn *txn)
             rc = mdb_txn_renew(txn->mdb);
         else
             rc = mdb_txn_begin(lmdb->env, NULL, txn->write ? 0 : MDB_RDONLY, &txn->mdb);
-        if (rc == MDB_MAP_RESIZED) {
+        if (rc == 0 && !txn->write && was_overtaken(txn)) {
+            mdb_txn_reset(txn->mdb);
+        } else if (rc == MDB_MAP_RESIZED) {
             leave(lmdb, NULL);
             rc = follow_growth(lmdb);
             enter(lmdb, false);
@@ -488,8 +501,6 @@ static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error 
     if (rc == 0)
         rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
     if (rc == 0)
-        rc = mdb_reader_check(lmdb->env, NULL);
-    if (rc == 0)
         rc = mdb_env_stat(lmdb->env, &stat);
     if (rc != 0)
         return lmdb_refuse_answer(error, dir, rc);
@@ -497,6 +508,8 @@ static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error 
         return lmdb_refuse(error, -EIO, dir, "this LMDB library is built for keys of %d bytes, %d are needed",
                            mdb_env_get_maxkeysize(lmdb->env), ENGINE_KEY_MAX);
     lmdb->page_size = stat.ms_psize;
+    lmdb->readers_checked_s = -READER_CHECK_S;
+    check_readers(lmdb);
     return 0;
 }
 

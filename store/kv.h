@@ -78,7 +78,8 @@ struct kv_node {
 };
 
 /* What is known of a key without its value. `version` changes with each put of
- * the value and only then, grows, and is unique in the store; 0 is no version. */
+ * the value and only then, and is unique in the store; 0 is no version. Which of
+ * two versions is greater says nothing: a put may have been promised its own before others. */
 struct kv_meta {
     struct kv_attr attr;
     uint64_t version;

@@ -112,6 +112,27 @@ static int get_node(struct reading *reading, uint64_t id, struct record_node *ou
     return rc == 0 ? record_decode_node(bytes, out) : rc;
 }
 
+int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out)
+{
+    READING reading = {0};
+    struct record_node namespace, account;
+    struct record_key key;
+    int rc = reading_begin(engine, &reading);
+
+    if (rc == 0)
+        rc = get_node(&reading, ref->node, &namespace);
+    if (rc == 0)
+        rc = get_node(&reading, namespace.node.parent, &account);
+    if (rc < 0)
+        return rc;
+    rc = get_key(&reading, ref, &key);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    *out = (struct read_quota){account.node.id, account.node.bytes, account.node.limit_bytes,
+                               rc == 0 ? ref->size + key.meta.size : 0};
+    return 0;
+}
+
 int read_node(struct engine *engine, uint64_t id, struct kv_node *out)
 {
     READING reading = {0};

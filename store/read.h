@@ -9,6 +9,13 @@
 /* A key's metadata and, where value is not NULL, its value with the checksum verified. */
 KV_CHECKED int read_key(struct engine *engine, const struct kv_ref *ref, struct kv_meta *meta,
                         struct kv_value **value);
+/* What a put at `ref` would be weighed against, as of one moment. */
+struct read_quota {
+    uint64_t account, bytes, limit; /* the account: id, bytes used, most that it may use */
+    uint64_t charge;                /* what it pays for the key now; 0 where that is not there */
+};
+/* returns  0, whether the key is there or not; -ENOENT no such namespace */
+KV_CHECKED int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out);
 KV_CHECKED int read_node(struct engine *engine, uint64_t id, struct kv_node *out);
 KV_CHECKED int read_child(struct engine *engine, uint64_t parent, const char *name, size_t size,
                           struct kv_node *out);

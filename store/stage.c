@@ -48,6 +48,7 @@ static void staged_done(struct kv_change *change, int rc)
     pthread_mutex_lock(&store->stage.lock);
     staged->account->reserved -= staged->reserved;
     store->stage.bytes -= change->value->size;
+    store->stage.count--;
     if (rc < 0 && store->stage.lost_rc == 0)
         store->stage.lost_rc = rc;
     pthread_mutex_unlock(&store->stage.lock);
@@ -90,7 +91,8 @@ static bool has_room(struct kv_store *store, uint64_t account_id, int64_t delta,
     return (int64_t)node.bytes + account->reserved + delta <= (int64_t)node.limit_bytes;
 }
 
-static struct staged *staged_new(struct kv_store *store, const struct kv_change *change, const struct kv_meta *meta)
+static struct staged *staged_new(struct kv_store *store, const struct kv_change *change, uint64_t version,
+                                 uint64_t ino)
 {
     struct staged *staged = malloc(sizeof(*staged));
 
@@ -98,49 +100,94 @@ static struct staged *staged_new(struct kv_store *store, const struct kv_change 
         return NULL;
     *staged = (struct staged){.change = *change, .store = store};
     staged->change.value = kv_value_ref(change->value);
-    staged->change.attr.ino = meta->attr.ino;
-    staged->change.version = meta->version;
+    staged->change.attr.ino = ino;
+    staged->change.version = version;
     staged->change.accepted = true;
     staged->change.done = staged_done;
     return staged;
 }
 
-bool stage_put(struct kv_store *store, struct kv_change *change)
+/* Show the put and queue it, or do neither. stage.lock is held. */
+static bool show_and_queue(struct kv_store *store, struct staged *staged, const struct kv_meta *meta)
 {
-    struct kv_node namespace;
+    const struct kv_change *change = &staged->change;
+    struct cache_since since = {change->submitted_ns, change->submitted_news};
+
+    if (cache_write_pending(store->cache, &change->ref, meta, change->value) < 0)
+        return false;
+    if (!commit_submit_calm(store->queue, &staged->change)) {
+        cache_settle(store->cache, &change->ref, NULL, since);
+        return false;
+    }
+    staged->account->reserved += staged->reserved;
+    store->stage.bytes += meta->size;
+    store->stage.count++;
+    return true;
+}
+
+static bool accept(struct kv_store *store, struct kv_change *change, uint64_t version, uint64_t ino,
+                   uint64_t account_id)
+{
     struct staged *staged;
     struct kv_meta meta;
-    uint64_t version, ino = change->attr.ino, old_charge;
-    bool accepted;
+    uint64_t old_charge;
 
-    /* Attributes are the caller's memory, and a condition needs the central's word. */
-    if (change->conditional || change->replace || change->xattrs != NULL ||
-        read_node(store->engine, change->ref.node, &namespace) < 0 || namespace.kind != KV_NAMESPACE)
+    if (predict(store, change, version, ino, &meta, &old_charge) < 0)
         return false;
-    /* A lease of ids may wait for the committer, which takes the lock: so before it. */
-    if (kv_new_ino(store, &version) < 0 || (ino == 0 && kv_new_ino(store, &ino) < 0))
+    staged = staged_new(store, change, version, ino);
+    if (staged == NULL)
         return false;
-    pthread_mutex_lock(&store->stage.lock);
-    if (predict(store, change, version, ino, &meta, &old_charge) < 0 || (staged = staged_new(store, change, &meta)) == NULL) {
-        pthread_mutex_unlock(&store->stage.lock);
-        return false;
-    }
     staged->reserved = (int64_t)(change->ref.size + meta.size) - (int64_t)old_charge;
-    accepted = has_room(store, namespace.parent, staged->reserved, &staged->account) &&
-               cache_write_pending(store->cache, &change->ref, &meta, change->value) == 0;
-    if (accepted) {
-        staged->account->reserved += staged->reserved;
-        store->stage.bytes += meta.size;
-        commit_submit(store->queue, &staged->change);
-    }
-    pthread_mutex_unlock(&store->stage.lock);
-    if (!accepted) {
+    if (!has_room(store, account_id, staged->reserved, &staged->account) || !show_and_queue(store, staged, &meta)) {
         kv_value_unref(staged->change.value);
         free(staged);
         return false;
     }
     change->meta = meta;
     return true;
+}
+
+bool stage_put(struct kv_store *store, struct kv_change *change)
+{
+    uint64_t version, ino = change->attr.ino;
+    struct kv_node namespace;
+    bool accepted;
+
+    /* Attributes are the caller's memory; a condition or a refusal needs the central's word. */
+    if (change->conditional || change->replace || change->xattrs != NULL || change->value->size > KV_VALUE_MAX ||
+        kv_name_check(KV_NAME_KEY, change->ref.key, change->ref.size) < 0 ||
+        read_node(store->engine, change->ref.node, &namespace) < 0 || namespace.kind != KV_NAMESPACE)
+        return false;
+    if (!lease_take(store, &version) || (ino == 0 && !lease_take(store, &ino)))
+        return false;
+    pthread_mutex_lock(&store->stage.lock);
+    accepted = accept(store, change, version, ino, namespace.parent);
+    pthread_mutex_unlock(&store->stage.lock);
+    return accepted;
+}
+
+int64_t stage_reserved(struct kv_store *store, uint64_t account_id)
+{
+    struct stage_account *account;
+    int64_t reserved;
+
+    pthread_mutex_lock(&store->stage.lock);
+    HASH_FIND(hh, store->stage.accounts, &account_id, sizeof(account_id), account);
+    reserved = account != NULL ? account->reserved : 0;
+    pthread_mutex_unlock(&store->stage.lock);
+    return reserved;
+}
+
+bool stage_settle(struct kv_store *store)
+{
+    bool staged;
+
+    pthread_mutex_lock(&store->stage.lock);
+    staged = store->stage.count > 0;
+    pthread_mutex_unlock(&store->stage.lock);
+    if (staged)
+        commit_drain(store->queue);
+    return staged;
 }
 
 int stage_sync(struct kv_store *store)

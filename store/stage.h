@@ -7,6 +7,9 @@
  * passed by that much, the sums stay exact). Whatever is not certain goes the way of KV_DURABILITY_CLOSE and gets
  * its verdict from the commit.
  *
+ * Only puts are accepted, and only while no other change is queued or under way: so what an accepted put is
+ * going to make of its key is known, and whatever settles on that key before its commit was accepted, too.
+ *
  * What was accepted and cannot be committed after all (the disk is full or broken) is told through
  * options.lost and the next kv_sync(); the key shows the central's value again.
  *
@@ -21,6 +24,13 @@
 /* Try to accept a put. returns true: it is done, and change->meta says what it makes of the key; false: submit it
  * as any other change */
 bool stage_put(struct kv_store *store, struct kv_change *change);
+
+/* Bytes by which accepted puts are going to change an account. */
+int64_t stage_reserved(struct kv_store *store, uint64_t account_id);
+
+/* Where accepted puts are not settled yet, wait until they are: for what the edge cache cannot answer, so that
+ * they are visible there, too. returns  whether it waited */
+bool stage_settle(struct kv_store *store);
 
 /* Wait until all accepted puts are settled; the first failure since the last call, or 0. */
 KV_CHECKED int stage_sync(struct kv_store *store);

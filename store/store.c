@@ -96,7 +96,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
         return fail(error, -ENOMEM, "%s: out of memory", dir);
     store->clock = options->clock != NULL ? *options->clock : (struct kv_clock){system_mono_ns, system_real_ns, NULL};
     store->ttl_ns = options->cache_ttl_ms * 1000000;
-    pthread_mutex_init(&store->lease.lock, NULL);
+    lease_init(&store->lease);
     pthread_mutex_init(&store->stage.lock, NULL);
     store->stage.on = options->durability == KV_DURABILITY_FSYNC && !options->read_only;
     store->lost = options->lost;
@@ -129,7 +129,7 @@ void kv_close(struct kv_store *store)
         cache_free(store->cache);
     if (store->engine != NULL)
         store->engine->ops->close(store->engine);
-    pthread_mutex_destroy(&store->lease.lock);
+    lease_destroy(&store->lease);
     pthread_mutex_destroy(&store->stage.lock);
     free(store);
 }

@@ -2,11 +2,12 @@
  *
  *   store.c   open, close, statistics
  *   edge.c    reading keys through the edge cache
- *   change.c  submitting changes, inode numbers, quota, the simple forms
+ *   change.c  submitting changes, the simple forms
+ *   lease.c   ids from the central in blocks
  *   stage.c   puts that are done before they are durable
  *   list.c    pages of keys
  *
- * Lock order: lease.lock; stage.lock; then the locks inside cache and queue, which are leaves.
+ * Lock order: stage.lock; then lease.lock and the locks inside cache and queue, which are leaves.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H
@@ -14,6 +15,7 @@
 #include "store/cache.h"
 #include "store/commit.h"
 #include "store/engine.h"
+#include "store/lease.h"
 #include "store/stats.h"
 
 #include <pthread.h>
@@ -26,17 +28,13 @@ struct kv_store {
     struct stats stats;
     int64_t ttl_ns;
 
-    struct {
-        pthread_mutex_t lock;
-        uint64_t next, end;
-    } lease; /* inode numbers for new keys */
-
+    struct lease lease;
     struct {
         bool on; /* KV_DURABILITY_FSYNC */
         pthread_mutex_t lock;
         struct stage_account *accounts;
-        size_t bytes; /* of accepted values that are not settled */
-        int lost_rc;  /* the first failure that nobody was told yet */
+        size_t count, bytes; /* of accepted values that are not settled */
+        int lost_rc;         /* the first failure that nobody was told yet */
     } stage; /* see stage.h */
     void (*lost)(void *arg, const struct kv_ref *ref, int rc);
     void *lost_arg;

@@ -471,8 +471,8 @@ static void a_fetch_that_an_own_change_overtook_is_not_kept(void **state)
     const struct {
         void (*change)(struct cache *cache, struct kv_ref ref);
         enum outcome then;
-    } cases[] = {{change_write, PRESENT},
-                 {change_delete, ABSENT},
+    } cases[] = {{change_write, MISS},
+                 {change_delete, MISS},
                  {change_drop, MISS},
                  {change_note, MISS},
                  {change_pending, PRESENT}};
@@ -1316,7 +1316,7 @@ static void readers_that_wait_for_a_fetch_see_the_own_write_that_overtook_it(voi
     assert_true(reader.answer.from_cache);
     kv_value_unref(reader.answer.value);
     fill_value(cache, fetch, 5, 10);
-    assert_version(look(cache, key("a"), VALUE), 6);
+    assert_miss(look(cache, key("a"), VALUE)); /* was it older? Ask again */
     cache_free(cache);
 }
 

@@ -666,12 +666,12 @@ static unsigned run_script(enum engine_call call, unsigned countdown, unsigned t
 static void a_failure_at_any_call_leaves_each_change_whole_or_undone(void **state)
 {
     static const enum engine_call calls[] = {ENGINE_PUT, ENGINE_DEL, ENGINE_GET, ENGINE_BEGIN_WRITE};
-    static const unsigned times[] = {1, 2, 5, 1000};
+    static const unsigned times[] = {1, 2, 1000};
     bool fired = true;
 
     (void)state;
     for (size_t i = 0; i < 4; i++)
-        for (size_t j = 0; j < 4; j++)
+        for (size_t j = 0; j < 3; j++)
             for (unsigned n = 1; fired || n == 1; n++) {
                 unsigned effects, failed = run_script(calls[i], n, times[j], -ENOSPC, &effects, &fired);
 

@@ -576,33 +576,54 @@ static void a_full_map_is_survived(void **state)
     engine->ops->close(engine);
 }
 
+/* Small records under numbers that are spread over the table. */
+enum { SMALL = 300 };
+
+static int put_small(struct engine *engine, unsigned number)
+{
+    static const uint8_t bytes[SMALL];
+    unsigned key = number * 2654435761u;
+    struct engine_txn *txn = begin(engine, true);
+    int rc = txn->ops->room(txn, SMALL);
+
+    if (rc == 0)
+        rc = txn->ops->put(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)), slice_of(bytes, sizeof(bytes)));
+    if (rc == 0)
+        return txn->ops->commit(txn);
+    txn->ops->abort(txn);
+    return rc;
+}
+
+static int del_small(struct engine_txn *txn, unsigned number)
+{
+    unsigned key = number * 2654435761u;
+
+    return txn->ops->del(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)));
+}
+
 static void a_full_map_is_survived_by_small_records(void **state)
 {
+    enum { ROUNDS = 100, TOGETHER = 150 };
     struct engine *engine = open_store(true, false, 8 * MIB);
-    unsigned count = 0, left;
-    char value[3000];
+    struct engine_txn *txn;
+    unsigned count = 0;
+    int rc;
 
     (void)state;
-    memset(value, 'v', sizeof(value));
-    for (int rc = 0; rc == 0; count += rc == 0) {
-        struct engine_txn *txn = begin(engine, true);
-        unsigned key = count * 2654435761u;
-
-        rc = txn->ops->room(txn, sizeof(value));
-        if (rc == 0)
-            rc = txn->ops->put(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)), slice_of(value, sizeof(value)));
-        if (rc == 0)
-            rc = txn->ops->commit(txn);
-        else
-            txn->ops->abort(txn);
-        assert_true(rc == 0 || rc == -ENOSPC);
+    while ((rc = put_small(engine, count)) == 0)
+        count++;
+    assert_int_equal(rc, -ENOSPC);
+    assert_true(count > 5000);
+    for (unsigned i = 0; i < ROUNDS; i++) { /* one away, one in */
+        txn = begin(engine, true);
+        assert_int_equal(del_small(txn, i), 0);
+        commit(txn);
+        assert_int_equal(put_small(engine, i), 0);
     }
-    assert_true(count > 500);
-    for (left = count; left > 0; left--) {
-        struct engine_txn *txn = begin(engine, true);
-        unsigned key = (left - 1) * 2654435761u;
-
-        assert_int_equal(txn->ops->del(txn, ENGINE_KEYS, slice_of(&key, sizeof(key))), 0);
+    for (unsigned i = 0; i < count; i += TOGETHER) {
+        txn = begin(engine, true);
+        for (unsigned j = i; j < count && j < i + TOGETHER; j++)
+            assert_int_equal(del_small(txn, j), 0);
         commit(txn);
     }
     assert_int_equal(put_parts(engine, 0, 4), 0);
@@ -939,21 +960,24 @@ static uint64_t growth_by_overwriting(struct engine *engine)
 
 static void readers_that_died_do_not_pin_the_past(void **state)
 {
-    child_step *const steps[] = {child_opens, child_begins_to_read, NULL};
-    struct child child = start_child(steps);
+    child_step *const reads[] = {child_opens, child_begins_to_read, NULL};
+    child_step *const stays[] = {child_opens, NULL}; /* else the next open finds the store unused */
+    struct child reader = start_child(reads), other = start_child(stays);
     struct engine *engine;
 
     (void)state;
-    step_child(child);
+    step_child(reader);
+    step_child(other);
     engine = open_store(false, false, 0);
     put_and_commit(engine, ENGINE_KEYS, "key", "value");
-    step_child(child);
+    step_child(reader);
     assert_true(growth_by_overwriting(engine) > 10 * MIB); /* while it lives it does */
     engine->ops->close(engine);
-    end_child(child);
+    end_child(reader);
     engine = open_store(false, false, 0);
     assert_true(growth_by_overwriting(engine) < 4 * MIB);
     engine->ops->close(engine);
+    end_child(other);
 }
 
 static void too_many_readers_are_told_so_and_may_come_again(void **state)

@@ -779,12 +779,16 @@ static void an_inode_number_that_could_not_be_drawn_is_an_error(void **state)
 
     (void)state;
     for (size_t k = 0; k < ERRORS; k++) {
-        engine_fault_arm(test->fault, ENGINE_COMMIT, 1, 1, errors[k]);
+        engine_fault_arm(test->fault, ENGINE_COMMIT, 1, 1000, errors[k]);
         assert_int_equal(kv_new_ino(test->kv, &first), errors[k]);
         assert_int_equal(first, 77);
+        assert_int_equal(kv_sync(test->kv), 0); /* whatever was asked for beforehand failed, too */
     }
-    engine_fault_arm(test->fault, ENGINE_COMMIT_LOST, 1, 1, -EIO);
+    engine_fault_arm(test->fault, ENGINE_COMMIT, 0, 0, 0);
+    engine_fault_arm(test->fault, ENGINE_COMMIT_LOST, 1, 1000, -EIO);
     assert_int_equal(kv_new_ino(test->kv, &first), -EIO);
+    assert_int_equal(kv_sync(test->kv), 0);
+    engine_fault_arm(test->fault, ENGINE_COMMIT_LOST, 0, 0, 0);
     assert_int_equal(kv_new_ino(test->kv, &first), 0);
     assert_int_equal(kv_new_ino(test->kv, &second), 0);
     assert_true(first != second && first > test->namespace.id);

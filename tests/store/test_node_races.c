@@ -436,23 +436,6 @@ static void attributes_changed_before_an_accepted_put_stay_changed(void **state)
     expect_mode(&race->a, "key", 0751);
 }
 
-static void versions_grow_whoever_writes(void **state)
-{
-    struct race *race = *state;
-    struct kv_ref ref = key(race, "key");
-    struct kv_meta before, after;
-
-    must(put(&race->a, "key", "one"));
-    must(kv_sync(race->a.kv));
-    must(put(&race->b, "key", "two"));
-    assert_int_equal(kv_stat(race->b.kv, &ref, &before, NULL), 0);
-    must(put(&race->a, "key", "three"));
-    must(kv_sync(race->a.kv));
-    kv_forget(race->b.kv, &ref);
-    assert_int_equal(kv_stat(race->b.kv, &ref, &after, NULL), 0);
-    assert_true(after.version > before.version);
-}
-
 struct chain {
     struct kv_change first, second;
     struct node *node;
@@ -512,7 +495,6 @@ int main(void)
         ON_FSYNC(an_accepted_put_after_a_rename_makes_an_object_of_its_own),
         ON_FSYNC(a_listing_shows_what_was_accepted),
         ON_FSYNC(attributes_changed_before_an_accepted_put_stay_changed),
-        ON_FSYNC(versions_grow_whoever_writes),
         ON_FSYNC(a_done_change_may_submit_a_put),
     };
 

@@ -93,6 +93,7 @@ enum { NAMESPACES = 2, NAMES = 6, KEYS = NAMESPACES * NAMES };
 static const char *const names[NAMES] = {"a", "aa", "ab", "b", "ba", "c"}; /* in order */
 
 struct state {
+    int only; /* a state within a transaction, which only this node's cache may have seen; -1: the central was so */
     bool absent;
     struct kv_meta meta;
     uint64_t serial;
@@ -145,8 +146,7 @@ struct job {
     struct kv_change change;
     struct model *model;
     int node, key, to; /* to: KV_RENAME, else the key */
-    int fault;         /* that the commit is to meet; 0: none */
-    bool lost;         /* the commit happens nevertheless */
+    int fault;         /* that the commit meets; 0: none */
     int verdict;       /* that the state at the commit demands */
     size_t made[2];    /* states of key and to, once committed: what is known when it is done */
     bool committed;
@@ -161,7 +161,7 @@ struct node {
     uint64_t reads; /* transactions begun */
 
     struct job jobs[GROUP_MAX]; /* of the change under way */
-    size_t jobs_count, committed_count, done_count;
+    size_t jobs_count, committed_count;
     sem_t arrived, go, done; /* the first change of a group waits until the others are queued */
 };
 
@@ -185,14 +185,18 @@ struct model {
     struct kv_store *truth; /* a node without a cache */
     uint64_t namespaces[NAMESPACES];
     struct key keys[KEYS];
-    uint64_t moment, serial;
+    uint64_t moment, serial, version; /* the last of each */
     struct frame frames[DEPTH];
     int depth;
+    int focus; /* a key that is hot for a while */
     struct trace trace[TRACE];
     size_t traced;
 
     uint64_t cached, nested, listed, refused, failed; /* so that a test that tests nothing is noticed */
 };
+
+/* What others do at this moment. */
+static void meanwhile(struct model *model);
 
 static int64_t mono_ns(void *arg) { return atomic_load(&((struct model *)arg)->now_ns); }
 static int64_t real_ns(void *arg) { return TEST_CLOCK_START_NS + mono_ns(arg); }
@@ -250,7 +254,7 @@ static void trace(struct model *model, int node, int key, enum step step, long l
 
 static const struct state *last_state(const struct key *key) { return &key->states[key->count - 1]; }
 
-static void add_state(struct model *model, struct key *key, struct state state)
+static void add_state(struct model *model, int node, struct key *key, struct state state)
 {
     if (key->count == key->room) {
         key->room = key->room > 0 ? key->room * 2 : 64;
@@ -260,6 +264,9 @@ static void add_state(struct model *model, struct key *key, struct state state)
     }
     state.from_ns = mono_ns(model);
     state.moment = model->moment;
+    state.only = -1;
+    if (key->count > 0 && last_state(key)->moment == state.moment)
+        key->states[key->count - 1].only = node;
     key->states[key->count++] = state;
 }
 
@@ -332,8 +339,9 @@ static void check_answer(struct model *model, const struct reading *reading, con
                          const struct kv_value *value, const struct kv_fresh *fresh)
 {
     const struct node *node = &model->nodes[reading->node];
-    const struct key *key = &model->keys[reading->key];
+    struct key *key = &model->keys[reading->key];
     int64_t now_ns = mono_ns(model), asked_ns = INT64_MIN;
+    size_t found;
 
     if (value != NULL && (content_serial(value) == 0 || value->size != meta->size))
         broken(model, reading->node, reading->key, "the value is not whole");
@@ -347,13 +355,20 @@ static void check_answer(struct model *model, const struct reading *reading, con
         asked_ns = now_ns - (fresh->age_ms + 1) * MS; /* or later */
         model->cached += fresh->from_cache;
     }
+    found = key->count;
     for (size_t i = key->count; i-- > reading->floor;) {
         int64_t until_ns = i + 1 < key->count ? key->states[i + 1].from_ns : INT64_MAX;
 
         if (i < reading->current && until_ns <= reading->began_ns - node->ttl_ns)
             break; /* this and all before it were replaced too long ago */
+        if (key->states[i].only >= 0 && key->states[i].only != reading->node)
+            continue;
         if (until_ns > asked_ns && says(&key->states[i], meta == NULL, meta, value))
-            return;
+            found = i;
+    }
+    if (found < key->count) {
+        raise_floor(key, reading->node, found);
+        return;
     }
     if (meta != NULL)
         fprintf(stderr, "answer: version %llu, serial %llu, size %llu, mode %o, ctime %lld", //
@@ -519,14 +534,14 @@ static bool is_true_at(const struct model *model, int namespace, const struct li
 static void check_listing(struct model *model, int number, int namespace, const struct listing *listing, int from,
                           bool with_meta, bool complete, uint64_t began)
 {
-    uint64_t moment = model->moment;
+    uint64_t moment = began; /* the earliest, where names alone fit several */
 
     if (listing->odd)
         broken(model, number, namespace * NAMES, "a listing shows keys that nobody made");
     while (!is_true_at(model, namespace, listing, from, with_meta, complete, moment)) {
-        if (moment == began)
+        if (moment == model->moment)
             broken(model, number, namespace * NAMES, "a listing was true at no moment during the call");
-        moment--;
+        moment++;
     }
     for (size_t i = 0; i < listing->count; i++) {
         struct key *key = &model->keys[namespace * NAMES + listing->found[i].name];
@@ -537,16 +552,16 @@ static void check_listing(struct model *model, int number, int namespace, const 
     }
 }
 
-static void step_scan(struct model *model, int number)
+static void step_scan(struct model *model, int number, int namespace)
 {
     struct node *node = &model->nodes[number];
-    int namespace = (int)below(model, NAMESPACES), from = one_in(model, 2) ? 0 : (int)below(model, NAMES);
+    int from = one_in(model, 2) ? 0 : (int)below(model, NAMES);
     bool after = one_in(model, 4);
     struct listing listing = {.limit = one_in(model, 2) ? NAMES : 1 + below(model, NAMES), .prefix = ""};
     uint64_t began = model->moment;
     int injected, rc;
 
-    push(model, LISTING, number, 0);
+    push(model, LISTING, number, namespace * NAMES + from);
     injected = arm_read(model, node);
     rc = kv_scan(node->kv, model->namespaces[namespace], names[from], strlen(names[from]), after, visit, &listing);
     pop(model);
@@ -561,17 +576,17 @@ static void step_scan(struct model *model, int number)
                   began);
 }
 
-static void step_list(struct model *model, int number)
+static void step_list(struct model *model, int number, int namespace)
 {
     static const char *const prefixes[] = {"", "a", "aa", "b", "c", "d"};
     struct node *node = &model->nodes[number];
-    int namespace = (int)below(model, NAMESPACES), from = one_in(model, 2) ? 0 : (int)below(model, NAMES);
+    int from = one_in(model, 2) ? 0 : (int)below(model, NAMES);
     struct listing listing = {.limit = 1 + below(model, NAMES), .prefix = prefixes[below(model, 6)]};
     uint64_t began = model->moment;
     struct kv_list list;
     int injected, rc;
 
-    push(model, LISTING, number, 0);
+    push(model, LISTING, number, namespace * NAMES + from);
     injected = arm_read(model, node);
     rc = kv_list(node->kv, model->namespaces[namespace], listing.prefix, from == 0 ? NULL : names[from], listing.limit,
                  &list);
@@ -607,7 +622,7 @@ static void step_list(struct model *model, int number)
 
 /* ----------------------------------------------------------------------- changes */
 
-/* What a change does to the last states of its keys.
+/* What a change does to the last states of its keys: what can be known before it is done.
  * returns  its verdict; where it is 0, next[0] is the state of the key and next[1] that of `to` */
 static int predict(const struct model *model, const struct job *job, struct state *next)
 {
@@ -624,8 +639,10 @@ static int predict(const struct model *model, const struct job *job, struct stat
     case KV_PUT:
         next[0].serial = content_serial(change->value);
         next[0].meta.size = change->value->size;
-        if (from->absent)
+        if (from->absent) {
             next[0].meta.attr.mode = change->attr.mode;
+            next[0].meta.has_xattrs = false;
+        }
         next[0].absent = false;
         return 0;
     case KV_DELETE:
@@ -653,50 +670,456 @@ static int predict(const struct model *model, const struct job *job, struct stat
     }
 }
 
-/* Ask the central for a key's state, which is to be as predicted where the model can know it. */
-static struct state observe(struct model *model, const struct job *job, int k, const struct state *predicted)
+/* Take what only the store knows of a predicted state from the change's result. */
+static void complete_state(struct model *model, const struct job *job, struct state *state)
 {
-    const struct state *old = last_state(&model->keys[k]);
-    struct state state = {0};
-    struct kv_value *value;
-    int rc = kv_get(model->truth, &model->keys[k].ref, &state.meta, &value, NULL);
+    const struct kv_meta *result = &job->change.meta;
+    bool is_put = job->change.kind == KV_PUT;
 
-    if (rc != 0 && rc != -ENOENT)
-        broken(model, job->node, k, "the central cannot be read");
-    state.absent = rc == -ENOENT;
-    if (rc == 0) {
-        state.serial = content_serial(value);
-        kv_value_unref(value);
-    }
-    if (state.absent != predicted->absent ||
-        (!state.absent && (state.serial != predicted->serial || state.meta.size != content_size(state.serial) ||
-                           state.meta.attr.mode != predicted->meta.attr.mode ||
-                           state.meta.has_xattrs != predicted->meta.has_xattrs)))
-        broken(model, job->node, k, "a change did something else than it should");
-    if (!state.absent && job->change.kind == KV_PUT && !old->absent && state.meta.version <= old->meta.version)
-        broken(model, job->node, k, "a put without a newer version");
-    if (!state.absent && job->change.kind != KV_PUT && state.meta.version != predicted->meta.version)
-        broken(model, job->node, k, "another version of the same value");
-    return state;
+    if (is_put ? result->version <= model->version : result->version != state->meta.version)
+        broken(model, job->node, job->key, "a version that is not newer, or another one for the same value");
+    if (result->size != content_size(state->serial) || result->attr.mode != state->meta.attr.mode ||
+        result->has_xattrs != state->meta.has_xattrs)
+        broken(model, job->node, job->key, "a result that the change does not make");
+    if (is_put)
+        model->version = result->version;
+    state->meta = *result;
 }
 
 /* A change was committed: write its history. */
 static void note_commit(struct model *model, struct job *job)
 {
+    struct key *key = &model->keys[job->key], *to = &model->keys[job->to];
     struct state next[2];
 
     job->verdict = predict(model, job, next);
     job->committed = true;
-    if (job->verdict == 0) {
-        /* Changes of one group are seen together: later ones tell what the earlier ones leave. */
-        next[0] = job->change.kind == KV_RENAME && job->key != job->to ? next[0] : next[job->key == job->to ? 0 : 0];
+    if (job->verdict == 0 && job->change.kind == KV_RENAME) {
+        complete_state(model, job, &next[1]);
+        next[0].meta.attr.ctime_ns = next[1].meta.attr.ctime_ns;
+        if (key != to) {
+            add_state(model, job->node, key, next[0]);
+            add_state(model, job->node, to, next[1]);
+        }
+    } else if (job->verdict == 0) {
+        if (!next[0].absent)
+            complete_state(model, job, &next[0]);
+        add_state(model, job->node, key, next[0]);
     }
-    for (int i = 0; i < (job->key == job->to ? 1 : 2); i++) {
-        struct key *key = &model->keys[i == 0 ? job->key : job->to];
+    job->made[0] = key->count - 1;
+    job->made[1] = to->count - 1;
+}
 
-        if (job->verdict == 0)
-            add_state(model, key, next[i]);
-        job->made[i] = key->count - 1;
+/* The central has what the history says. */
+static void check_truth(struct model *model, int number, int k)
+{
+    const struct state *state = last_state(&model->keys[k]);
+    struct kv_value *value = NULL;
+    struct kv_meta meta;
+    int rc = kv_get(model->truth, &model->keys[k].ref, &meta, &value, NULL);
+
+    if (rc != 0 && rc != -ENOENT)
+        broken(model, number, k, "the central cannot be read");
+    if (!says(state, rc == -ENOENT, &meta, value))
+        broken(model, number, k, "a change did something else than it should");
+    kv_value_unref(value);
+}
+
+static void done(struct kv_change *change, int rc)
+{
+    struct job *job = change->arg;
+    struct model *model = job->model;
+    struct node *node = &model->nodes[job->node];
+    int expected = job->fault != 0 ? job->fault : job->verdict;
+
+    if (rc != expected) {
+        fprintf(stderr, "verdict %d, not %d", rc, expected);
+        broken(model, job->node, job->key, "a change with another verdict than it deserves");
+    }
+    if (!job->committed) { /* nothing is known but what the central says next */
+        job->made[0] = model->keys[job->key].count - 1;
+        job->made[1] = model->keys[job->to].count - 1;
+    }
+    model->refused += rc < 0;
+    raise_floor(&model->keys[job->key], job->node, job->made[0]);
+    raise_floor(&model->keys[job->to], job->node, job->made[1]);
+    overtake(model, job->node, job->key);
+    overtake(model, job->node, job->to);
+    meanwhile(model);
+    sem_post(&node->done);
+}
+
+static void prepare(struct model *model, int number, int k, enum step step, struct job *job)
+{
+    static const char xattr[] = "user.note";
+    struct kv_change *change = &job->change;
+    struct key *key = &model->keys[k];
+
+    *job = (struct job){.model = model, .node = number, .key = k, .to = k};
+    change->ref = change->to = key->ref;
+    change->done = done;
+    change->arg = job;
+    change->attr.mode = (uint32_t)below(model, 01000);
+    change->attr.mtime_ns = change->attr.ctime_ns = real_ns(model);
+    if (step == PUT || step == DELETE)
+        change->conditional = one_in(model, 3);
+    if (change->conditional && one_in(model, 2)) {
+        const struct state *state = &key->states[key->count - 1 - below(model, key->count < 3 ? key->count : 3)];
+
+        change->if_version = state->absent ? 0 : state->meta.version;
+    }
+    switch (step) {
+    case PUT:
+        change->kind = KV_PUT;
+        change->value = content_new(++model->serial);
+        break;
+    case DELETE:
+        change->kind = KV_DELETE;
+        break;
+    case RENAME:
+        change->kind = KV_RENAME;
+        change->flags = (unsigned[]){0, 0, KV_NOREPLACE, KV_EXCHANGE}[below(model, 4)];
+        job->to = (int)below(model, KEYS);
+        change->to = model->keys[job->to].ref;
+        break;
+    case SETATTR:
+        change->kind = KV_SETATTR;
+        change->attr_mask = KV_MODE;
+        break;
+    default:
+        change->kind = KV_SETXATTR;
+        change->xattr_name = xattr;
+        change->xattr_name_size = sizeof(xattr) - 1;
+        change->xattr_value = one_in(model, 2) ? "x" : NULL;
+        change->xattr_value_size = change->xattr_value != NULL;
+        break;
     }
 }
 
+/* Let the commit of a change that is alone fail now and then. */
+static void arm_write(struct model *model, struct node *node, struct job *job)
+{
+    static const enum engine_call calls[] = {ENGINE_BEGIN_WRITE, ENGINE_COMMIT, ENGINE_COMMIT_LOST};
+    enum engine_call call = calls[below(model, 3)];
+
+    if (!one_in(model, 30))
+        return;
+    job->fault = errors[below(model, 3)];
+    engine_fault_arm(node->fault, call, 1, 1, job->fault);
+    model->failed++;
+}
+
+static enum step some_change(struct model *model)
+{
+    static const enum step kinds[] = {PUT, PUT, PUT, PUT, DELETE, DELETE, RENAME, RENAME, SETATTR, SETXATTR};
+
+    return kinds[below(model, sizeof(kinds) / sizeof(kinds[0]))];
+}
+
+static void step_change(struct model *model, int number, int k, enum step step)
+{
+    struct node *node = &model->nodes[number];
+    size_t count = step == GROUP ? 2 + below(model, GROUP_MAX - 1) : 1;
+
+    push(model, CHANGING, number, k);
+    node->jobs_count = count;
+    node->committed_count = 0;
+    if (step == GROUP) {
+        for (size_t i = 0; i < count; i++)
+            prepare(model, number, one_in(model, 2) ? k : (int)below(model, KEYS), some_change(model), &node->jobs[i]);
+        kv_submit(node->kv, &node->jobs[0].change);
+        sem_wait(&node->arrived);
+        for (size_t i = 1; i < count; i++)
+            kv_submit(node->kv, &node->jobs[i].change);
+        sem_post(&node->go);
+    } else {
+        prepare(model, number, k, step, &node->jobs[0]);
+        arm_write(model, node, &node->jobs[0]);
+        kv_submit(node->kv, &node->jobs[0].change);
+    }
+    for (size_t i = 0; i < count; i++)
+        sem_wait(&node->done);
+    for (size_t i = 0; i < count; i++)
+        kv_value_unref(node->jobs[i].change.value);
+    pop(model);
+}
+
+/* The changes of the transaction that was committed now: a group is the first one, then the others. */
+static void on_commit(struct node *node)
+{
+    struct model *model = node->model;
+    size_t first = node->committed_count, end = first == 0 ? 1 : node->jobs_count;
+
+    model->moment++;
+    for (size_t i = first; i < end; i++)
+        note_commit(model, &node->jobs[i]);
+    node->committed_count = end;
+    for (size_t i = first; i < end; i++) {
+        check_truth(model, node->jobs[i].node, node->jobs[i].key);
+        if (node->jobs[i].to != node->jobs[i].key)
+            check_truth(model, node->jobs[i].node, node->jobs[i].to);
+    }
+}
+
+static void hook(void *arg, enum test_moment moment)
+{
+    struct node *node = arg;
+
+    if (node->kv == NULL)
+        return; /* it is being opened */
+    if (moment == TEST_WRITE_WANTED && node->jobs_count > 1 && node->committed_count == 0) {
+        sem_post(&node->arrived);
+        sem_wait(&node->go);
+    }
+    if (moment == TEST_COMMITTED)
+        on_commit(node);
+    meanwhile(node->model);
+}
+
+/* ------------------------------------------------------------------------- steps */
+
+static void step_pass(struct model *model)
+{
+    static const size_t most_ms[] = {3, 3, 3, 3, 3, 3, 50, 50, 1200, 70000};
+
+    atomic_fetch_add(&model->now_ns, (int64_t)below(model, most_ms[below(model, 10)]) * MS);
+}
+
+static enum step some_step(struct model *model)
+{
+    static const struct {
+        enum step step;
+        size_t weight;
+    } weights[] = {{STAT, 20},  {GET, 28},   {PEEK, 4},    {FORGET, 1},   {PUT, 10}, {DELETE, 4}, {RENAME, 4},
+                   {SETATTR, 2}, {SETXATTR, 1}, {GROUP, 2}, {SCAN, 6}, {LIST, 4},   {PASS, 14}};
+    size_t at = below(model, 100);
+
+    for (size_t i = 0;; i++) {
+        if (at < weights[i].weight)
+            return weights[i].step;
+        at -= weights[i].weight;
+    }
+}
+
+static void make_step(struct model *model)
+{
+    enum step step = some_step(model);
+    int number = (int)below(model, NODES), k = model->focus;
+
+    if (one_in(model, 100))
+        model->focus = (int)below(model, KEYS);
+    if (one_in(model, 2))
+        k = model->depth > 0 ? model->frames[model->depth - 1].key : (int)below(model, KEYS);
+
+    if (step >= PUT && step <= GROUP && is_under_way(model, CHANGING, number, k))
+        step = GET; /* it would wait for the committer, which is here */
+    if ((step == STAT || step == GET) && is_under_way(model, READING, number, k))
+        step = PEEK; /* it would wait for this thread */
+    model->steps++;
+    trace(model, number, k, step, 0);
+    switch (step) {
+    case STAT:
+    case GET:
+        step_read(model, number, k, step == GET);
+        break;
+    case PEEK:
+        step_peek(model, number, k);
+        break;
+    case FORGET:
+        step_forget(model, number, k);
+        break;
+    case SCAN:
+        step_scan(model, number, k / NAMES);
+        break;
+    case LIST:
+        step_list(model, number, k / NAMES);
+        break;
+    case PASS:
+        step_pass(model);
+        break;
+    default:
+        step_change(model, number, k, step);
+        break;
+    }
+}
+
+static void meanwhile(struct model *model)
+{
+    if (model->depth == DEPTH || !one_in(model, 3))
+        return;
+    for (size_t left = 1 + below(model, 3); left > 0; left--) {
+        model->nested++;
+        make_step(model);
+    }
+}
+
+/* -------------------------------------------------------------------------- runs */
+
+enum { RUN_STEPS = 5000 }; /* then all is opened anew */
+
+static struct kv_store *open_store(struct engine *engine, const struct kv_clock *clock, int64_t ttl_ms, size_t cache_bytes)
+{
+    struct kv_options options = kv_options_default();
+    struct kv_store *store;
+    struct kv_error error;
+
+    options.engine = engine;
+    options.clock = clock;
+    options.cache_ttl_ms = ttl_ms;
+    options.cache_bytes = cache_bytes;
+    assert_int_equal(kv_open("node", &options, &store, &error), 0);
+    return store;
+}
+
+static void open_node(struct model *model, struct test_central *central, int number)
+{
+    static const int64_t ttls_ms[] = {60000, 60000, 1000, 1000, 40, 40, 0};
+    static const size_t sizes[] = {1 << 20, 1 << 20, 50000, 8000, 2000, 700, 0};
+    struct node *node = &model->nodes[number];
+    int64_t ttl_ms = ttls_ms[number < 2 ? below(model, 6) : 6 - below(model, 2)];
+
+    *node = (struct node){.model = model, .ttl_ns = ttl_ms * MS, .cache_bytes = sizes[below(model, 7)]};
+    sem_init(&node->arrived, 0, 0);
+    sem_init(&node->go, 0, 0);
+    sem_init(&node->done, 0, 0);
+    assert_int_equal(engine_fault_open(test_central_share(central, hook, node), &node->fault), 0);
+    node->kv = open_store(node->fault, &model->clock, ttl_ms, node->cache_bytes);
+}
+
+static void make_namespaces(struct kv_store *store, size_t count, uint64_t *ids)
+{
+    struct kv_node account, namespace;
+
+    assert_int_equal(kv_node_make(store, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &account), 0);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(kv_node_make(store, KV_NAMESPACE, account.id, (char[]){(char)('m' + i), '\0'}, 0, &namespace),
+                         0);
+        ids[i] = namespace.id;
+    }
+}
+
+/* When all entries are too old, all nodes say what the central has. */
+static void check_the_end(struct model *model)
+{
+    atomic_fetch_add(&model->now_ns, 60001 * MS);
+    for (int number = 0; number < NODES; number++) {
+        for (int k = 0; k < KEYS; k++) {
+            const struct state *state = last_state(&model->keys[k]);
+            struct kv_value *value = NULL;
+            struct kv_meta meta;
+            int rc = kv_get(model->nodes[number].kv, &model->keys[k].ref, &meta, &value, NULL);
+
+            if ((rc != 0 && rc != -ENOENT) || !says(state, rc == -ENOENT, &meta, value))
+                broken(model, number, k, "a node does not agree in the end");
+            kv_value_unref(value);
+        }
+    }
+}
+
+static void run(struct model *model, uint64_t seed, size_t steps)
+{
+    struct engine *inner;
+    struct test_central *central;
+
+    model->seed = seed;
+    model->random.state = seed;
+    model->steps = model->traced = 0;
+    model->steps_max = steps;
+    model->clock = (struct kv_clock){mono_ns, real_ns, model};
+    atomic_store(&model->now_ns, 1000 * MS);
+    assert_int_equal(engine_memory_open(&inner), 0);
+    central = test_central_new(inner);
+    model->truth = open_store(test_central_share(central, NULL, NULL), &model->clock, 0, 0);
+    make_namespaces(model->truth, NAMESPACES, model->namespaces);
+    for (int number = 0; number < NODES; number++)
+        open_node(model, central, number);
+    model->moment = model->serial = model->version = 0;
+    model->depth = DEPTH; /* nothing meanwhile */
+    for (int k = 0; k < KEYS; k++) {
+        const char *name = names[k % NAMES];
+
+        model->keys[k] = (struct key){.ref = kv_ref_key(model->namespaces[k / NAMES], name, strlen(name))};
+        add_state(model, -1, &model->keys[k], (struct state){.absent = true});
+    }
+    model->depth = 0;
+    while (model->steps < steps)
+        make_step(model);
+    model->depth = DEPTH;
+    check_the_end(model);
+    for (int number = 0; number < NODES; number++) {
+        struct node *node = &model->nodes[number];
+
+        kv_close(node->kv);
+        sem_destroy(&node->arrived);
+        sem_destroy(&node->go);
+        sem_destroy(&node->done);
+    }
+    kv_close(model->truth);
+    test_expect_sound(inner);
+    test_central_unref(central);
+    for (int k = 0; k < KEYS; k++)
+        free(model->keys[k].states);
+}
+
+static uint64_t number_from(const char *variable, uint64_t otherwise)
+{
+    const char *text = getenv(variable);
+
+    return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 0) : otherwise;
+}
+
+static uint64_t chosen_seed(void)
+{
+    struct timespec now;
+    uint64_t seed;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    seed = number_from("KVFS_TEST_SEED", (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+    print_message("seed %llu\n", (unsigned long long)seed);
+    return seed;
+}
+
+/* Only one of its threads runs at any time: on one processor, they hand over to each other faster. */
+static void stay_on_one_processor(cpu_set_t *before)
+{
+    cpu_set_t one;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(*before), before), 0);
+    CPU_ZERO(&one);
+    CPU_SET((unsigned)sched_getcpu(), &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
+static void no_node_says_what_the_rules_do_not_allow(void **state)
+{
+    uint64_t steps = number_from("KVFS_TEST_STEPS", 1000000), seed = chosen_seed();
+    struct model *model = calloc(1, sizeof(*model));
+    cpu_set_t processors;
+
+    (void)state;
+    assert_non_null(model);
+    stay_on_one_processor(&processors);
+    for (uint64_t left = steps, run_steps; left > 0; left -= run_steps) {
+        run_steps = left < RUN_STEPS ? left : RUN_STEPS;
+        run(model, seed++, run_steps);
+    }
+    sched_setaffinity(0, sizeof(processors), &processors);
+    print_message("%llu steps, of them %llu meanwhile; %llu answers from a cache, %llu keys listed, %llu changes refused, "
+                  "%llu failures\n",
+                  (unsigned long long)steps, (unsigned long long)model->nested, (unsigned long long)model->cached,
+                  (unsigned long long)model->listed, (unsigned long long)model->refused,
+                  (unsigned long long)model->failed);
+    if (steps >= RUN_STEPS)
+        assert_true(model->nested > 0 && model->cached > 0 && model->listed > 0 && model->refused > 0 &&
+                    model->failed > 0);
+    free(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_node_says_what_the_rules_do_not_allow),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -32,17 +32,25 @@ static void note_lost(void *arg, const struct kv_ref *ref, int rc)
     pthread_mutex_unlock(&told->lock);
 }
 
+/* From here on puts are accepted: no other change is under way. */
+static void calm(struct test_store *test) { assert_int_equal(kv_sync(test->kv), 0); }
+
 /* A store whose puts stay in the queue until something else needs a commit. */
 static struct test_store *open_staged(enum test_engine kind, int64_t interval_ms)
 {
     struct kv_options options = kv_options_default();
+    struct test_store *test;
+    uint64_t ino;
 
     options.durability = KV_DURABILITY_FSYNC;
     options.commit_interval_ms = interval_ms;
     options.lost = note_lost;
     options.lost_arg = &lost;
     lost.count = 0;
-    return test_store_open(kind, &options);
+    test = test_store_open(kind, &options);
+    assert_int_equal(kv_new_ino(test->kv, &ino), 0); /* the first ids are on their way */
+    calm(test);
+    return test;
 }
 
 static int setup(void **state)
@@ -108,8 +116,6 @@ static void many_accepted_puts_share_one_commit(void **state)
     uint64_t before;
     char key[16];
 
-    test_put(test, "first", ""); /* draws the ids */
-    assert_int_equal(kv_sync(test->kv), 0);
     before = engine_fault_calls(test->fault, ENGINE_COMMIT);
     for (int i = 0; i < 100; i++) {
         snprintf(key, sizeof(key), "k%d", i);
@@ -177,27 +183,30 @@ static void what_was_promised_is_what_is_stored(void **state)
     }
 }
 
-static void versions_grow_whatever_the_way_of_a_put(void **state)
+static void every_put_has_a_version_of_its_own_whatever_its_way(void **state)
 {
     struct test_store *test = *state;
     struct kv_ref key = test_key(test, "key");
-    uint64_t last = 0;
+    uint64_t versions[12];
 
     for (int i = 0; i < 12; i++) {
-        struct kv_change change = {.kind = KV_PUT, .ref = key, .conditional = i % 3 == 1, .if_version = last};
+        struct kv_change change = {.kind = KV_PUT, .ref = key, .conditional = i % 3 == 1};
         struct kv_change chmod = {.kind = KV_SETATTR, .ref = key, .attr = {.mode = 0600}, .attr_mask = KV_MODE};
 
+        change.if_version = i > 0 ? versions[i - 1] : 0;
         assert_int_equal(kv_value_new((size_t)i, &change.value), 0);
         assert_int_equal(kv_apply(test->kv, &change), 0);
         kv_value_unref(change.value);
-        if (change.meta.version <= last)
-            fail_msg("put %d: version %llu came after %llu", i, (unsigned long long)change.meta.version,
-                     (unsigned long long)last);
-        last = change.meta.version;
+        versions[i] = change.meta.version;
+        for (int j = 0; j < i; j++)
+            assert_true(versions[j] != versions[i]);
         if (i % 4 == 3)
             assert_int_equal(kv_apply(test->kv, &chmod), 0);
-        assert_int_equal(test_stat(test, &key).version, last);
+        assert_int_equal(test_stat(test, &key).version, versions[i]);
     }
+    assert_int_equal(kv_sync(test->kv), 0);
+    test_store_pass_ms(test, 61000);
+    assert_int_equal(test_stat(test, &key).version, versions[11]);
 }
 
 static void a_condition_needs_the_word_of_the_central(void **state)
@@ -282,21 +291,33 @@ static void what_is_accepted_counts_for_the_limit(void **state)
     set_limit(test, 1000);
     assert_int_equal(kv_put(test->kv, &a, bytes, 499), 0);
     assert_int_equal(kv_put(test->kv, &b, bytes, 500), -EDQUOT); /* told at once, and not lost later */
+    calm(test);
+    assert_int_equal(kv_quota_check(test->kv, &b, 499), 0);
     assert_int_equal(kv_put(test->kv, &b, bytes, 499), 0);
+    assert_int_equal(kv_quota_check(test->kv, &c, 0), -EDQUOT); /* though the central does not have b yet */
     assert_int_equal(kv_put(test->kv, &c, bytes, 0), -EDQUOT);
     assert_int_equal(kv_put(test->kv, &a, bytes, 399), 0);
     assert_int_equal(kv_put(test->kv, &c, bytes, 99), 0);
     assert_int_equal(kv_put(test->kv, &c, bytes, 100), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &c, 99), 0);
+    assert_int_equal(kv_quota_check(test->kv, &c, 100), -EDQUOT);
     assert_int_equal(kv_sync(test->kv), 0);
     assert_int_equal(test_node(test, test->account.id).bytes, 1000);
     assert_int_equal(lost.count, 0);
 }
 
-static void a_namespace_that_is_not_there_is_told_at_once(void **state)
+static void what_can_be_refused_is_refused_at_once(void **state)
 {
     struct test_store *test = *state;
     struct kv_ref nowhere = kv_ref_key(999999, "key", 3), bad = test_key(test, "a.b");
+    struct kv_change change = {.kind = KV_PUT, .ref = test_key(test, "key")};
+    struct kv_value too_big = {
+        .data = calloc(1, (size_t)KV_VALUE_MAX + 1), .size = (size_t)KV_VALUE_MAX + 1, .refs = 1};
 
+    assert_non_null(too_big.data);
+    change.value = &too_big;
+    assert_int_equal(kv_apply(test->kv, &change), -EFBIG);
+    free(too_big.data);
     assert_int_equal(kv_put(test->kv, &nowhere, "value", 5), -ENOENT);
     assert_int_equal(kv_put(test->kv, &bad, "value", 5), -EINVAL);
     assert_int_equal(kv_sync(test->kv), 0);
@@ -339,6 +360,7 @@ static void a_lost_put_gives_back_the_room_that_it_held(void **state)
     static const char bytes[1000];
 
     set_limit(test, 1000);
+    calm(test);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(kv_put(test->kv, &a, bytes, 999), 0);
         engine_fault_arm(test->fault, ENGINE_COMMIT, 1, 1000, -EIO);
@@ -421,13 +443,13 @@ int main(void)
         TEST_STAGED_LMDB(closing_stores_what_was_accepted),
         cmocka_unit_test(an_accepted_put_is_stored_by_itself_after_the_interval),
         TEST_STAGED(what_was_promised_is_what_is_stored),
-        TEST_STAGED(versions_grow_whatever_the_way_of_a_put),
+        TEST_STAGED(every_put_has_a_version_of_its_own_whatever_its_way),
         TEST_STAGED(a_condition_needs_the_word_of_the_central),
         TEST_STAGED(later_changes_find_what_was_accepted),
         TEST_STAGED(a_listing_shows_what_was_accepted),
         TEST_STAGED(attributes_of_what_was_accepted_can_be_read),
         TEST_STAGED(what_is_accepted_counts_for_the_limit),
-        TEST_STAGED(a_namespace_that_is_not_there_is_told_at_once),
+        TEST_STAGED(what_can_be_refused_is_refused_at_once),
         TEST_STAGED(a_put_that_is_lost_is_told_and_the_old_value_shows_again),
         TEST_STAGED(a_lost_put_gives_back_the_room_that_it_held),
         cmocka_unit_test(threads_always_see_their_own_puts),

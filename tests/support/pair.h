@@ -23,7 +23,7 @@
 #define PAIR_DIRS 2
 #define PAIR_HANDLES 16
 #define PAIR_MAPS 4
-#define PAIR_LOOSE 64
+#define PAIR_LOOSE 256
 
 struct op {
     unsigned kind;

@@ -1,0 +1,47 @@
+/* A recorder of what this process does to the database file of one store.
+ *
+ * The program that links this defines the system's functions that write, size, flush and rename files, so that
+ * calls of shared libraries (LMDB's) come here too. While a recording runs, what they do to data.mdb (also while it
+ * is built as data.mdb.new) is put into a log, in the order in which the calls returned. Everything else
+ * passes through.
+ *
+ * The log knows nothing of writes through a mapping; LMDB makes none unless it is told to. Whoever uses
+ * it should compare the replayed file with the real one once.
+ */
+#ifndef KVFS_TESTS_STORE_RECORD_IO_H
+#define KVFS_TESTS_STORE_RECORD_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum record_io_kind {
+    RECORD_IO_WRITE,      /* `size` bytes at `at` */
+    RECORD_IO_SIZE,       /* the size was set to `at` */
+    RECORD_IO_GROW,       /* the size was made at least `at` (fallocate) */
+    RECORD_IO_FLUSH,      /* all that the file has is durable */
+    RECORD_IO_RENAME,     /* data.mdb.new became data.mdb */
+    RECORD_IO_FLUSH_NAMES /* the directory is durable */
+};
+
+struct record_io_event {
+    enum record_io_kind kind;
+    bool durable; /* RECORD_IO_WRITE: these bytes were durable when it returned (O_DSYNC) */
+    uint64_t at, size;
+    uint8_t *bytes;
+};
+
+struct record_io_log {
+    struct record_io_event *events;
+    size_t count;
+};
+
+/* Record from here on. dir: absolute, without links */
+void record_io_start(const char *dir);
+/* How many events there are by now. A change that is known to be done at position P was made by events before P. */
+size_t record_io_position(void);
+/* End the recording; the log is the caller's. */
+struct record_io_log record_io_stop(void);
+void record_io_free(struct record_io_log *log);
+
+#endif
