@@ -52,12 +52,37 @@ static void put_end_renamed(struct put *put)
     }
 }
 
+/* A put on condition that no node has the key found it there. Was it this body's own, by a put that was queued
+ * before? Then the key is ours, and what the content is now is put without the condition. */
+static bool try_again(struct put *put)
+{
+    struct fs_body *body = put->body;
+    bool ours;
+
+    pthread_rwlock_rdlock(&body->io);
+    ours = body->exists && put->change.conditional;
+    if (ours) {
+        kv_value_unref(put->change.value);
+        put->change.value = kv_value_ref(body->value);
+        put->change.attr = body->meta.attr;
+        put->change.conditional = false;
+        put->generation = body->written;
+    }
+    pthread_rwlock_unlock(&body->io);
+    return ours;
+}
+
 /* On the committer thread. */
 static void put_done(struct kv_change *change, int rc)
 {
     struct put *put = change->arg;
     struct fs_body *body = put->body;
     bool renamed, resized = false;
+
+    if (rc == -EEXIST && try_again(put)) {
+        kv_submit(put->fs->store, change);
+        return;
+    }
 
     put->rc = rc;
     if (rc == 0) {

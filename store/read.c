@@ -109,7 +109,9 @@ static int get_node(struct reading *reading, uint64_t id, struct record_node *ou
 
     name_of_node(id, &name);
     rc = get(reading, ENGINE_NODES, &name, &bytes);
-    return rc == 0 ? record_decode_node(bytes, out) : rc;
+    if (rc == 0)
+        rc = record_decode_node(bytes, out);
+    return rc == 0 && out->node.id != id ? -EIO : rc;
 }
 
 int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out)

@@ -124,7 +124,8 @@ static void expect_change(void **state, int old, int new, int64_t since_ms)
                          turned ? ", which was seen before" : "");
             turned |= seen[i] == new;
             if (!turned && began_ms > since_ms + TTL_MS + GRACE_MS)
-                fail_msg("look %zu, %lld ms after the change, shows the old value", i, (long long)(began_ms - since_ms));
+                fail_msg("look %zu, %lld ms after the change, shows the old value", i,
+                         (long long)(began_ms - since_ms));
         }
         looks += turned;
         mount_pause_ms(turned ? 1 : 20);
@@ -223,7 +224,8 @@ static void attributes_are_seen_in_time_elsewhere(void **state)
     put_value(A("a/n/key"), 1);
     assert_int_equal(mount_stat(B("a/n/key")).st_mode & 0777, 0644);
     MOUNT_OK(chmod(A("a/n/key"), 0600));
-    for (int64_t since_ms = mount_now_ms(); (mount_stat(B("a/n/key")).st_mode & 0777) != 0600; mount_pause_ms(20)) {
+    for (int64_t since_ms = mount_now_ms(); (mount_stat(B("a/n/key")).st_mode & 0777) != 0600;
+         mount_pause_ms(20)) {
         assert_int_equal(mount_stat(B("a/n/key")).st_mode & 0777 & ~044u, 0600);
         assert_true(mount_now_ms() <= since_ms + TTL_MS + GRACE_MS);
     }

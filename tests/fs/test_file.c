@@ -37,8 +37,8 @@ static void expect_open(int fd, const char *text)
 
 /* ------------------------------------------------------------------------- values */
 
-static const size_t sizes[] = {0,          1,      4095,   4096,    4097,    8191,    8192,         8193,
-                               262143,     262144, 262145, 1048575, 1048576, 1048577, VALUE_MAX - 1, VALUE_MAX};
+static const size_t sizes[] = {0,      1,      4095,   4096,    4097,    8191,    8192,          8193,
+                               262143, 262144, 262145, 1048575, 1048576, 1048577, VALUE_MAX - 1, VALUE_MAX};
 enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
 static void values_of_all_sizes_are_read_as_they_were_written(void **state)
@@ -100,7 +100,8 @@ static void one_byte_more_than_the_limit_leaves_the_old_value(void **state)
     MOUNT_FAILS(EFBIG, write(fd, bytes, 1));
     MOUNT_FAILS(EFBIG, close(fd));
     mount_expect_text(P("a/n/key"), "old");
-    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/key write: the value is over the limit of 26214400"));
+    assert_non_null(
+        strstr(mount_text(P(".kvfs/errors")), "a/n/key write: the value is over the limit of 26214400"));
     mount_write_text(P("a/n/key"), "new");
     mount_expect_text(P("a/n/key"), "new");
 }

@@ -79,7 +79,9 @@ static char *page_text(char **keys, int first)
     FILE *out = open_memstream(&text, &size);
 
     assert_non_null(out);
-    fprintf(out, end == KEYS ? "{\"complete\":true,\"cursor\":null,\"keys\":[" : "{\"complete\":false,\"cursor\":\"%s\",\"keys\":[",
+    fprintf(out,
+            end == KEYS ? "{\"complete\":true,\"cursor\":null,\"keys\":["
+                        : "{\"complete\":false,\"cursor\":\"%s\",\"keys\":[",
             keys[end % KEYS]);
     for (int i = first; i < end; i++)
         fprintf(out, "%s{\"key\":\"%s\"}", i > first ? "," : "", keys[i]);
@@ -107,8 +109,9 @@ static void ten_thousand_keys_of_a_shell_loop_are_listed_read_and_kept(void **st
     char **keys = sorted_keys(), *commands;
 
     alarm(280);
-    assert_true(asprintf(&commands, "cd '%s' && for ((i = 1; i <= %d; i++)); do echo value $i >k$i || exit 1; done",
-                         P("a/n"), KEYS) > 0);
+    assert_true(asprintf(&commands,
+                         "cd '%s' && for ((i = 1; i <= %d; i++)); do echo value $i >k$i || exit 1; done", P("a/n"),
+                         KEYS) > 0);
     assert_int_equal(MOUNT_RUN(*state, "bash", "-c", commands), 0);
     free(commands);
     expect_values(state);

@@ -38,7 +38,7 @@
 #define CHANGES 150 /* of each thread, in each half of the session */
 #define MIB ((size_t)1 << 20)
 
-enum { THREADS = 4, HALVES = 2, UNDER_WAY = 3, NAMESPACES = 3, KEYS = 6, IMAGE_SECONDS = 20 };
+enum { THREADS = 4, HALVES = 2, UNDER_WAY = 3, NAMESPACES = 3, KEYS = 5, IMAGE_SECONDS = 30 };
 
 /* --------------------------------------------------------------------------- changes */
 
@@ -184,12 +184,12 @@ static struct kv_value *make_value(uint64_t id, size_t size)
 
 static size_t choose_size(struct test_random *random)
 {
-    switch (test_random_below(random, 16)) {
+    switch (test_random_below(random, 32)) {
     case 0:
-        return 2 * RECORD_CHUNK + 100;
+        return RECORD_CHUNK + 100;
     case 1:
     case 2:
-        return 20000 + test_random_below(random, 30000);
+        return 10000 + test_random_below(random, 30000);
     case 3:
     case 4:
         return RECORD_INLINE_MAX - 2 + test_random_below(random, 4);
@@ -835,7 +835,7 @@ __attribute__((noreturn)) static void look_at(struct images *images, size_t firs
         if (write_image(images->dir, image, size) < 0)
             _exit(1);
         result->verdict = DIED; /* unless it comes back */
-        alarm(IMAGE_SECONDS);
+        alarm(images->kind == DISK_HONEST ? IMAGE_SECONDS : 1);
         result->verdict = look_into(&look, images->dir, plan->cut);
         alarm(0);
         memcpy(result->why, look.why, sizeof(result->why));
@@ -965,8 +965,8 @@ static void a_disk_that_ignores_flushes_is_found_to_damage(void **state)
     size_t verdicts[VERDICTS];
 
     (void)state;
-    assert_true(cut_power(session, DISK_IGNORES_FLUSHES, 100, false, seed, verdicts) > 0);
-    assert_true(verdicts[LOST] < 100); /* not only lost */
+    assert_true(cut_power(session, DISK_IGNORES_FLUSHES, 50, false, seed, verdicts) > 0);
+    assert_true(verdicts[LOST] < 50); /* not only lost */
     session_free(session);
 }
 

@@ -1,6 +1,7 @@
 /* The store as a whole: opening, formats, damage. */
 #include "tests/support/store.h"
 
+#include "store/name.h"
 #include "store/record.h"
 
 #include <errno.h>
@@ -207,6 +208,187 @@ static void a_value_that_lost_a_chunk_says_eio_and_can_be_replaced(void **state)
     test_expect_bytes(test, &key, 50, 2);
 }
 
+/* Everything that wants to know of what is damaged says -EIO, and changes nothing. */
+static void expect_damaged(struct test_store *test)
+{
+    struct kv_ref key = test_key(test, "key");
+    struct kv_change xattr = {.kind = KV_SETXATTR,
+                              .ref = key,
+                              .xattr_name = "a",
+                              .xattr_name_size = 1,
+                              .xattr_value = "",
+                              .xattr_value_size = 0};
+    struct kv_change rename = {.kind = KV_RENAME, .ref = key, .to = test_key(test, "other")};
+    struct test_dump before = test_dump(test->inner), after;
+
+    assert_int_equal(kv_put(test->kv, &key, "new", 3), -EIO);
+    assert_int_equal(kv_delete(test->kv, &key), -EIO);
+    assert_int_equal(kv_apply(test->kv, &xattr), -EIO);
+    assert_int_equal(kv_apply(test->kv, &rename), -EIO);
+    after = test_dump(test->inner);
+    assert_true(test_same(&before, &after));
+    free(before.data);
+    free(after.data);
+}
+
+/* The same of changes that need a namespace's node. */
+static void expect_namespace_damaged(struct test_store *test)
+{
+    struct kv_ref key = test_key(test, "key");
+    struct test_dump before = test_dump(test->inner), after;
+    struct kv_node node;
+    struct kv_list list;
+
+    assert_int_equal(kv_put(test->kv, &key, "new", 3), -EIO);
+    assert_int_equal(kv_delete(test->kv, &key), -EIO);
+    assert_int_equal(kv_node_find(test->kv, test->account.id, "main", 4, &node), -EIO);
+    assert_int_equal(kv_node_get(test->kv, test->namespace.id, &node), -EIO);
+    assert_int_equal(kv_node_make(test->kv, KV_NAMESPACE, test->account.id, "main", 0, &node), -EIO);
+    assert_int_equal(kv_node_remove(test->kv, test->account.id, "main"), -EIO);
+    assert_int_equal(kv_list(test->kv, test->namespace.id, NULL, NULL, 10, &list), -EIO);
+    after = test_dump(test->inner);
+    assert_true(test_same(&before, &after));
+    free(before.data);
+    free(after.data);
+}
+
+static int nothing(void *arg, const struct kv_node *node)
+{
+    (void)arg;
+    (void)node;
+    return 0;
+}
+
+static void expect_name_damaged(struct test_store *test)
+{
+    struct kv_node node;
+
+    assert_int_equal(kv_node_find(test->kv, test->account.id, "main", 4, &node), -EIO);
+    assert_int_equal(kv_node_make(test->kv, KV_NAMESPACE, test->account.id, "main", 0, &node), -EIO);
+    assert_int_equal(kv_node_remove(test->kv, test->account.id, "main"), -EIO);
+    assert_int_equal(kv_node_scan(test->kv, test->account.id, NULL, 0, false, nothing, NULL), -EIO);
+}
+
+/* No id can be given out, so nothing can be changed. */
+static void expect_no_ids(struct test_store *test)
+{
+    struct kv_ref key = test_key(test, "key");
+    struct kv_node node;
+    uint64_t ino;
+
+    expect_damaged(test);
+    assert_int_equal(kv_node_make(test->kv, KV_ACCOUNT, KV_ROOT_ID, "new", 0, &node), -EIO);
+    assert_int_equal(kv_new_ino(test->kv, &ino), -EIO);
+    test_expect_value(test, &key, "old", 3); /* reading goes on */
+}
+
+/* Put other bytes into a record (none: take it away), look, and put the old ones back. */
+static void with_other_bytes(struct test_store *test, enum engine_table table, const struct name *name,
+                             struct slice bytes, void (*look)(struct test_store *test))
+{
+    struct engine_txn *txn;
+    struct slice old;
+    uint8_t *kept;
+
+    assert_int_equal(test->inner->ops->begin(test->inner, true, &txn), 0);
+    assert_int_equal(txn->ops->get(txn, table, name_slice(name), &old), 0);
+    kept = malloc(old.size);
+    assert_non_null(kept);
+    memcpy(kept, old.data, old.size);
+    old.data = kept;
+    if (bytes.data == NULL)
+        assert_int_equal(txn->ops->del(txn, table, name_slice(name)), 0);
+    else
+        assert_int_equal(txn->ops->put(txn, table, name_slice(name), bytes), 0);
+    assert_int_equal(txn->ops->commit(txn), 0);
+    test_store_pass_ms(test, 61000);
+    look(test);
+    put_record(test, table, name_slice(name), old);
+    free(kept);
+}
+
+static void damaged_records_say_eio_and_are_left_alone(void **state)
+{
+    static const uint8_t junk[RECORD_MAX + 1], id_of_nothing[8] = {9, 9, 9, 9, 9, 9, 9, 9};
+    struct test_store *test = *state;
+    struct name key, node, name, next_id = {.size = 7};
+
+    test_put(test, "key", "old");
+    assert_int_equal(name_of_key(test->namespace.id, "key", 3, &key), 0);
+    name_of_node(test->namespace.id, &node);
+    name_of_child(test->account.id, "main", 4, &name);
+    memcpy(next_id.data, "next_id", 7);
+
+    with_other_bytes(test, ENGINE_KEYS, &key, slice_of(junk, 100), expect_damaged);
+    with_other_bytes(test, ENGINE_KEYS, &key, slice_of(junk, sizeof(junk)), expect_damaged);
+    with_other_bytes(test, ENGINE_NODES, &node, slice_of(junk, 100), expect_namespace_damaged);
+    with_other_bytes(test, ENGINE_NAMES, &name, slice_of(junk, 7), expect_name_damaged);
+    with_other_bytes(test, ENGINE_NAMES, &name, slice_of(id_of_nothing, 8), expect_name_damaged);
+    with_other_bytes(test, ENGINE_META, &next_id, slice_of(junk, 7), expect_no_ids);
+    with_other_bytes(test, ENGINE_META, &next_id, slice_of(NULL, 0), expect_no_ids);
+    test_expect_text(test, "key", "old");
+}
+
+/* The record of one node under the name of another one: it decodes, and is still wrong. */
+static void a_node_in_the_place_of_another_says_eio(void **state)
+{
+    struct test_store *test = *state;
+    struct record_node record = {.node = test_node(test, test->account.id)};
+    struct record_bytes bytes;
+    struct name node;
+
+    test_put(test, "key", "old");
+    record_encode_node(&record, &bytes);
+    name_of_node(test->namespace.id, &node);
+    with_other_bytes(test, ENGINE_NODES, &node, slice_of(bytes.data, bytes.size), expect_namespace_damaged);
+}
+
+static void expect_wrong_count(struct test_store *test)
+{
+    struct kv_ref key = test_key(test, "key");
+    struct test_dump before = test_dump(test->inner), after;
+
+    assert_int_equal(kv_delete(test->kv, &key), -EIO);
+    assert_int_equal(kv_put(test->kv, &key, "", 0), -EIO);
+    after = test_dump(test->inner);
+    assert_true(test_same(&before, &after));
+    free(before.data);
+    free(after.data);
+}
+
+static void counts_never_go_below_zero(void **state)
+{
+    struct test_store *test = *state;
+    struct record_node record;
+    struct record_bytes bytes;
+    struct name node;
+
+    test_put(test, "key", "old");
+    record = (struct record_node){.node = test_node(test, test->namespace.id)};
+    record.node.keys = record.node.bytes = 0;
+    record_encode_node(&record, &bytes);
+    name_of_node(test->namespace.id, &node);
+    with_other_bytes(test, ENGINE_NODES, &node, slice_of(bytes.data, bytes.size), expect_wrong_count);
+}
+
+static void a_key_name_that_cannot_be_says_eio_in_a_listing(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_list list;
+    struct engine_txn *txn;
+    struct name name;
+
+    test_put(test, "key", "old");
+    name_of_node(test->namespace.id, &name);
+    name.data[name.size++] = 0xff; /* 6 bits of a symbol, and padding that is not zero */
+    put_record(test, ENGINE_KEYS, name_slice(&name), slice_of("x", 1));
+    assert_int_equal(kv_list(test->kv, test->namespace.id, NULL, NULL, 10, &list), -EIO);
+    test_expect_text(test, "key", "old");
+    assert_int_equal(test->inner->ops->begin(test->inner, true, &txn), 0);
+    assert_int_equal(txn->ops->del(txn, ENGINE_KEYS, name_slice(&name)), 0);
+    assert_int_equal(txn->ops->commit(txn), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +396,11 @@ int main(void)
         TEST_ON_LMDB(a_store_in_a_directory_opens_again_with_what_it_had),
         TEST_ON_MEMORY(a_store_of_another_format_is_refused_with_its_number),
         TEST_ON_MEMORY(a_damaged_value_says_eio_and_is_never_shown),
+        TEST_ON_MEMORY(damaged_records_say_eio_and_are_left_alone),
+        TEST_ON_LMDB(damaged_records_say_eio_and_are_left_alone),
+        TEST_ON_MEMORY(a_node_in_the_place_of_another_says_eio),
+        TEST_ON_MEMORY(counts_never_go_below_zero),
+        TEST_ON_MEMORY(a_key_name_that_cannot_be_says_eio_in_a_listing),
         TEST_ON_MEMORY(a_value_that_lost_a_chunk_says_eio_and_can_be_replaced),
     };
 

@@ -366,7 +366,8 @@ void mount_again(struct mount_node *node, const char *options)
 {
     struct mount_test *test = node->test;
     struct search search = {.test = test};
-    const char *argv[] = {getenv("KVFS_BIN"), test->store, node->path, options != NULL ? "-o" : NULL, options, NULL};
+    const char *argv[] = {
+        getenv("KVFS_BIN"), test->store, node->path, options != NULL ? "-o" : NULL, options, NULL};
     int status = mount_run(test, argv);
 
     if (status != 0)

@@ -54,9 +54,18 @@ int mount_tests(const char *name, int (*run)(void));
 int mount_setup(void **state);       /* a node with the options that the test asked for, and namespace a/n */
 int mount_setup_empty(void **state); /* no node */
 int mount_teardown(void **state);
-#define MOUNT_TEST(f) {#f, f, mount_setup, mount_teardown, NULL}
-#define MOUNT_TEST_WITH(options, f) {#f, f, mount_setup, mount_teardown, options}
-#define MOUNT_TEST_EMPTY(f) {#f, f, mount_setup_empty, mount_teardown, NULL}
+#define MOUNT_TEST(f)                            \
+    {                                            \
+#f, f, mount_setup, mount_teardown, NULL \
+    }
+#define MOUNT_TEST_WITH(options, f)                 \
+    {                                               \
+#f, f, mount_setup, mount_teardown, options \
+    }
+#define MOUNT_TEST_EMPTY(f)                            \
+    {                                                  \
+#f, f, mount_setup_empty, mount_teardown, NULL \
+    }
 
 /* ------------------------------------------------------------------------ nodes */
 
@@ -114,7 +123,7 @@ uint8_t *mount_bytes(uint64_t seed, size_t size);
 char *mount_list(const char *path);
 void mount_expect_list(const char *path, const char *names);
 
-int64_t mount_now_ms(void); /* monotonic */
+int64_t mount_now_ms(void);  /* monotonic */
 void mount_pause_ms(int ms); /* between the looks of a bounded wait */
 
 #endif
