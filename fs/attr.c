@@ -2,8 +2,10 @@
 
 #include "fs/file.h"
 #include "fs/options.h"
+#include "fs/tree.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,10 +52,13 @@ static void fill(const struct kv_attr *attr, mode_t type, uint64_t size, struct 
     };
 }
 
-void fs_attr_of_node(const struct kv_node *node, struct stat *out)
+void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out)
 {
     if (node->kind == KV_BINDING) {
-        fill(&node->attr, S_IFLNK | 0777, 0, out);
+        char target[FS_TARGET_MAX];
+        bool known = fs_tree_target(fs, node, target) == 0;
+
+        fill(&node->attr, S_IFLNK | 0777, known ? strlen(target) : 0, out);
         return;
     }
     fill(&node->attr, S_IFDIR, node->bytes, out);
@@ -84,7 +89,7 @@ static int get_node(struct fs *fs, struct fs_inode *inode, struct stat *out, dou
     rc = kv_node_get(fs->store, inode->id, &node);
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
-    fs_attr_of_node(&node, out);
+    fs_attr_of_node(fs, &node, out);
     *timeout = fs_timeout_full(fs);
     return 0;
 }

@@ -11,7 +11,7 @@ double fs_timeout_of(const struct kv_fresh *fresh);
 /* For an answer that this node just made or got from the central. */
 double fs_timeout_full(const struct fs *fs);
 
-void fs_attr_of_node(const struct kv_node *node, struct stat *out);
+void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out);
 void fs_attr_of_key(const struct kv_meta *meta, struct stat *out);
 void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struct stat *out);
 

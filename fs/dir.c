@@ -198,7 +198,7 @@ static int resolve(struct fs *fs, struct fs_dir *dir, const struct found *found,
     if (dir->inode->node_kind != KV_NAMESPACE) {
         if (plus)
             return fs_lookup_node(fs, dir->inode, &found->node, entry);
-        fs_attr_of_node(&found->node, &entry->attr);
+        fs_attr_of_node(fs, &found->node, &entry->attr);
         return 0;
     }
     if (plus)

@@ -23,7 +23,7 @@ int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node 
 
     if (rc < 0)
         return rc;
-    fs_attr_of_node(node, &entry->attr);
+    fs_attr_of_node(fs, node, &entry->attr);
     fill_entry(fs, inode, fs_timeout_full(fs), entry);
     entry->attr_timeout = 0; /* asked for when wanted, and then followed by notifications */
     return 0;

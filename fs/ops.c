@@ -124,8 +124,8 @@ static void fs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 
 static void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    char target[KV_NAME_MAX + sizeof("../../")];
-    int rc = fs_tree_readlink(fs_of(req), fs_inode_of(fs_of(req), ino), target, sizeof(target));
+    char target[FS_TARGET_MAX];
+    int rc = fs_tree_readlink(fs_of(req), fs_inode_of(fs_of(req), ino), target);
 
     if (rc < 0)
         fs_reply_error(req, rc);

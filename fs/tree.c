@@ -145,20 +145,27 @@ int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, co
     return rc < 0 ? rc : create_node(fs, parent, KV_BINDING, name, namespace.id, attr, entry);
 }
 
-int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char *out, size_t size)
+int fs_tree_target(struct fs *fs, const struct kv_node *binding, char out[FS_TARGET_MAX])
 {
-    struct kv_node binding, namespace;
+    struct kv_node namespace;
+    int rc = kv_node_get(fs->store, binding->target, &namespace);
+
+    if (rc == 0)
+        snprintf(out, FS_TARGET_MAX, "../../%s", namespace.name);
+    return rc;
+}
+
+int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char out[FS_TARGET_MAX])
+{
+    struct kv_node binding;
     int rc;
 
     if (inode->kind != FS_NODE || inode->node_kind != KV_BINDING)
         return -EINVAL;
     rc = kv_node_get(fs->store, inode->id, &binding);
     if (rc == 0)
-        rc = kv_node_get(fs->store, binding.target, &namespace);
-    if (rc < 0)
-        return rc == -ENOENT ? -ESTALE : rc;
-    snprintf(out, size, "../../%s", namespace.name);
-    return 0;
+        rc = fs_tree_target(fs, &binding, out);
+    return rc == -ENOENT ? -ESTALE : rc;
 }
 
 /* ---------------------------------------------------------------------------- removing */

@@ -541,6 +541,39 @@ static void the_session_leaves_the_same_state_in_lmdb(void **state)
     test_store_close(test);
 }
 
+/* Users must be able to make room. */
+static void a_full_disk_refuses_what_grows_and_lets_removals_through(void **state)
+{
+    struct test_store *test = test_store_open(TEST_MEMORY, NULL);
+    struct kv_ref small = test_key(test, "small"), large = test_key(test, "large");
+    struct kv_node empty = test_make(test, KV_NAMESPACE, test->account.id, "empty"), node;
+    struct step colour = {0}, uncolour = {0}, chmod = {0}, rename = {0};
+
+    (void)state;
+    test_put(test, "small", "value");
+    test_put_bytes(test, &large, 2 * RECORD_CHUNK, 1);
+    set_xattr(&colour, small, "red");
+    assert_int_equal(kv_apply(test->kv, &colour.change), 0);
+    engine_fault_arm(test->fault, ENGINE_ROOM, 1, 1000, -ENOSPC);
+
+    assert_int_equal(kv_put(test->kv, &small, "other", 5), -ENOSPC);
+    assert_int_equal(kv_node_make(test->kv, KV_NAMESPACE, test->account.id, "new", 0, &node), -ENOSPC);
+    assert_int_equal(kv_apply(test->kv, &colour.change), -ENOSPC);
+
+    set_xattr(&uncolour, small, NULL);
+    assert_int_equal(kv_apply(test->kv, &uncolour.change), 0);
+    set_attr(&chmod, small);
+    assert_int_equal(kv_apply(test->kv, &chmod.change), 0);
+    rename_key(&rename, small, test_key(test, "renamed"), 0);
+    assert_int_equal(kv_apply(test->kv, &rename.change), 0);
+    test_expect_text(test, "renamed", "value");
+    assert_int_equal(kv_delete(test->kv, &large), 0);
+    assert_int_equal(kv_node_remove(test->kv, test->account.id, "empty"), 0);
+    assert_int_equal(kv_node_get(test->kv, empty.id, &node), -ENOENT);
+    test_expect_sound(test->inner);
+    test_store_close(test);
+}
+
 /* ---------------------------------------------------------------- at random */
 
 static int random_change(struct test_store *test, struct test_random *random, uint64_t other)
@@ -803,6 +836,7 @@ int main(void)
         cmocka_unit_test(after_any_failure_the_state_is_as_before),
         cmocka_unit_test(after_a_lost_answer_the_state_is_as_after_and_no_old_one_is_shown),
         cmocka_unit_test(the_session_leaves_the_same_state_in_lmdb),
+        cmocka_unit_test(a_full_disk_refuses_what_grows_and_lets_removals_through),
         cmocka_unit_test(random_failures_never_leave_a_change_half_done),
         cmocka_unit_test(a_failed_read_says_why_and_never_enoent),
         cmocka_unit_test(a_store_that_could_not_be_opened_can_be_opened_later),
