@@ -2,9 +2,9 @@
 
 #include "fs/file.h"
 #include "fs/options.h"
-#include "fs/tree.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -52,11 +52,21 @@ static void fill(const struct kv_attr *attr, mode_t type, uint64_t size, struct 
     };
 }
 
+int fs_attr_target(struct fs *fs, const struct kv_node *binding, char out[FS_TARGET_MAX])
+{
+    struct kv_node namespace;
+    int rc = kv_node_get(fs->store, binding->target, &namespace);
+
+    if (rc == 0)
+        snprintf(out, FS_TARGET_MAX, "../../%s", namespace.name);
+    return rc;
+}
+
 void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out)
 {
     if (node->kind == KV_BINDING) {
         char target[FS_TARGET_MAX];
-        bool known = fs_tree_target(fs, node, target) == 0;
+        bool known = fs_attr_target(fs, node, target) == 0;
 
         fill(&node->attr, S_IFLNK | 0777, known ? strlen(target) : 0, out);
         return;

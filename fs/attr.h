@@ -11,6 +11,10 @@ double fs_timeout_of(const struct kv_fresh *fresh);
 /* For an answer that this node just made or got from the central. */
 double fs_timeout_full(const struct fs *fs);
 
+/* The path of a binding's namespace: "../../NAMESPACE". returns 0; -ENOENT; -EIO */
+#define FS_TARGET_MAX (KV_NAME_MAX + sizeof("../../"))
+KV_CHECKED int fs_attr_target(struct fs *fs, const struct kv_node *binding, char out[FS_TARGET_MAX]);
+
 void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out);
 void fs_attr_of_key(const struct kv_meta *meta, struct stat *out);
 void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struct stat *out);

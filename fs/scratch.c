@@ -13,7 +13,7 @@
 bool fs_scratch_is_wanted(const char *name, int flags, mode_t mode)
 {
     return name[0] == '.' && strlen(name) <= KV_KEY_MAX && (flags & O_EXCL) && (flags & O_ACCMODE) == O_RDWR &&
-           (mode & 0777) == 0600;
+           (mode & 0677) == 0600; /* rsync takes 0700 for what will be executable */
 }
 
 int fs_scratch_room(struct fs *fs, size_t more)

@@ -1,10 +1,10 @@
 /* Scratch files: the temporary files of editors and copiers, whose names no key can have.
  *
  * vim's .k.swp and rsync's .k.AbC123 exist if, and only if, they are created the way mkstemp does it
- * (O_CREAT | O_EXCL | O_RDWR, mode 0600) in a namespace and begin with a dot; every other name that no key can
- * have is refused, so that nothing is lost unnoticed. A scratch file is a body (file.h) that is never
- * put: this node's memory has it, the central never hears of it, it counts for no limit but its own, only
- * this node lists it, and it is gone at the unmount. Its body is pinned by its name. Renamed onto a key it
+ * (O_CREAT | O_EXCL | O_RDWR, mode 0600 or 0700) in a namespace and begin with a dot; every other name
+ * that no key can have is refused, so that nothing is lost unnoticed. A scratch file is a body (file.h) that
+ * is never put: this node's memory has it, the central never hears of it, it counts for no limit but its own,
+ * only this node lists it, and it is gone at the unmount. Its body is pinned by its name. Renamed onto a key it
  * becomes that key: one atomic put with its mode, owner, times and attributes. */
 #ifndef KVFS_FS_SCRATCH_H
 #define KVFS_FS_SCRATCH_H

@@ -145,16 +145,6 @@ int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, co
     return rc < 0 ? rc : create_node(fs, parent, KV_BINDING, name, namespace.id, attr, entry);
 }
 
-int fs_tree_target(struct fs *fs, const struct kv_node *binding, char out[FS_TARGET_MAX])
-{
-    struct kv_node namespace;
-    int rc = kv_node_get(fs->store, binding->target, &namespace);
-
-    if (rc == 0)
-        snprintf(out, FS_TARGET_MAX, "../../%s", namespace.name);
-    return rc;
-}
-
 int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char out[FS_TARGET_MAX])
 {
     struct kv_node binding;
@@ -164,7 +154,7 @@ int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char out[FS_TARGET_M
         return -EINVAL;
     rc = kv_node_get(fs->store, inode->id, &binding);
     if (rc == 0)
-        rc = fs_tree_target(fs, &binding, out);
+        rc = fs_attr_target(fs, &binding, out);
     return rc == -ENOENT ? -ESTALE : rc;
 }
 

@@ -5,17 +5,14 @@
 #ifndef KVFS_FS_TREE_H
 #define KVFS_FS_TREE_H
 
-#include "fs/inode.h"
+#include "fs/attr.h"
 
 /* attr.mode, uid and gid of the new object; the other fields are chosen here. */
 KV_CHECKED int fs_tree_mkdir(struct fs *fs, struct fs_inode *parent, const char *name, const struct kv_attr *attr,
                              struct fuse_entry_param *entry);
 KV_CHECKED int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, const char *target,
                                const struct kv_attr *attr, struct fuse_entry_param *entry);
-/* The path of a binding's namespace: "../../NAMESPACE". returns 0; -ENOENT; -EIO */
-#define FS_TARGET_MAX (KV_NAME_MAX + sizeof("../../"))
-KV_CHECKED int fs_tree_target(struct fs *fs, const struct kv_node *binding, char out[FS_TARGET_MAX]);
-/* The same for an inode. returns -EINVAL where it is no binding; -ESTALE it is gone */
+/* The path of a binding's namespace (fs_attr_target()). returns -EINVAL where it is no binding; -ESTALE it is gone */
 KV_CHECKED int fs_tree_readlink(struct fs *fs, struct fs_inode *inode, char out[FS_TARGET_MAX]);
 KV_CHECKED int fs_tree_rmdir(struct fs *fs, struct fs_inode *parent, const char *name);
 KV_CHECKED int fs_tree_unlink(struct fs *fs, struct fs_inode *parent, const char *name);

@@ -178,7 +178,6 @@ int apply_put(struct tx *tx, struct kv_change *change)
         return rc;
     if (!old.there)
         tx_node_touch(tx, place.namespace);
-    tx->added_bytes += value->size;
     change->meta = record.meta;
     return 0;
 }

@@ -25,10 +25,10 @@ static const struct kind_rule *rule_of(enum kv_node_kind kind)
 static int account_of(struct tx *tx, struct tx_node *slot, struct tx_node **out)
 {
     while (slot->node.kind != KV_ACCOUNT) {
-        int rc = slot->node.kind == KV_ROOT ? -EIO : tx_node_get(tx, slot->node.parent, &slot);
+        int rc = tx_node_parent(tx, slot, &slot);
 
         if (rc < 0)
-            return rc == -ENOENT ? -EIO : rc;
+            return rc;
     }
     *out = slot;
     return 0;
@@ -95,20 +95,28 @@ int apply_node_create(struct tx *tx, struct kv_change *change)
     return 0;
 }
 
+/* The PROJECTS node that every account has. */
+static int projects_of(struct tx *tx, uint64_t account, struct tx_node **out)
+{
+    int rc = tx_node_child(tx, account, TX_PROJECTS_NAME, out);
+
+    return rc == -ENOENT || (rc == 0 && (*out)->node.kind != KV_PROJECTS) ? -EIO : rc;
+}
+
 /* Find the bindings of a namespace among the children of one project. */
 static int bindings_in(struct tx *tx, uint64_t project, uint64_t target, bool remove)
 {
     struct tx_node *parent;
     uint64_t *ids = NULL;
     size_t ids_count = 0;
-    int rc = tx_node_get(tx, project, &parent);
+    int rc = tx_node_of_kind(tx, project, KV_PROJECT, &parent);
 
     if (rc == 0)
         rc = tx_node_children(tx, project, &ids, &ids_count);
     for (size_t i = 0; rc == 0 && i < ids_count; i++) {
         struct tx_node *binding;
 
-        rc = tx_node_get(tx, ids[i], &binding);
+        rc = tx_node_of_kind(tx, ids[i], KV_BINDING, &binding);
         if (rc == 0 && remove && binding->node.target == target) {
             rc = tx_node_drop(tx, binding);
             parent->node.children--;
@@ -126,7 +134,7 @@ static int namespace_bindings(struct tx *tx, const struct kv_node *namespace, bo
     struct tx_node *projects;
     uint64_t *ids = NULL;
     size_t ids_count = 0;
-    int rc = tx_node_child(tx, namespace->parent, TX_PROJECTS_NAME, &projects);
+    int rc = projects_of(tx, namespace->parent, &projects);
 
     if (rc == 0)
         rc = tx_node_children(tx, projects->node.id, &ids, &ids_count);
@@ -148,7 +156,7 @@ static int check_empty(struct tx *tx, struct tx_node *slot, struct tx_node **pro
     if (node->children > 0 || node->keys > 0)
         return -ENOTEMPTY;
     if (node->kind == KV_ACCOUNT) {
-        rc = tx_node_child(tx, node->id, TX_PROJECTS_NAME, projects);
+        rc = projects_of(tx, node->id, projects);
         if (rc == 0 && (*projects)->node.children > 0)
             rc = -ENOTEMPTY;
     } else if (node->kind == KV_NAMESPACE) {
@@ -169,8 +177,10 @@ static int remove_node(struct tx *tx, struct tx_node *slot, struct tx_node *proj
         rc = tx_node_drop(tx, projects);
     if (rc == 0)
         rc = tx_node_drop(tx, slot);
-    if (rc < 0)
+    if (rc < 0) { /* maybe half way */
+        tx->broken = true;
         return rc;
+    }
     parent->node.children--;
     tx_node_touch(tx, parent);
     return 0;

@@ -244,12 +244,12 @@ void commit_submit(struct commit_queue *queue, struct kv_change *change)
     pthread_mutex_unlock(&queue->lock);
 }
 
-bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change)
+bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change, commit_show *show, void *arg)
 {
     bool calm;
 
     pthread_mutex_lock(&queue->lock);
-    calm = queue->urgent_unsettled == 0;
+    calm = queue->urgent_unsettled == 0 && show(arg);
     if (calm)
         push(queue, change);
     pthread_mutex_unlock(&queue->lock);

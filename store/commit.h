@@ -16,8 +16,8 @@
  * again, a change could then be refused because of what it did. So all changes of
  * that group end with its error.
  *
- * Lock order: the queue's mutex is a leaf; it is never held across a
- * transaction, settled() or done().
+ * Lock order: the queue's mutex is a leaf, but for show(), which is called under it;
+ * it is never held across a transaction, settled() or done().
  */
 #ifndef KVFS_STORE_COMMIT_H
 #define KVFS_STORE_COMMIT_H
@@ -39,8 +39,10 @@ void commit_queue_free(struct commit_queue *queue);
 
 /* Queue a change; it stays the caller's memory, and change->done is called when it has its verdict. */
 void commit_submit(struct commit_queue *queue, struct kv_change *change);
-/* Queue an accepted put, unless any other change is queued or under way. returns whether it was queued */
-bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change);
+/* Queue an accepted put, unless any other change is queued or under way, or `show` answers false: it is called when
+ * nothing else stands in the way, with the queue's lock held. returns  whether it was queued */
+typedef bool commit_show(void *arg);
+bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change, commit_show *show, void *arg);
 /* Wait until all that was submitted before this call is settled. */
 void commit_drain(struct commit_queue *queue);
 

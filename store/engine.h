@@ -47,6 +47,9 @@ struct engine_txn;
  * transaction, but must not change anything. Answers 0 to go on; anything else ends the scan. */
 typedef int engine_visit(void *arg, struct slice key, struct slice value);
 
+/* Called for each damage that verify() finds; the text is borrowed. */
+typedef void engine_found(void *arg, const char *what);
+
 struct engine_ops {
     const char *name;
 
@@ -80,6 +83,16 @@ struct engine_ops {
 
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
+
+    /* Make this process the engine's only user until close(): whoever opens the same store meanwhile is refused.
+     * May be NULL: nobody else can have it.
+     * returns  0; -EBUSY others have it open, and then this one is to be closed */
+    int (*claim)(struct engine *engine);
+
+    /* Check the structures below the records that a read transaction sees. What is found in words may make any
+     * other call of the transaction answer wrongly or crash. May be NULL: there are none.
+     * returns  0 whatever was found; -ENOMEM; -EAGAIN too many commits came in between: begin anew */
+    int (*verify)(struct engine_txn *txn, engine_found *found, void *arg);
 };
 
 /* Every engine's struct begins with this, and every transaction's with the engine's. */
@@ -95,12 +108,15 @@ struct engine_txn {
  * error    filled on failure: one line for the user
  * map_bytes  upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space
  * returns  0; -ENOENT no store there; -ENOTDIR, -ENOTEMPTY not a store; -EACCES; -EIO damaged;
- *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space */
+ *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space;
+ *          -EBUSY another process has claimed it */
 KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
                                 struct engine **out, struct kv_error *error);
 
 /* Ordered tables in memory, for tests. Commits are instant; nothing is kept. */
 KV_CHECKED int engine_memory_open(struct engine **out);
+/* Another memory engine that begins with what this one has committed. Costs nothing: they share what is the same. */
+KV_CHECKED int engine_memory_copy(struct engine *from, struct engine **out);
 
 /* Fault engine: passes every call on to `inner`, which it owns, and fails or delays on demand. */
 enum engine_call {

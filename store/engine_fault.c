@@ -189,6 +189,20 @@ static void fault_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
     fault->inner->ops->usage(fault->inner, used, limit);
 }
 
+static int fault_claim(struct engine *engine)
+{
+    struct fault *fault = (struct fault *)engine;
+
+    return fault->inner->ops->claim != NULL ? fault->inner->ops->claim(fault->inner) : 0;
+}
+
+static int fault_verify(struct engine_txn *base, engine_found *found, void *arg)
+{
+    struct engine_txn *inner = txn_of(base)->inner;
+
+    return inner->ops->verify != NULL ? inner->ops->verify(inner, found, arg) : 0;
+}
+
 static void fault_close(struct engine *engine)
 {
     struct fault *fault = (struct fault *)engine;
@@ -210,6 +224,8 @@ static const struct engine_ops fault_ops = {
     .del = fault_del,
     .room = fault_room,
     .usage = fault_usage,
+    .claim = fault_claim,
+    .verify = fault_verify,
 };
 
 int engine_fault_open(struct engine *inner, struct engine **out)

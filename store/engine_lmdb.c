@@ -30,7 +30,8 @@
  *   The file always covers the pages that its header counts; one that is shorter was cut off.
  *   This does not hold on filesystems that copy on write (btrfs): there a full disk can refuse deletes.
  *
- * Locks: LMDB's writer lock, then `lock`. The struct says which guards what.
+ * Locks: LMDB's writer lock, then `lock`. The struct says which guards what. Between processes: whoever has the
+ * store open holds flock() on data.mdb, shared, or exclusive once it has claimed the store for itself.
  *
  * A process opens a directory once, after its last fork: closing a second environment would drop the
  * locks of the first.
@@ -40,6 +41,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -408,6 +410,25 @@ static void lmdb_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
     leave(lmdb, NULL);
 }
 
+/* Lock data.mdb, or lock it otherwise. returns 0; -EWOULDBLOCK another process has it locked */
+static int lock_data(struct lmdb *lmdb, int how)
+{
+    int fd, rc;
+
+    mdb_env_get_fd(lmdb->env, &fd);
+    do
+        rc = flock(fd, how | LOCK_NB) == 0 ? 0 : -errno;
+    while (rc == -EINTR);
+    return rc;
+}
+
+static int lmdb_claim(struct engine *engine)
+{
+    int rc = lock_data(lmdb_of(engine), LOCK_EX);
+
+    return rc == -EWOULDBLOCK ? -EBUSY : rc;
+}
+
 static void lmdb_close(struct engine *engine)
 {
     struct lmdb *lmdb = lmdb_of(engine);
@@ -436,6 +457,8 @@ static const struct engine_ops lmdb_ops = {
     .del = lmdb_del,
     .room = lmdb_room,
     .usage = lmdb_usage,
+    .claim = lmdb_claim,
+    .verify = lmdb_verify,
 };
 
 /* --------------------------------------------------------------------------- opening */
@@ -500,6 +523,10 @@ static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error 
         rc = mdb_env_set_mapsize(lmdb->env, lmdb->limit);
     if (rc == 0)
         rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
+    if (rc == 0)
+        rc = -lock_data(lmdb, LOCK_SH);
+    if (rc == EWOULDBLOCK)
+        return lmdb_refuse(error, -EBUSY, dir, "being repaired just now: try again when that is done");
     if (rc == 0)
         rc = mdb_env_stat(lmdb->env, &stat);
     if (rc != 0)

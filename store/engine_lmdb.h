@@ -1,4 +1,4 @@
-/* Private to the LMDB engine: what its three files share. Their model is in engine_lmdb.c. */
+/* Private to the LMDB engine: what its files share. Their model is in engine_lmdb.c. */
 #ifndef KVFS_STORE_ENGINE_LMDB_H
 #define KVFS_STORE_ENGINE_LMDB_H
 
@@ -83,6 +83,11 @@ void lmdb_space_put(struct lmdb_txn *txn, uint64_t size);
 void lmdb_space_del(struct lmdb_txn *txn);
 /* As the engine's room(). */
 KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes);
+
+/* ------------------------------------------------------------- engine_lmdb_check.c */
+
+/* As the engine's verify(). */
+KV_CHECKED int lmdb_verify(struct engine_txn *txn, engine_found *found, void *arg);
 
 /* --------------------------------------------------------------- engine_lmdb_dir.c */
 

@@ -426,3 +426,18 @@ int engine_memory_open(struct engine **out)
     *out = &memory->base;
     return 0;
 }
+
+int engine_memory_copy(struct engine *from, struct engine **out)
+{
+    struct memory *memory = (struct memory *)from, *copy;
+    int rc = engine_memory_open(out);
+
+    if (rc < 0)
+        return rc;
+    copy = (struct memory *)*out;
+    pthread_mutex_lock(&memory->lock);
+    for (int i = 0; i < ENGINE_TABLES; i++)
+        copy->roots[i] = node_ref(memory->roots[i]);
+    pthread_mutex_unlock(&memory->lock);
+    return 0;
+}

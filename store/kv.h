@@ -397,4 +397,40 @@ struct kv_stats {
 /* A snapshot; counters only grow while the store is open. */
 void kv_stats(struct kv_store *store, struct kv_stats *out);
 
+/* -------------------------------------------------------------------- checking
+ *
+ * A check reads everything that the central keeps, as of one moment, and tells what is not as it must be. It
+ * may run while the store is in use, and then never takes a change under way for damage. Its one
+ * read transaction pins what is freed meanwhile: the file may grow by what is overwritten in this time. It takes
+ * 24 bytes of memory for a key and about 400 for a node.
+ */
+struct kv_finding {
+    /* database, counter, node, name, count, limit, binding, key, value, chunk, number: see check.h */
+    const char *kind;
+    const char *where; /* ACCOUNT/NAMESPACE/KEY, or what comes nearest */
+    const char *what;  /* in words */
+    bool repairable;   /* by a repair, without a loss */
+};
+
+struct kv_check_options {
+    bool fast;   /* leave out the values' bytes, so that what takes long is not read */
+    bool repair; /* mend what is repairable, all of it in one transaction */
+    /* Called for each finding within the read transaction: it must be quick and must not call the store. The
+     * finding is borrowed. May be NULL. */
+    void (*found)(void *arg, const struct kv_finding *finding);
+    void *arg;
+};
+
+struct kv_check_report {
+    uint64_t keys, bytes, nodes, chunks; /* that are there; bytes: of keys and values */
+    uint64_t findings, repaired;
+};
+
+/* Check the whole store. A database that cannot be read to its end is a finding, too; then nothing is repaired.
+ * A repair makes this process the store's only user until kv_close(); the caches of the store are not told of it.
+ * returns  0 whatever was found; -EBUSY a repair, and others have the store open; -EROFS a repair, and it was
+ *          opened read-only; -ENOSPC, -EIO a repair could not be made: nothing was changed; -ENOMEM, -ETIMEDOUT */
+KV_CHECKED int kv_check(struct kv_store *store, const struct kv_check_options *options,
+                        struct kv_check_report *report);
+
 #endif

@@ -151,6 +151,14 @@ void name_of_child(uint64_t parent, const char *child, size_t size, struct name 
     out->size = 8 + size;
 }
 
+bool name_leads_to(struct slice name, const struct kv_node *node)
+{
+    struct name own;
+
+    name_of_child(node->parent, node->name, strlen(node->name), &own);
+    return name.size == own.size && memcmp(name.data, own.data, own.size) == 0;
+}
+
 void name_of_node(uint64_t id, struct name *out)
 {
     name_put_u64(out->data, id);

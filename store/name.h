@@ -25,6 +25,8 @@ struct name {
 KV_CHECKED int name_of_key(uint64_t namespace_id, const char *key, size_t size, struct name *out);
 /* ENGINE_NAMES: parent id and name (at most KV_NAME_MAX bytes). */
 void name_of_child(uint64_t parent, const char *child, size_t size, struct name *out);
+/* Does the node say itself that this is its name there? An entry that leads elsewhere is damage. */
+bool name_leads_to(struct slice name, const struct kv_node *node);
 /* ENGINE_NODES: id. */
 void name_of_node(uint64_t id, struct name *out);
 /* ENGINE_CHUNKS: value version and chunk number. */

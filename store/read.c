@@ -148,15 +148,17 @@ int read_node(struct engine *engine, uint64_t id, struct kv_node *out)
     return rc;
 }
 
-/* The node that an entry of ENGINE_NAMES leads to must be there. */
-static int get_entry(struct reading *reading, struct slice entry, struct record_node *out)
+/* The node that an entry of ENGINE_NAMES leads to must be there, and have that name. */
+static int get_entry(struct reading *reading, struct slice name, struct slice entry, struct record_node *out)
 {
     int rc;
 
     if (entry.size != 8)
         return -EIO;
     rc = get_node(reading, name_get_u64(entry.data), out);
-    return rc == -ENOENT ? -EIO : rc;
+    if (rc == -ENOENT || (rc == 0 && !name_leads_to(name, &out->node)))
+        return -EIO;
+    return rc;
 }
 
 int read_child(struct engine *engine, uint64_t parent, const char *name, size_t size, struct kv_node *out)
@@ -174,7 +176,7 @@ int read_child(struct engine *engine, uint64_t parent, const char *name, size_t 
     if (rc == 0)
         rc = get(&reading, ENGINE_NAMES, &entry, &bytes);
     if (rc == 0)
-        rc = get_entry(&reading, bytes, &record);
+        rc = get_entry(&reading, name_slice(&entry), bytes, &record);
     if (rc == 0)
         *out = record.node;
     return rc;
@@ -256,7 +258,7 @@ static int scan_child(void *arg, struct slice name, struct slice value)
 
     if (where != BELONGS)
         return where == PAST_END ? STOP_END : 0;
-    rc = get_entry(scan->reading, value, &record);
+    rc = get_entry(scan->reading, name, value, &record);
     return rc < 0 ? rc : told(scan, scan->visit_node(scan->arg, &record.node));
 }
 

@@ -107,20 +107,24 @@ static struct staged *staged_new(struct kv_store *store, const struct kv_change 
     return staged;
 }
 
-/* Show the put and queue it, or do neither. stage.lock is held. */
-static bool show_and_queue(struct kv_store *store, struct staged *staged, const struct kv_meta *meta)
+/* A put that is going to be queued becomes visible. */
+static bool show(void *arg)
 {
+    const struct staged *staged = arg;
     const struct kv_change *change = &staged->change;
-    struct cache_since since = {change->submitted_ns, change->submitted_news};
 
-    if (cache_write_pending(store->cache, &change->ref, meta, change->value) < 0)
+    return cache_write_pending(staged->store->cache, &change->ref, &change->meta, change->value) == 0;
+}
+
+/* Show the put and queue it, or do neither. stage.lock is held. */
+static bool show_and_queue(struct kv_store *store, struct staged *staged)
+{
+    /* What predict() asked for is older than this put. */
+    staged->change.submitted_news = cache_now(store->cache).news;
+    if (!commit_submit_calm(store->queue, &staged->change, show, staged))
         return false;
-    if (!commit_submit_calm(store->queue, &staged->change)) {
-        cache_settle(store->cache, &change->ref, NULL, since);
-        return false;
-    }
     staged->account->reserved += staged->reserved;
-    store->stage.bytes += meta->size;
+    store->stage.bytes += staged->change.value->size;
     store->stage.count++;
     return true;
 }
@@ -137,8 +141,9 @@ static bool accept(struct kv_store *store, struct kv_change *change, uint64_t ve
     staged = staged_new(store, change, version, ino);
     if (staged == NULL)
         return false;
+    staged->change.meta = meta;
     staged->reserved = (int64_t)(change->ref.size + meta.size) - (int64_t)old_charge;
-    if (!has_room(store, account_id, staged->reserved, &staged->account) || !show_and_queue(store, staged, &meta)) {
+    if (!has_room(store, account_id, staged->reserved, &staged->account) || !show_and_queue(store, staged)) {
         kv_value_unref(staged->change.value);
         free(staged);
         return false;

@@ -7,7 +7,7 @@
  *   stage.c   puts that are done before they are durable
  *   list.c    pages of keys
  *
- * Lock order: stage.lock; then lease.lock and the locks inside cache and queue, which are leaves.
+ * Lock order: stage.lock; then lease.lock, a leaf, or the queue's; then the cache's, a leaf.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H

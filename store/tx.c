@@ -5,8 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NEXT_ID "next_id" /* in ENGINE_META: the counter, as 8 bytes, big endian */
-
 /* ------------------------------------------------------------------- records */
 
 static int watch(struct tx *tx, int rc)
@@ -33,7 +31,7 @@ int tx_del(struct tx *tx, enum engine_table table, const struct name *name)
 
 int tx_room(struct tx *tx, uint64_t bytes)
 {
-    int rc = tx->txn->ops->room(tx->txn, tx->added_bytes + bytes);
+    int rc = tx->txn->ops->room(tx->txn, bytes);
 
     return rc == -ENOSPC ? rc : watch(tx, rc);
 }
@@ -124,8 +122,21 @@ int tx_node_of_kind(struct tx *tx, uint64_t id, enum kv_node_kind kind, struct t
     return 0;
 }
 
+int tx_node_parent(struct tx *tx, const struct tx_node *node, struct tx_node **out)
+{
+    static const enum kv_node_kind kinds[] = {[KV_ACCOUNT] = KV_ROOT,
+                                              [KV_NAMESPACE] = KV_ACCOUNT,
+                                              [KV_PROJECTS] = KV_ACCOUNT,
+                                              [KV_PROJECT] = KV_PROJECTS,
+                                              [KV_BINDING] = KV_PROJECT};
+    int rc = tx_node_of_kind(tx, node->node.parent, kinds[node->node.kind], out);
+
+    return rc == -ENOENT ? -EIO : rc;
+}
+
 int tx_node_child(struct tx *tx, uint64_t parent, const char *name, struct tx_node **out)
 {
+    struct tx_node *child, *above;
     struct slice bytes;
     struct name entry;
     int rc;
@@ -136,8 +147,14 @@ int tx_node_child(struct tx *tx, uint64_t parent, const char *name, struct tx_no
         return rc;
     if (bytes.size != 8)
         return -EIO;
-    rc = tx_node_get(tx, name_get_u64(bytes.data), out);
-    return rc == -ENOENT ? -EIO : rc;
+    rc = tx_node_get(tx, name_get_u64(bytes.data), &child);
+    if (rc == -ENOENT || (rc == 0 && !name_leads_to(name_slice(&entry), &child->node)))
+        return -EIO;
+    if (rc == 0)
+        rc = tx_node_parent(tx, child, &above);
+    if (rc == 0)
+        *out = child;
+    return rc;
 }
 
 struct children {
@@ -250,7 +267,7 @@ static struct name meta_name(const char *text)
 
 static int read_next_id(struct tx *tx)
 {
-    struct name name = meta_name(NEXT_ID);
+    struct name name = meta_name(TX_NEXT_ID);
     struct slice bytes;
     int rc = tx_get(tx, ENGINE_META, &name, &bytes);
 
@@ -263,7 +280,7 @@ static int read_next_id(struct tx *tx)
 
 static int write_next_id(struct tx *tx)
 {
-    struct name name = meta_name(NEXT_ID);
+    struct name name = meta_name(TX_NEXT_ID);
     uint8_t bytes[8];
 
     name_put_u64(bytes, tx->next_id);
@@ -361,7 +378,6 @@ void tx_abort(struct tx *tx)
 #define FORMAT "format" /* in ENGINE_META: the magic, then the version as 4 bytes, little endian */
 #define FORMAT_MAGIC "kvfs store"
 #define FORMAT_VERSION 1u
-#define FIRST_ID 1024u /* ids below are the root's and the mount's own files' */
 
 enum { MAGIC_SIZE = sizeof(FORMAT_MAGIC) - 1, FORMAT_SIZE = MAGIC_SIZE + 4 };
 
@@ -396,7 +412,7 @@ static int write_format(struct tx *tx)
     rc = tx_put(tx, ENGINE_META, &name, slice_of(bytes, sizeof(bytes)));
     if (rc < 0)
         return rc;
-    tx->next_id = FIRST_ID;
+    tx->next_id = TX_FIRST_ID;
     tx->next_id_dirty = true;
     root.attr.uid = geteuid();
     root.attr.gid = getegid();

@@ -24,12 +24,13 @@
 #include <uthash.h>
 
 #define TX_PROJECTS_NAME ".projects"
+#define TX_NEXT_ID "next_id" /* in ENGINE_META: the counter, as 8 bytes, big endian */
+#define TX_FIRST_ID 1024u    /* ids below are the root's and the mount's own files' */
 
 struct tx {
     struct engine_txn *txn;
     int64_t now_ns; /* the time of the changes, since the epoch */
     uint64_t next_id;
-    uint64_t added_bytes; /* by this transaction, for tx_room() */
     bool next_id_dirty;
     bool broken;
     struct tx_node *nodes;
@@ -74,6 +75,9 @@ uint64_t tx_reserve_ids(struct tx *tx, uint64_t count);
 KV_CHECKED int tx_node_get(struct tx *tx, uint64_t id, struct tx_node **out);
 KV_CHECKED int tx_node_of_kind(struct tx *tx, uint64_t id, enum kv_node_kind kind, struct tx_node **out);
 KV_CHECKED int tx_node_child(struct tx *tx, uint64_t parent, const char *name, struct tx_node **out);
+
+/* The node that this one lies in. returns 0; -EIO */
+KV_CHECKED int tx_node_parent(struct tx *tx, const struct tx_node *node, struct tx_node **out);
 
 /* Ids of a node's children. *ids is to be freed by the caller. */
 KV_CHECKED int tx_node_children(struct tx *tx, uint64_t parent, uint64_t **ids, size_t *count);

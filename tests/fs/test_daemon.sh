@@ -444,7 +444,7 @@ case_stats_are_prometheus_text() {
             if (of != name && type[of] != "histogram") fail("part of what is no histogram")
             if (seen[name rest ""]++ || key[substr($0, 1, length($0) - length($NF))]++) fail("twice")
             if (type[of] == "counter" && name !~ /_total$/) fail("a counter without _total")
-            if (name ~ /_bucket$/) { if ($NF < last[of]) fail("a bucket below the one before"); last[of] = $NF }
+            if (name ~ /_bucket$/) { if ($NF < last[of]) fail("below the bucket before"); last[of] = $NF }
             if (name ~ /_count$/ && $NF != last[of]) fail("count differs from the last bucket")
         }
         END { exit bad }' stats || wrong "stats are not as they should be"

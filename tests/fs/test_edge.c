@@ -390,6 +390,25 @@ static void without_a_ttl_every_change_is_seen_at_the_next_open(void **state)
     assert_false(mount_is_there(B("a/m")));
 }
 
+/* Neither size nor mtime tells such values apart. */
+static void a_value_of_the_same_size_and_time_is_told_from_the_one_before(void **state)
+{
+    static const struct timespec times[2] = {{1, 0}, {1, 0}};
+
+    mount_start(*state, "cache_ttl=0");
+    for (int i = 0; i < 50; i++) {
+        char bytes[5000];
+        int fd = (int)MOUNT_OK(open(A("a/n/key"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+
+        memset(bytes, 'A' + i % 26, sizeof(bytes));
+        assert_int_equal(MOUNT_OK(write(fd, bytes, sizeof(bytes))), sizeof(bytes));
+        MOUNT_OK(futimens(fd, times));
+        MOUNT_OK(close(fd));
+        mount_expect(B("a/n/key"), bytes, sizeof(bytes));
+        mount_expect(A("a/n/key"), bytes, sizeof(bytes));
+    }
+}
+
 /* Own changes need no ttl: each of the ways to make one shows in each of the ways to look, at once. */
 static void a_node_sees_its_own_changes_at_once(void **state)
 {
@@ -569,6 +588,7 @@ static int run(void)
         MOUNT_TEST(a_half_read_large_value_is_read_to_its_end),
         MOUNT_TEST(writers_on_two_nodes_replace_whole_values),
         MOUNT_TEST(without_a_ttl_every_change_is_seen_at_the_next_open),
+        MOUNT_TEST(a_value_of_the_same_size_and_time_is_told_from_the_one_before),
         MOUNT_TEST(a_node_sees_its_own_changes_at_once),
         MOUNT_TEST(the_version_changes_with_every_put_and_only_then),
         MOUNT_TEST(the_age_is_that_of_what_is_served_and_looking_does_not_refresh_it),

@@ -33,8 +33,14 @@ static uint64_t mix(uint64_t number)
 
 static uint64_t seed_of(unsigned writer, unsigned round) { return (uint64_t)writer << 56 | (uint64_t)round << 32; }
 
-/* Values have different sizes, so that a size of one with bytes of another is seen. */
-static size_t size_of(uint64_t seed) { return (VALUE_MIN + mix(seed) % (VALUE_MAX - VALUE_MIN + 1)) & ~(size_t)7; }
+/* Every other value has a size of its own, so that a size of one with bytes of another is seen; the others
+ * cannot be told apart by their size. */
+static size_t size_of(uint64_t seed)
+{
+    if (seed >> 32 & 1)
+        return VALUE_MAX;
+    return (VALUE_MIN + mix(seed) % (VALUE_MAX - VALUE_MIN + 1)) & ~(size_t)7;
+}
 
 static void fill(uint64_t *words, uint64_t seed)
 {

@@ -8,15 +8,14 @@
  *
  * Numbers in the input choose from what is there, so that most damages hit. What a fuzzer can do and a broken disk
  * cannot is to forge a checksum: then the bytes that go with it are right. */
-#include "store/apply.h"
-
+#include "tests/fuzz/base.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS_MAX = 64, CHECKSUMS_MAX = 256, FIRST_ID = 1024, IDS = 24, VALUE_MAX = RECORD_CHUNK + 1000 };
+enum { RECORDS_MAX = 64, CHECKSUMS_MAX = 256, FIRST_ID = 1024, IDS = 24, VALUE_MAX = RECORD_CHUNK + 100 };
 
 struct original {
     enum engine_table table;
@@ -51,31 +50,19 @@ static bool is_known(uint64_t checksum)
 
 /* ------------------------------------------------------------------- before the damage */
 
-static void fill(uint8_t *bytes, size_t size, unsigned seed)
+/* The bytes of values: another part of the same for each seed. */
+static const uint8_t *bytes_of(unsigned seed)
 {
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(seed + i + i / 251);
-}
+    static uint8_t bytes[VALUE_MAX + 256];
 
-static uint64_t base_node(struct tx *tx, enum kv_node_kind kind, uint64_t parent, const char *name, uint64_t target)
-{
-    struct kv_change change = {.kind = KV_NODE_CREATE, .node = {.kind = kind, .parent = parent, .target = target}};
-
-    strcpy(change.node.name, name);
-    FUZZ_CHECK(apply(tx, &change) == 0);
-    return change.node.id;
+    for (size_t i = 0; bytes[1] == 0 && i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(1 + i + i / 251);
+    return bytes + seed % 256;
 }
 
 static void base_key(struct tx *tx, uint64_t namespace_id, const char *key, size_t size, const struct kv_xattrs *xattrs)
 {
-    struct kv_change change = {.kind = KV_PUT, .ref = kv_ref_key(namespace_id, key, strlen(key)), .xattrs = xattrs};
-
-    FUZZ_CHECK(kv_value_new(size, &change.value) == 0);
-    fill(change.value->data, size, (unsigned)change.ref.node);
-    change.checksum = record_checksum(change.value->data, size);
-    know_checksum(change.checksum);
-    FUZZ_CHECK(apply(tx, &change) == 0);
-    kv_value_unref(change.value);
+    know_checksum(fuzz_base_key(tx, namespace_id, key, bytes_of((unsigned)namespace_id), size, xattrs));
 }
 
 static void base_fill(struct tx *tx)
@@ -84,14 +71,14 @@ static void base_fill(struct tx *tx)
     uint64_t a, b, a_n, a_m, b_n, project;
 
     FUZZ_CHECK(kv_xattrs_set(&xattrs, "user.a", 6, "value", 5, 0) == 0);
-    a = base_node(tx, KV_ACCOUNT, KV_ROOT_ID, "a", 0);
-    b = base_node(tx, KV_ACCOUNT, KV_ROOT_ID, "b", 0);
-    a_n = base_node(tx, KV_NAMESPACE, a, "n", 0);
-    a_m = base_node(tx, KV_NAMESPACE, a, "m", 0);
-    b_n = base_node(tx, KV_NAMESPACE, b, "n", 0);
-    project = base_node(tx, KV_PROJECT, a + 1, "p", 0);
-    (void)base_node(tx, KV_BINDING, project, "V", a_n);
-    (void)base_node(tx, KV_BINDING, project, "W", a_m);
+    a = fuzz_base_node(tx, KV_ACCOUNT, KV_ROOT_ID, "a", 0);
+    b = fuzz_base_node(tx, KV_ACCOUNT, KV_ROOT_ID, "b", 0);
+    a_n = fuzz_base_node(tx, KV_NAMESPACE, a, "n", 0);
+    a_m = fuzz_base_node(tx, KV_NAMESPACE, a, "m", 0);
+    b_n = fuzz_base_node(tx, KV_NAMESPACE, b, "n", 0);
+    project = fuzz_base_node(tx, KV_PROJECT, a + 1, "p", 0);
+    (void)fuzz_base_node(tx, KV_BINDING, project, "V", a_n);
+    (void)fuzz_base_node(tx, KV_BINDING, project, "W", a_m);
     base_key(tx, a_n, "k0", 0, NULL);
     base_key(tx, a_n, "k1", 5, &xattrs);
     base_key(tx, a_n, "k2", RECORD_INLINE_MAX, NULL);
@@ -111,14 +98,10 @@ static int note_original(void *arg, struct slice key, struct slice value)
 
 static void make_base(void)
 {
-    uint32_t version;
-    struct tx *tx;
+    struct tx *tx = fuzz_base_begin(&base);
 
-    FUZZ_CHECK(engine_memory_open(&base) == 0);
-    FUZZ_CHECK(tx_format(base, 0, true, &version) == 0);
-    FUZZ_CHECK(tx_begin(base, 0, &tx) == 0);
     base_fill(tx);
-    FUZZ_CHECK(tx_commit(tx) == 0);
+    fuzz_base_end(tx);
     base_checksums_count = checksums_count;
     FUZZ_CHECK(base->ops->begin(base, false, &base_txn) == 0); /* stays open: the slices are borrowed from it */
     for (enum engine_table table = 0; table < ENGINE_TABLES; table++)
@@ -346,10 +329,8 @@ static void make_engine(struct fuzz_input *in)
     struct engine_txn *txn;
 
     checksums_count = base_checksums_count;
-    FUZZ_CHECK(engine_memory_open(&engine) == 0);
+    FUZZ_CHECK(engine_memory_copy(base, &engine) == 0);
     FUZZ_CHECK(engine->ops->begin(engine, true, &txn) == 0);
-    for (size_t i = 0; i < originals_count; i++)
-        put_record(txn, originals[i].table, originals[i].key, originals[i].value);
     damage(txn, in);
     FUZZ_CHECK(txn->ops->scan(txn, ENGINE_KEYS, slice_of("", 0), note_checksum, NULL) == 0);
     FUZZ_CHECK(txn->ops->commit(txn) == 0);
@@ -482,13 +463,12 @@ static void op_xattrs(struct fuzz_input *in)
 
 static void op_put(struct fuzz_input *in)
 {
-    static const size_t sizes[] = {0, 1, 100, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, RECORD_CHUNK + 1};
-    static uint8_t bytes[VALUE_MAX];
+    static const size_t sizes[] = {0, 1, 7, 100, 1000, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, RECORD_CHUNK + 1};
     unsigned what = fuzz_u8(in);
+    const uint8_t *bytes = bytes_of(what);
     size_t size = sizes[what % (sizeof(sizes) / sizeof(sizes[0]))];
     struct kv_change change = {.kind = KV_PUT, .ref = choose_key(in), .attr = {.mode = 0644}};
 
-    fill(bytes, size, what);
     know_checksum(record_checksum(bytes, size));
     FUZZ_CHECK(kv_value_copy(bytes, size, &change.value) == 0);
     change.conditional = what & 64;

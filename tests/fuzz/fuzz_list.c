@@ -2,8 +2,7 @@
  *
  * Input: how many numbered keys there are, a list of other keys, then queries: limit, prefix, cursor. After
  * each query all pages from its prefix on are walked. */
-#include "store/apply.h"
-
+#include "tests/fuzz/base.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -72,15 +71,6 @@ static void choose_keys(struct fuzz_input *in)
     keys_count = kept;
 }
 
-static uint64_t make_node(struct tx *tx, enum kv_node_kind kind, uint64_t parent, const char *name)
-{
-    struct kv_change change = {.kind = KV_NODE_CREATE, .node = {.kind = kind, .parent = parent}};
-
-    strcpy(change.node.name, name);
-    FUZZ_CHECK(apply(tx, &change) == 0);
-    return change.node.id;
-}
-
 static void put_key(struct engine_txn *txn, uint64_t namespace_id, const char *key)
 {
     static const struct record_key record = {.meta = {.attr = {.ino = 1}, .version = 1}};
@@ -98,16 +88,13 @@ static struct kv_store *make_store(uint64_t *namespace_id)
     struct kv_options options = kv_options_default();
     struct kv_error error;
     struct kv_store *store;
-    uint32_t version;
-    struct tx *tx;
+    struct tx *tx = fuzz_base_begin(&options.engine);
+    uint64_t account_id = fuzz_base_node(tx, KV_ACCOUNT, KV_ROOT_ID, "account", 0);
 
-    FUZZ_CHECK(engine_memory_open(&options.engine) == 0);
-    FUZZ_CHECK(tx_format(options.engine, 0, true, &version) == 0);
-    FUZZ_CHECK(tx_begin(options.engine, 0, &tx) == 0);
-    *namespace_id = make_node(tx, KV_NAMESPACE, make_node(tx, KV_ACCOUNT, KV_ROOT_ID, "account"), "namespace");
+    *namespace_id = fuzz_base_node(tx, KV_NAMESPACE, account_id, "namespace", 0);
     for (size_t i = 0; i < keys_count; i++)
         put_key(tx->txn, *namespace_id, keys[i]);
-    FUZZ_CHECK(tx_commit(tx) == 0);
+    fuzz_base_end(tx);
     options.read_only = true;
     options.cache_bytes = 0;
     FUZZ_CHECK(kv_open("memory", &options, &store, &error) == 0);

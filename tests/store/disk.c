@@ -5,14 +5,9 @@
 enum { SECTOR = 512, PAGE = 4096, SECTORS_OF_PAGE = PAGE / SECTOR };
 
 const char *const disk_loss_names[DISK_LOSSES] = {
-    "all is lost",
-    "nothing is lost",
-    "some pages are lost",
-    "some sectors are lost",
-    "pages of different times",
-    "sectors of different times",
-    "one page is lost",
-    "all but one page is lost",
+    "all is lost",           "nothing is lost",          "some pages are lost",
+    "some sectors are lost", "pages of different times", "sectors of different times",
+    "one page is lost",      "all but one page is lost",
 };
 
 static uint64_t end_of(const struct record_io_event *event)

@@ -26,8 +26,8 @@ enum disk_kind {
 struct disk {
     const struct record_io_log *log;
     enum disk_kind kind; /* may change with time */
-    size_t position; /* the events before it have happened */
-    size_t flushed;  /* those before it are durable */
+    size_t position;     /* the events before it have happened */
+    size_t flushed;      /* those before it are durable */
     uint64_t capacity, sectors;
     uint8_t *durable;
     uint64_t durable_size, size;

@@ -121,7 +121,8 @@ static enum what what_is(int fd)
         return NOTHING;
     if (path[above] == '\0')
         return THE_DIRECTORY;
-    return strcmp(path + above, "/data.mdb") == 0 || strcmp(path + above, "/data.mdb.new") == 0 ? THE_FILE : NOTHING;
+    return strcmp(path + above, "/data.mdb") == 0 || strcmp(path + above, "/data.mdb.new") == 0 ? THE_FILE
+                                                                                                : NOTHING;
 }
 
 static ssize_t write_at(int fd, const struct iovec *parts, int count, off_t at)

@@ -579,15 +579,19 @@ static void a_full_map_is_survived(void **state)
 /* Small records under numbers that are spread over the table. */
 enum { SMALL = 300 };
 
-static int put_small(struct engine *engine, unsigned number)
+static int put_small(struct engine *engine, unsigned from, unsigned count)
 {
     static const uint8_t bytes[SMALL];
-    unsigned key = number * 2654435761u;
     struct engine_txn *txn = begin(engine, true);
-    int rc = txn->ops->room(txn, SMALL);
+    int rc = 0;
 
-    if (rc == 0)
-        rc = txn->ops->put(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)), slice_of(bytes, sizeof(bytes)));
+    for (unsigned i = from; rc == 0 && i < from + count; i++) {
+        unsigned key = i * 2654435761u;
+
+        rc = txn->ops->room(txn, SMALL);
+        if (rc == 0)
+            rc = txn->ops->put(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)), slice_of(bytes, sizeof(bytes)));
+    }
     if (rc == 0)
         return txn->ops->commit(txn);
     txn->ops->abort(txn);
@@ -603,22 +607,24 @@ static int del_small(struct engine_txn *txn, unsigned number)
 
 static void a_full_map_is_survived_by_small_records(void **state)
 {
-    enum { ROUNDS = 100, TOGETHER = 150 };
+    enum { ROUNDS = 50, TOGETHER = 150 };
     struct engine *engine = open_store(true, false, 8 * MIB);
     struct engine_txn *txn;
     unsigned count = 0;
     int rc;
 
     (void)state;
-    while ((rc = put_small(engine, count)) == 0)
-        count++;
-    assert_int_equal(rc, -ENOSPC);
+    for (unsigned together = TOGETHER; together > 0; together /= 2) {
+        while ((rc = put_small(engine, count, together)) == 0)
+            count += together;
+        assert_int_equal(rc, -ENOSPC);
+    }
     assert_true(count > 5000);
     for (unsigned i = 0; i < ROUNDS; i++) { /* one away, one in */
         txn = begin(engine, true);
         assert_int_equal(del_small(txn, i), 0);
         commit(txn);
-        assert_int_equal(put_small(engine, i), 0);
+        assert_int_equal(put_small(engine, i, 1), 0);
     }
     for (unsigned i = 0; i < count; i += TOGETHER) {
         txn = begin(engine, true);
@@ -793,13 +799,13 @@ static void a_commit_that_the_disk_refuses_says_enospc(void **state)
 
 /* ---------------------------------------------------------------- other processes */
 
-/* A child that waits at a pipe and answers with a byte when it is done. */
+/* A child that takes one step for each byte from a pipe, and answers with one. */
 struct child {
     pid_t pid;
     int go, done;
 };
 
-/* What a child does with the store, in steps; each answers 0 where it went well. */
+/* What a child does with the store; answers 0 where it went well. */
 typedef int child_step(void);
 
 static struct child start_child(child_step *const *steps)
@@ -816,8 +822,8 @@ static struct child start_child(child_step *const *steps)
 
         close(go[1]);
         close(done[0]);
-        for (; *steps != NULL && read(go[0], &byte, 1) == 1; steps++) {
-            byte = (char)(*steps)();
+        while (read(go[0], &byte, 1) == 1) { /* until end_child() closes it */
+            byte = (char)(*steps++)();
             if (write(done[1], &byte, 1) != 1)
                 break;
         }

@@ -12,7 +12,7 @@
 
 #define TTL_MS 60000
 
-enum { TEXT = 16, ABSENT = 1 };
+enum { TEXT = 16 };
 
 struct race;
 typedef void act(struct race *race);
@@ -32,8 +32,11 @@ struct race {
     _Atomic int64_t now_ns;
     struct node a, b;
     uint64_t namespace_id;
-    int rc;            /* of what the act did */
-    char shown[TEXT];  /* what the act read */
+    int rc;           /* of what the act did */
+    char shown[TEXT]; /* what the act read */
+
+    struct kv_change late; /* a put that the act submitted */
+    sem_t late_done;
 };
 
 static int64_t mono_ns(void *arg) { return atomic_load(&((struct race *)arg)->now_ns); }
@@ -379,7 +382,32 @@ static void a_rename_shows_whole_values_before_it_is_settled(void **state)
 
 /* ------------------------------------------------- puts that are accepted (fsync) */
 
-static void an_accepted_put_after_a_rename_makes_an_object_of_its_own(void **state)
+static void tell_the_test(struct kv_change *change, int rc)
+{
+    (void)rc;
+    sem_post(change->arg);
+}
+
+/* It may be accepted at once, or done when the committer comes to it. */
+static void a_submits_new(struct race *race)
+{
+    race->late = (struct kv_change){.kind = KV_PUT, .attr = {.mode = 0644}, .done = tell_the_test};
+    race->late.ref = key(race, "key");
+    race->late.arg = &race->late_done;
+    sem_init(&race->late_done, 0, 0);
+    race->rc = kv_value_copy("new", 3, &race->late.value);
+    if (race->rc == 0)
+        kv_submit(race->a.kv, &race->late);
+}
+
+static void wait_for_late(struct race *race)
+{
+    sem_wait(&race->late_done);
+    sem_destroy(&race->late_done);
+    kv_value_unref(race->late.value);
+}
+
+static void a_put_after_a_rename_makes_an_object_of_its_own(void **state)
 {
     struct race *race = *state;
     struct kv_ref from = key(race, "key"), to = key(race, "moved");
@@ -387,9 +415,10 @@ static void an_accepted_put_after_a_rename_makes_an_object_of_its_own(void **sta
 
     must(put(&race->a, "key", "old"));
     must(kv_sync(race->a.kv));
-    arm(&race->a, TEST_WRITE_WANTED, a_puts_new);
+    arm(&race->a, TEST_WRITE_WANTED, a_submits_new);
     must(rename_key(&race->a, "key", "moved", 0));
     must_have_acted(race, &race->a);
+    wait_for_late(race);
     expect(&race->a, "key", "new");
     must(kv_sync(race->a.kv));
     expect(&race->a, "key", "new");
@@ -421,19 +450,81 @@ static void a_listing_shows_what_was_accepted(void **state)
     assert_int_equal(listed.size, 5);
 }
 
-static void attributes_changed_before_an_accepted_put_stay_changed(void **state)
+static void attributes_changed_before_a_put_stay_changed(void **state)
 {
     struct race *race = *state;
 
     must(put(&race->a, "key", "old"));
     must(kv_sync(race->a.kv));
-    arm(&race->a, TEST_WRITE_WANTED, a_puts_new);
+    arm(&race->a, TEST_WRITE_WANTED, a_submits_new);
     must(chmod_key(&race->a, "key", 0751));
     must_have_acted(race, &race->a);
+    expect_mode(&race->a, "key", 0751);
+    wait_for_late(race);
     expect(&race->a, "key", "new");
     expect_mode(&race->a, "key", 0751);
     must(kv_sync(race->a.kv));
     expect_mode(&race->a, "key", 0751);
+}
+
+static void a_reads_key(struct race *race)
+{
+    struct kv_ref ref = key(race, "key");
+    struct kv_value *value;
+    struct kv_meta meta;
+
+    race->rc = kv_get(race->a.kv, &ref, &meta, &value, NULL);
+    if (race->rc < 0)
+        return;
+    race->rc = meta.size == value->size ? 0 : -EPROTO;
+    memcpy(race->shown, value->data, value->size);
+    race->shown[value->size] = '\0';
+    kv_value_unref(value);
+}
+
+static void a_reads_accepted(struct race *race)
+{
+    int before = race->rc;
+
+    a_reads_key(race);
+    if (before < 0 || (race->rc == 0 && strcmp(race->shown, "accepted") != 0))
+        race->rc = -EPROTO;
+}
+
+/* `key` has a put that is accepted, and then one that cannot be: another change is under way. */
+static void a_submits_new_and_reads(struct race *race)
+{
+    a_submits_new(race);
+    a_reads_accepted(race);
+    arm(&race->a, TEST_WRITE_WANTED, a_reads_accepted); /* the first two are settled, the third is next */
+}
+
+static void a_put_that_has_to_wait_is_not_shown_before_its_commit(void **state)
+{
+    struct race *race = *state;
+
+    must(put(&race->a, "other", "other"));
+    must(kv_sync(race->a.kv));
+    must(put(&race->a, "key", "accepted"));
+    arm(&race->a, TEST_WRITE_WANTED, a_submits_new_and_reads);
+    must(chmod_key(&race->a, "other", 0751));
+    wait_for_late(race);
+    must_have_acted(race, &race->a);
+    expect(&race->a, "key", "new");
+}
+
+static void an_accepted_put_stays_in_the_cache_when_it_is_committed(void **state)
+{
+    struct race *race = *state;
+    uint64_t reads;
+
+    must(put(&race->a, "other", "other"));
+    must(kv_sync(race->a.kv));
+    must(put(&race->a, "key", "accepted"));
+    must(kv_sync(race->a.kv));
+    reads = engine_fault_calls(race->a.fault, ENGINE_BEGIN_READ);
+    expect(&race->a, "key", "accepted");
+    assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_BEGIN_READ), reads);
 }
 
 struct chain {
@@ -441,12 +532,6 @@ struct chain {
     struct node *node;
     sem_t done;
 };
-
-static void tell_the_test(struct kv_change *change, int rc)
-{
-    (void)rc;
-    sem_post(change->arg);
-}
 
 static void submit_second(struct kv_change *change, int rc)
 {
@@ -492,9 +577,11 @@ int main(void)
         ON_CLOSE(what_was_shown_before_an_own_change_was_settled_is_not_taken_back),
         ON_CLOSE(an_own_change_is_served_for_a_ttl_from_its_commit_and_not_from_its_acknowledgement),
         ON_CLOSE(a_rename_shows_whole_values_before_it_is_settled),
-        ON_FSYNC(an_accepted_put_after_a_rename_makes_an_object_of_its_own),
+        ON_FSYNC(a_put_after_a_rename_makes_an_object_of_its_own),
         ON_FSYNC(a_listing_shows_what_was_accepted),
-        ON_FSYNC(attributes_changed_before_an_accepted_put_stay_changed),
+        ON_FSYNC(attributes_changed_before_a_put_stay_changed),
+        ON_FSYNC(a_put_that_has_to_wait_is_not_shown_before_its_commit),
+        ON_FSYNC(an_accepted_put_stays_in_the_cache_when_it_is_committed),
         ON_FSYNC(a_done_change_may_submit_a_put),
     };
 

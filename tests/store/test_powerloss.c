@@ -11,10 +11,13 @@
  *     order: not less than what was known to be durable at the cut, nor more than what was submitted;
  *   - and the store must go on working.
  *
- * Environment: KVFS_TEST_IMAGES (1000 of each kind of session), KVFS_TEST_SEED (chosen at random, and printed). */
+ * The creation of a store is cut off in the same way; there the file's name is in doubt too.
+ *
+ * Environment: KVFS_TEST_IMAGES (700 of each kind of session), KVFS_TEST_SEED (chosen at random, and printed). */
 #include "store/record.h"
 #include "tests/store/disk.h"
 #include "tests/store/record_io.h"
+#include "tests/support/history.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,40 +37,16 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#define IMAGES 1000
+#define IMAGES 700
 #define CHANGES 150 /* of each thread, in each half of the session */
 #define MIB ((size_t)1 << 20)
 
-enum { THREADS = 4, HALVES = 2, UNDER_WAY = 3, NAMESPACES = 3, KEYS = 5, IMAGE_SECONDS = 30 };
+enum { THREADS = 4, HALVES = 2, UNDER_WAY = 3, IMAGE_SECONDS = 30 };
 
 /* --------------------------------------------------------------------------- changes */
 
-/* A key of a thread, as far as this test looks at it. */
-struct slot {
-    uint64_t id; /* of its value: 0 the key is absent */
-    uint32_t mode;
-    uint32_t mark; /* its attribute user.mark; 0 it has none */
-};
-
-/* What a thread made. The last of the namespaces comes and goes. */
-struct made {
-    struct slot slots[NAMESPACES][KEYS];
-    bool last_is_there;
-};
-
-enum step_kind { PUT, DELETE, RENAME, EXCHANGE, CHMOD, MARK, MAKE_LAST, REMOVE_LAST };
-
-struct place {
-    unsigned namespace, key;
-};
-
 struct step {
-    enum step_kind kind;
-    struct place at, to;
-    uint32_t number; /* the mode, or the mark */
-    uint64_t id;     /* of the value */
-    size_t size;
-    uint64_t checksum;
+    struct history_step what;
     size_t submitted, durable; /* positions; SIZE_MAX: not known to be */
     int rc;
 
@@ -78,9 +57,9 @@ struct step {
 struct thread {
     struct session *session;
     unsigned number;
-    uint64_t namespaces[NAMESPACES]; /* ids */
+    uint64_t namespaces[HISTORY_NAMESPACES]; /* ids */
     struct test_random random;
-    struct made made;
+    struct history_state made;
     struct step steps[HALVES * CHANGES];
     size_t count;
     sem_t free; /* how many more changes may be under way */
@@ -115,71 +94,12 @@ static uint64_t choose_seed(void)
     return seed;
 }
 
-static struct slot *slot_at(struct made *made, struct place place)
+static struct kv_ref ref_at(const struct thread *thread, struct history_place place)
 {
-    return &made->slots[place.namespace][place.key];
-}
+    char key[16];
 
-static void apply(struct made *made, const struct step *step)
-{
-    struct slot *at = slot_at(made, step->at), *to = slot_at(made, step->to), other = *to;
-
-    switch (step->kind) {
-    case PUT:
-        if (at->id == 0)
-            at->mode = step->number;
-        at->id = step->id;
-        break;
-    case DELETE:
-        *at = (struct slot){0};
-        break;
-    case RENAME:
-        *to = *at;
-        *at = (struct slot){0};
-        break;
-    case EXCHANGE:
-        *to = *at;
-        *at = other;
-        break;
-    case CHMOD:
-        at->mode = step->number;
-        break;
-    case MARK:
-        at->mark = step->number;
-        break;
-    case MAKE_LAST:
-        made->last_is_there = true;
-        break;
-    case REMOVE_LAST:
-        made->last_is_there = false;
-        break;
-    }
-}
-
-static void name_namespace(const struct thread *thread, unsigned namespace, char *name, size_t size)
-{
-    snprintf(name, size, "t%u_%c", thread->number, 'a' + (char)namespace);
-}
-
-static struct kv_ref ref_at(const struct thread *thread, struct place place)
-{
-    char key[8];
-
-    snprintf(key, sizeof(key), "key_%u", place.key);
+    history_name_key(place.key, key);
     return kv_ref_key(thread->namespaces[place.namespace], key, strlen(key));
-}
-
-/* Every value is its id, and then bytes that follow from it. */
-static struct kv_value *make_value(uint64_t id, size_t size)
-{
-    struct test_random random = {id};
-    struct kv_value *value;
-
-    if (kv_value_new(size, &value) < 0)
-        abort();
-    test_random_fill(&random, value->data, size);
-    memcpy(value->data, &id, sizeof(id));
-    return value;
 }
 
 static size_t choose_size(struct test_random *random)
@@ -203,7 +123,7 @@ static size_t choose_size(struct test_random *random)
 static void step_done(struct kv_change *change, int rc)
 {
     struct step *step = change->arg;
-    bool durable = step->thread->session->durability == KV_DURABILITY_CLOSE || step->kind != PUT;
+    bool durable = step->thread->session->durability == KV_DURABILITY_CLOSE || step->what.kind != HISTORY_PUT;
 
     step->rc = rc;
     if (rc == 0 && durable)
@@ -213,72 +133,32 @@ static void step_done(struct kv_change *change, int rc)
     sem_post(&step->thread->free);
 }
 
-static struct place choose_place(struct thread *thread)
-{
-    size_t namespaces = thread->made.last_is_there ? NAMESPACES : NAMESPACES - 1;
-
-    return (struct place){(unsigned)test_random_below(&thread->random, namespaces),
-                          (unsigned)test_random_below(&thread->random, KEYS)};
-}
-
-static bool last_is_empty(const struct thread *thread)
-{
-    for (unsigned key = 0; key < KEYS; key++)
-        if (thread->made.slots[NAMESPACES - 1][key].id != 0)
-            return false;
-    return true;
-}
-
-/* Choose a change that must succeed. */
-static void choose_step(struct thread *thread, struct step *step)
-{
-    struct test_random *random = &thread->random;
-    size_t dice = test_random_below(random, 100);
-
-    step->thread = thread;
-    step->durable = SIZE_MAX;
-    step->at = choose_place(thread);
-    step->to = choose_place(thread);
-    step->kind = PUT;
-    if (dice < 4 && last_is_empty(thread))
-        step->kind = thread->made.last_is_there ? REMOVE_LAST : MAKE_LAST;
-    else if (dice < 50 && slot_at(&thread->made, step->at)->id != 0)
-        step->kind = dice < 18 ? DELETE : dice < 28 ? RENAME : dice < 34 ? EXCHANGE : dice < 42 ? CHMOD : MARK;
-    if (step->kind == EXCHANGE && slot_at(&thread->made, step->to)->id == 0)
-        step->kind = RENAME;
-    if (step->kind == RENAME && memcmp(&step->at, &step->to, sizeof(step->at)) == 0)
-        step->kind = DELETE;
-    if (step->kind == PUT) {
-        step->id = (uint64_t)(thread->number + 1) << 32 | (thread->count + 1);
-        step->size = choose_size(random);
-    }
-    step->number = step->kind == MARK ? (uint32_t)thread->count + 1 : (uint32_t)test_random_below(random, 0777);
-}
-
 static void submit(struct thread *thread, struct step *step)
 {
+    const struct history_step *what = &step->what;
     struct kv_change *change = &step->change;
 
-    change->ref = ref_at(thread, step->at);
-    change->to = ref_at(thread, step->to);
-    change->attr.mode = step->number;
+    change->ref = ref_at(thread, what->at);
+    change->to = ref_at(thread, what->to);
+    change->attr.mode = what->number;
     change->done = step_done;
     change->arg = step;
-    switch (step->kind) {
-    case PUT:
+    switch (what->kind) {
+    case HISTORY_PUT:
         change->kind = KV_PUT;
-        change->value = make_value(step->id, step->size);
-        step->checksum = record_checksum(change->value->data, step->size);
+        if (kv_value_new(what->size, &change->value) < 0)
+            abort();
+        history_fill(what->id, change->value->data, what->size);
         break;
-    case DELETE:
+    case HISTORY_DELETE:
         change->kind = KV_DELETE;
         break;
-    case RENAME:
-    case EXCHANGE:
+    case HISTORY_RENAME:
+    case HISTORY_EXCHANGE:
         change->kind = KV_RENAME;
-        change->flags = step->kind == EXCHANGE ? KV_EXCHANGE : 0;
+        change->flags = what->kind == HISTORY_EXCHANGE ? KV_EXCHANGE : 0;
         break;
-    case CHMOD:
+    case HISTORY_CHMOD:
         change->kind = KV_SETATTR;
         change->attr_mask = KV_MODE;
         break;
@@ -286,8 +166,8 @@ static void submit(struct thread *thread, struct step *step)
         change->kind = KV_SETXATTR;
         change->xattr_name = "user.mark";
         change->xattr_name_size = strlen(change->xattr_name);
-        change->xattr_value = &step->number;
-        change->xattr_value_size = sizeof(step->number);
+        change->xattr_value = &what->number;
+        change->xattr_value_size = sizeof(what->number);
         break;
     }
     sem_wait(&thread->free);
@@ -301,15 +181,15 @@ static void make_or_remove_last(struct thread *thread, struct step *step)
     struct kv_node node;
     char name[16];
 
-    name_namespace(thread, NAMESPACES - 1, name, sizeof(name));
+    history_name_namespace(thread->number, HISTORY_LAST, name);
     step->submitted = record_io_position();
-    if (step->kind == MAKE_LAST)
+    if (step->what.kind == HISTORY_MAKE_LAST)
         step->rc = kv_node_make(session->store, KV_NAMESPACE, session->account, name, 0, &node);
     else
         step->rc = kv_node_remove(session->store, session->account, name);
     step->durable = record_io_position();
-    if (step->rc == 0 && step->kind == MAKE_LAST)
-        thread->namespaces[NAMESPACES - 1] = node.id;
+    if (step->rc == 0 && step->what.kind == HISTORY_MAKE_LAST)
+        thread->namespaces[HISTORY_LAST] = node.id;
 }
 
 static void wait_for_all(struct thread *thread)
@@ -337,12 +217,15 @@ static void *change_things(void *arg)
     for (int i = 0; i < CHANGES; i++) {
         struct step *step = &thread->steps[thread->count];
 
-        choose_step(thread, step);
-        if (step->kind == MAKE_LAST || step->kind == REMOVE_LAST)
+        step->thread = thread;
+        step->durable = SIZE_MAX;
+        step->what = history_choose(&thread->made, &thread->random, thread->number, (uint32_t)thread->count + 1);
+        step->what.size = choose_size(&thread->random);
+        if (step->what.kind == HISTORY_MAKE_LAST || step->what.kind == HISTORY_REMOVE_LAST)
             make_or_remove_last(thread, step);
         else
             submit(thread, step);
-        apply(&thread->made, step);
+        history_apply(&thread->made, &step->what);
         thread->count++;
         if (test_random_below(&thread->random, 12) == 0) {
             wait_for_all(thread);
@@ -376,11 +259,11 @@ static void make_nodes(struct session *session)
     assert_int_equal(kv_node_make(session->store, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &node), 0);
     session->account = node.id;
     limits.node = node;
-    limits.node.limit_namespaces = THREADS * NAMESPACES;
+    limits.node.limit_namespaces = THREADS * HISTORY_NAMESPACES;
     assert_int_equal(kv_apply(session->store, &limits), 0);
     for (unsigned i = 0; i < THREADS; i++)
-        for (unsigned j = 0; j + 1 < NAMESPACES; j++) {
-            name_namespace(&session->threads[i], j, name, sizeof(name));
+        for (unsigned j = 0; j < HISTORY_LAST; j++) {
+            history_name_namespace(i, j, name);
             assert_int_equal(kv_node_make(session->store, KV_NAMESPACE, session->account, name, 0, &node), 0);
             session->threads[i].namespaces[j] = node.id;
         }
@@ -442,15 +325,20 @@ static void make_directory(char *dir, size_t size)
     free(real);
 }
 
-static void remove_directory(const char *dir)
+static void empty_directory(const char *dir)
 {
-    static const char *const names[] = {"data.mdb", "lock.mdb", "data.mdb.new"};
+    static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new"};
     char path[128];
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
         unlink(path);
     }
+}
+
+static void remove_directory(const char *dir)
+{
+    empty_directory(dir);
     assert_int_equal(rmdir(dir), 0);
 }
 
@@ -490,7 +378,7 @@ static struct session *session_new(enum kv_durability durability, size_t map_byt
     for (int i = 0; i < THREADS; i++)
         for (size_t j = 0; j < session->threads[i].count; j++)
             if (session->threads[i].steps[j].rc != 0)
-                fail_msg("step %zu of thread %d (kind %d): %s", j, i, session->threads[i].steps[j].kind,
+                fail_msg("step %zu of thread %d (kind %d): %s", j, i, session->threads[i].steps[j].what.kind,
                          strerror(-session->threads[i].steps[j].rc));
     expect_complete_log(session);
     remove_directory(session->dir);
@@ -514,15 +402,17 @@ static const char *const verdict_names[VERDICTS] = {"good", "unopenable", "unsou
 struct look {
     const struct session *session;
     struct kv_store *store;
+    bool go_on; /* then make changes too */
     const struct thread *thread;
     unsigned namespace;
-    struct made made;    /* of the thread, as it is in the image */
-    uint64_t keys, bytes; /* in the namespace */
+    struct history_state made; /* of the thread, as it is in the image */
+    uint64_t keys, bytes;      /* in the namespace */
     enum verdict verdict;
     char why[256];
 };
 
-__attribute__((format(printf, 3, 4))) static int bad(struct look *look, enum verdict verdict, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int bad(struct look *look, enum verdict verdict, const char *format,
+                                                     ...)
 {
     va_list arguments;
 
@@ -535,8 +425,8 @@ __attribute__((format(printf, 3, 4))) static int bad(struct look *look, enum ver
 
 /* Keys of a namespace, as a listing tells them. */
 struct listed {
-    struct kv_ref ref[KEYS];
-    struct kv_meta meta[KEYS];
+    struct kv_ref ref[HISTORY_KEYS];
+    struct kv_meta meta[HISTORY_KEYS];
     uint64_t id;
     size_t count;
 };
@@ -545,7 +435,7 @@ static int list_key(void *arg, const char *key, size_t size, const struct kv_met
 {
     struct listed *listed = arg;
 
-    if (listed->count == KEYS)
+    if (listed->count == HISTORY_KEYS)
         return -E2BIG;
     listed->ref[listed->count] = kv_ref_key(listed->id, key, size);
     listed->meta[listed->count++] = *meta;
@@ -571,26 +461,21 @@ static int read_mark(struct look *look, const struct kv_ref *ref, uint32_t *mark
 
 static int read_key(struct look *look, const struct kv_ref *ref, const struct kv_meta *listed)
 {
-    struct slot slot = {.mode = listed->attr.mode};
+    struct history_slot slot = {.mode = listed->attr.mode};
+    int number = history_key_of(ref->key);
     struct kv_value *value;
     struct kv_meta meta;
-    const struct step *step;
-    unsigned number;
     int rc = kv_get(look->store, ref, &meta, &value, NULL);
 
     if (rc < 0)
         return bad(look, TORN, "%s: %s", ref->key, strerror(-rc));
-    if (value->size >= sizeof(slot.id))
-        memcpy(&slot.id, value->data, sizeof(slot.id));
-    step = &look->thread->steps[(uint32_t)slot.id - 1];
-    if (slot.id >> 32 != look->thread->number + 1 || (uint32_t)slot.id - 1 >= look->thread->count ||
-        step->kind != PUT || step->size != value->size || meta.size != value->size ||
-        step->checksum != record_checksum(value->data, value->size))
+    slot.id = history_id(value->data, value->size);
+    if (slot.id == 0 || meta.size != value->size || listed->size != value->size)
         rc = bad(look, TORN, "%s has a value that was never put", ref->key);
     kv_value_unref(value);
     if (rc == 0)
         rc = read_mark(look, ref, &slot.mark);
-    if (rc == 0 && (sscanf(ref->key, "key_%u", &number) != 1 || number >= KEYS))
+    if (rc == 0 && number < 0)
         rc = bad(look, UNSOUND, "there is a key %s", ref->key);
     if (rc < 0)
         return rc;
@@ -607,11 +492,11 @@ static int read_namespace(struct look *look, struct kv_node *account, unsigned n
     struct listed listed = {0};
     int rc;
 
-    name_namespace(look->thread, namespace, name, sizeof(name));
+    history_name_namespace(look->thread->number, namespace, name);
     rc = kv_node_find(look->store, account->id, name, strlen(name), &node);
-    if (namespace == NAMESPACES - 1)
+    if (namespace == HISTORY_LAST)
         look->made.last_is_there = rc == 0;
-    if (rc == -ENOENT && namespace == NAMESPACES - 1)
+    if (rc == -ENOENT && namespace == HISTORY_LAST)
         return 0;
     if (rc < 0)
         return bad(look, LOST, "namespace %s: %s", name, strerror(-rc));
@@ -633,17 +518,12 @@ static int read_namespace(struct look *look, struct kv_node *account, unsigned n
     return 0;
 }
 
-static bool same_made(const struct made *a, const struct made *b)
-{
-    return a->last_is_there == b->last_is_there && memcmp(a->slots, b->slots, sizeof(a->slots)) == 0;
-}
-
 /* Is what the thread made the state after some of its steps that are allowed at the cut? */
 static int compare_thread(struct look *look, size_t cut)
 {
     const struct thread *thread = look->thread;
     size_t durable = 0, submitted = 0;
-    struct made made = {0};
+    struct history_state made = {0};
 
     for (size_t i = 0; i < thread->count; i++) {
         if (thread->steps[i].durable <= cut)
@@ -652,13 +532,14 @@ static int compare_thread(struct look *look, size_t cut)
             submitted = i + 1;
     }
     for (size_t i = 0; i < submitted; i++) {
-        if (i >= durable && same_made(&made, &look->made))
+        if (i >= durable && history_same(&made, &look->made))
             return 0;
-        apply(&made, &thread->steps[i]);
+        history_apply(&made, &thread->steps[i].what);
     }
-    if (same_made(&made, &look->made))
+    if (history_same(&made, &look->made))
         return 0;
-    return bad(look, LOST, "thread %u has no state between its steps %zu and %zu", thread->number, durable, submitted);
+    return bad(look, LOST, "thread %u has no state between its steps %zu and %zu", thread->number, durable,
+               submitted);
 }
 
 static int read_all(struct look *look, size_t cut)
@@ -674,8 +555,8 @@ static int read_all(struct look *look, size_t cut)
         return bad(look, UNSOUND, "the root's sums are not those of its account");
     for (int i = 0; i < THREADS; i++) {
         look->thread = &look->session->threads[i];
-        look->made = (struct made){0};
-        for (unsigned namespace = 0; namespace < NAMESPACES; namespace++)
+        look->made = (struct history_state){0};
+        for (unsigned namespace = 0; namespace < HISTORY_NAMESPACES; namespace ++)
             if (read_namespace(look, &account, namespace) < 0)
                 return -1;
         if (compare_thread(look, cut) < 0)
@@ -688,7 +569,7 @@ static int read_all(struct look *look, size_t cut)
 
 static int go_on(struct look *look)
 {
-    struct kv_ref ref = ref_at(look->thread, (struct place){0, 0});
+    struct kv_ref ref = ref_at(look->thread, (struct history_place){0, 0});
     struct kv_value *value;
     struct kv_meta meta;
     int rc = kv_put(look->store, &ref, "more", 4);
@@ -715,17 +596,45 @@ static enum verdict look_into(struct look *look, const char *dir, size_t cut)
         bad(look, UNOPENABLE, "%.200s", error.text);
         return look->verdict;
     }
-    if (read_all(look, cut) == 0)
+    if (read_all(look, cut) == 0 && look->go_on)
         (void)!go_on(look);
+    kv_close(look->store);
+    return look->verdict;
+}
+
+/* The same for a store whose creation was cut off: it is created by now, with what was made in it then. */
+static enum verdict look_into_new(struct look *look, const char *dir, size_t cut)
+{
+    struct kv_options options = kv_options_default();
+    struct kv_error error;
+    struct kv_node node;
+    int rc;
+
+    options.map_bytes = look->session->map_bytes;
+    if (kv_open(dir, &options, &look->store, &error) < 0) {
+        bad(look, UNOPENABLE, "%.200s", error.text);
+        return look->verdict;
+    }
+    rc = kv_node_find(look->store, KV_ROOT_ID, "acme", 4, &node);
+    if (rc < 0 && (rc != -ENOENT || cut >= look->session->base))
+        bad(look, LOST, "the account: %s", strerror(-rc));
+    rc = kv_node_make(look->store, KV_ACCOUNT, KV_ROOT_ID, "more", 0, &node);
+    if (rc < 0)
+        bad(look, UNSOUND, "it does not go on: %s", strerror(-rc));
     kv_close(look->store);
     return look->verdict;
 }
 
 /* ---------------------------------------------------------------------------- all images */
 
+/* The name that the file has. */
+enum name { DATA, DATA_NEW, NO_FILE, NAMES };
+static const char *const names[NAMES] = {"data.mdb", "data.mdb.new", NULL};
+
 struct plan {
     size_t cut;
     enum disk_loss loss;
+    enum name name;
     uint64_t seed;
 };
 
@@ -736,9 +645,10 @@ struct result {
 
 struct images {
     const struct session *session;
+    enum verdict (*look_into)(struct look *look, const char *dir, size_t cut);
     enum disk_kind kind;
     struct plan *plans;
-    size_t count;
+    size_t count, capacity;
     struct result *results; /* shared with the children that look */
     char dir[64];
 };
@@ -750,40 +660,66 @@ static int compare_plans(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Every flush, just before (with everything written) and just after (with nothing more), then random cuts. */
-static void make_plans(struct images *images, size_t count, bool flushes, struct test_random *random)
+static void add_plan(struct images *images, struct plan plan)
 {
-    const struct record_io_log *log = &images->session->log;
-    size_t base = images->session->base, made = 0;
-
-    images->plans = calloc(count + 2 * log->count, sizeof(*images->plans));
-    assert_non_null(images->plans);
-    for (size_t i = base; flushes && i < log->count; i++)
-        if (log->events[i].kind == RECORD_IO_FLUSH || log->events[i].durable) {
-            images->plans[made++] = (struct plan){.cut = i, .loss = DISK_NOTHING};
-            images->plans[made++] = (struct plan){.cut = i + 1, .loss = DISK_ALL};
-        }
-    while (made < count)
-        images->plans[made++] = (struct plan){
-            .cut = base + test_random_below(random, log->count + 1 - base),
-            .loss = DISK_PAGES + (enum disk_loss)test_random_below(random, DISK_LOSSES - DISK_PAGES),
-            .seed = test_random(random),
-        };
-    images->count = made;
-    qsort(images->plans, made, sizeof(*images->plans), compare_plans);
+    if (images->count == images->capacity) {
+        images->capacity = images->capacity == 0 ? 1024 : 2 * images->capacity;
+        images->plans = realloc(images->plans, images->capacity * sizeof(*images->plans));
+        assert_non_null(images->plans);
+    }
+    images->plans[images->count++] = plan;
 }
 
-static int write_image(const char *dir, const uint8_t *image, uint64_t size)
+/* Every flush, just before (with everything written) and just after (with nothing more), then random cuts. */
+static void plan_session(struct images *images, size_t count, struct test_random *random)
+{
+    const struct record_io_log *log = &images->session->log;
+    size_t base = images->session->base;
+
+    for (size_t i = base; images->kind == DISK_HONEST && i < log->count; i++)
+        if (log->events[i].kind == RECORD_IO_FLUSH || log->events[i].durable) {
+            add_plan(images, (struct plan){.cut = i, .loss = DISK_NOTHING});
+            add_plan(images, (struct plan){.cut = i + 1, .loss = DISK_ALL});
+        }
+    while (images->count < count)
+        add_plan(images,
+                 (struct plan){
+                     .cut = base + test_random_below(random, log->count + 1 - base),
+                     .loss = DISK_PAGES + (enum disk_loss)test_random_below(random, DISK_LOSSES - DISK_PAGES),
+                     .seed = test_random(random),
+                 });
+    qsort(images->plans, images->count, sizeof(*images->plans), compare_plans);
+}
+
+/* Every cut with every loss and every name that the file can have then. */
+static void plan_creation(struct images *images, struct test_random *random)
+{
+    const struct record_io_log *log = &images->session->log;
+    bool possible[NAMES] = {[DATA_NEW] = true, [NO_FILE] = true};
+
+    for (size_t cut = 0; cut <= log->count; cut++) {
+        enum record_io_kind last = cut > 0 ? log->events[cut - 1].kind : RECORD_IO_WRITE;
+
+        possible[DATA] |= last == RECORD_IO_RENAME;
+        if (last == RECORD_IO_FLUSH_NAMES)
+            possible[DATA_NEW] = possible[NO_FILE] = false;
+        for (enum name name = 0; name < NAMES; name++)
+            for (enum disk_loss loss = 0; possible[name] && loss < DISK_LOSSES; loss++)
+                add_plan(images, (struct plan){cut, loss, name, test_random(random)});
+    }
+}
+
+static int write_image(const char *dir, enum name name, const uint8_t *image, uint64_t size)
 {
     char path[128];
     uint64_t used = size;
     ssize_t written;
     int fd, rc;
 
-    snprintf(path, sizeof(path), "%s/lock.mdb", dir);
-    unlink(path);
-    snprintf(path, sizeof(path), "%s/data.mdb", dir);
-    unlink(path);
+    empty_directory(dir);
+    if (name == NO_FILE)
+        return 0;
+    snprintf(path, sizeof(path), "%s/%s", dir, names[name]);
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return -1;
@@ -818,8 +754,10 @@ __attribute__((noreturn)) static void look_at(struct images *images, size_t firs
     if (images->kind != DISK_HONEST)
         die_quietly();
     disk_init(&disk, &images->session->log);
-    disk_advance(&disk, images->session->base);
-    disk.kind = images->kind;
+    if (images->kind != DISK_HONEST) {
+        disk_advance(&disk, images->session->base);
+        disk.kind = images->kind;
+    }
     image = malloc(disk.capacity);
     if (image == NULL)
         _exit(1);
@@ -827,16 +765,16 @@ __attribute__((noreturn)) static void look_at(struct images *images, size_t firs
         const struct plan *plan = &images->plans[i];
         struct test_random random = {plan->seed};
         struct result *result = &images->results[i];
-        struct look look = {.session = images->session};
+        struct look look = {.session = images->session, .go_on = i % 4 == 0};
         uint64_t size;
 
         disk_advance(&disk, plan->cut);
         size = disk_cut(&disk, plan->loss, &random, image);
-        if (write_image(images->dir, image, size) < 0)
+        if (write_image(images->dir, plan->name, image, size) < 0)
             _exit(1);
         result->verdict = DIED; /* unless it comes back */
         alarm(images->kind == DISK_HONEST ? IMAGE_SECONDS : 1);
-        result->verdict = look_into(&look, images->dir, plan->cut);
+        result->verdict = images->look_into(&look, images->dir, plan->cut);
         alarm(0);
         memcpy(result->why, look.why, sizeof(result->why));
     }
@@ -864,8 +802,8 @@ static void look_at_all(struct images *images)
             break;
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
             images->results[first].verdict = STUCK;
-        snprintf(images->results[first].why, sizeof(images->results[first].why), "the process ended with status %#x",
-                 (unsigned)status);
+        snprintf(images->results[first].why, sizeof(images->results[first].why),
+                 "the process ended with status %#x", (unsigned)status);
         first++;
     }
 }
@@ -891,40 +829,47 @@ static size_t report(const struct images *images, size_t verdicts[VERDICTS])
     return images->count - verdicts[GOOD];
 }
 
-/* Cut the power. returns how many images were not good */
-static size_t cut_power(const struct session *session, enum disk_kind kind, size_t count, bool flushes, uint64_t seed,
-                        size_t verdicts[VERDICTS])
+/* Look into all images that were planned. returns how many were not good */
+static size_t cut_power(struct images *images, size_t verdicts[VERDICTS])
 {
-    struct images images = {.session = session, .kind = kind};
-    struct test_random random = {seed};
     size_t wrong;
 
-    make_directory(images.dir, sizeof(images.dir));
-    make_plans(&images, count, flushes, &random);
-    images.results = mmap(NULL, images.count * sizeof(*images.results), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(images.results, MAP_FAILED);
-    for (size_t i = 0; i < images.count; i++)
-        images.results[i].verdict = DIED;
-    look_at_all(&images);
-    wrong = report(&images, verdicts);
-    munmap(images.results, images.count * sizeof(*images.results));
-    free(images.plans);
-    remove_directory(images.dir);
+    make_directory(images->dir, sizeof(images->dir));
+    images->results = mmap(NULL, images->count * sizeof(*images->results), PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(images->results, MAP_FAILED);
+    for (size_t i = 0; i < images->count; i++)
+        images->results[i].verdict = DIED;
+    look_at_all(images);
+    wrong = report(images, verdicts);
+    munmap(images->results, images->count * sizeof(*images->results));
+    free(images->plans);
+    remove_directory(images->dir);
     return wrong;
 }
 
 /* -------------------------------------------------------------------------------- tests */
 
-static void survive(enum kv_durability durability, size_t map_bytes)
+static size_t cut_session(enum kv_durability durability, size_t map_bytes, enum disk_kind kind, size_t count,
+                          size_t verdicts[VERDICTS])
 {
     uint64_t seed = choose_seed();
     struct session *session = session_new(durability, map_bytes, seed);
+    struct images images = {.session = session, .kind = kind, .look_into = look_into};
+    size_t wrong;
+
+    plan_session(&images, count, &(struct test_random){seed});
+    wrong = cut_power(&images, verdicts);
+    session_free(session);
+    return wrong;
+}
+
+static void survive(enum kv_durability durability, size_t map_bytes)
+{
     size_t verdicts[VERDICTS];
 
     assert_int_equal(
-        cut_power(session, DISK_HONEST, number_of("KVFS_TEST_IMAGES", IMAGES), true, seed, verdicts), 0);
-    session_free(session);
+        cut_session(durability, map_bytes, DISK_HONEST, number_of("KVFS_TEST_IMAGES", IMAGES), verdicts), 0);
 }
 
 static void nothing_acknowledged_is_lost_by_a_power_cut(void **state)
@@ -945,29 +890,49 @@ static void nothing_synced_is_lost_and_the_order_is_kept_with_durability_fsync(v
     survive(KV_DURABILITY_FSYNC, 64 * MIB);
 }
 
-/* The test of the test: each of these disks loses something, and it is found. */
-static void a_disk_that_delays_what_was_written_through_is_found_to_lose(void **state)
+static void a_creation_that_is_cut_off_can_be_begun_again(void **state)
 {
     uint64_t seed = choose_seed();
-    struct session *session = session_new(KV_DURABILITY_CLOSE, 64 * MIB, seed);
+    struct session *session = calloc(1, sizeof(*session));
+    struct images images = {.session = session, .look_into = look_into_new};
+    size_t verdicts[VERDICTS];
+    struct kv_node node;
+
+    (void)state;
+    assert_non_null(session);
+    session->map_bytes = 64 * MIB;
+    make_directory(session->dir, sizeof(session->dir));
+    record_io_start(session->dir);
+    open_session(session, true);
+    assert_int_equal(kv_node_make(session->store, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &node), 0);
+    session->base = record_io_position();
+    kv_close(session->store);
+    session->log = record_io_stop();
+    remove_directory(session->dir);
+
+    plan_creation(&images, &(struct test_random){seed});
+    assert_int_equal(cut_power(&images, verdicts), 0);
+    record_io_free(&session->log);
+    free(session);
+}
+
+/* The tests of the test: each of these disks loses something, and it is found. */
+
+static void a_disk_that_delays_what_was_written_through_is_found_to_lose(void **state)
+{
     size_t verdicts[VERDICTS];
 
     (void)state;
-    cut_power(session, DISK_DELAYS_DSYNC, 200, false, seed, verdicts);
+    cut_session(KV_DURABILITY_CLOSE, 64 * MIB, DISK_DELAYS_DSYNC, 100, verdicts);
     assert_true(verdicts[LOST] > 0);
-    session_free(session);
 }
 
 static void a_disk_that_ignores_flushes_is_found_to_damage(void **state)
 {
-    uint64_t seed = choose_seed();
-    struct session *session = session_new(KV_DURABILITY_CLOSE, 64 * MIB, seed);
     size_t verdicts[VERDICTS];
 
     (void)state;
-    assert_true(cut_power(session, DISK_IGNORES_FLUSHES, 50, false, seed, verdicts) > 0);
-    assert_true(verdicts[LOST] < 50); /* not only lost */
-    session_free(session);
+    assert_true(cut_session(KV_DURABILITY_CLOSE, 64 * MIB, DISK_IGNORES_FLUSHES, 50, verdicts) > verdicts[LOST]);
 }
 
 int main(void)
@@ -976,6 +941,7 @@ int main(void)
         cmocka_unit_test(nothing_acknowledged_is_lost_by_a_power_cut),
         cmocka_unit_test(nothing_acknowledged_is_lost_where_the_map_is_nearly_full),
         cmocka_unit_test(nothing_synced_is_lost_and_the_order_is_kept_with_durability_fsync),
+        cmocka_unit_test(a_creation_that_is_cut_off_can_be_begun_again),
         cmocka_unit_test(a_disk_that_delays_what_was_written_through_is_found_to_lose),
         cmocka_unit_test(a_disk_that_ignores_flushes_is_found_to_damage),
     };

@@ -191,7 +191,7 @@ int ctl_open(struct ctl_request *request)
 
     options.cache_bytes = 0;
     options.cache_ttl_ms = 0;
-    options.read_only = request->command->access == CTL_READ;
+    options.read_only = request->command->access == CTL_READ && !ctl_given(request, CTL_REPAIR);
     options.create = request->command->access == CTL_CREATE;
     if (kv_open(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);

@@ -23,7 +23,7 @@
 
 enum {
     CTL_OK = 0,
-    CTL_NO = 1,    /* get, delete: the key is not there, or its value is empty */
+    CTL_NO = 1,    /* get, delete: the key is not there, or its value is empty; check: something is wrong */
     CTL_ERROR = 2, /* everything else; nothing was changed */
 
     /* run: as env(1) and shells have it, since all else is the command's own status */
@@ -51,6 +51,8 @@ enum ctl_option {
     CTL_MOUNT,
     CTL_BYTES,
     CTL_NAMESPACES,
+    CTL_FAST,
+    CTL_REPAIR,
     CTL_OPTIONS
 };
 #define CTL_BIT(option) (1u << (option))
@@ -182,6 +184,7 @@ int ctl_project_list(struct ctl_request *request);
 int ctl_binding_create(struct ctl_request *request);
 int ctl_binding_delete(struct ctl_request *request);
 int ctl_binding_list(struct ctl_request *request);
+int ctl_check(struct ctl_request *request);
 int ctl_env(struct ctl_request *request);
 int ctl_run(struct ctl_request *request);
 

@@ -39,6 +39,9 @@ static const struct {
     [CTL_BYTES] = {"bytes", "SIZE", OPTIONAL,
                    "the most bytes of keys and values: a number, or one with K, M, G or T"},
     [CTL_NAMESPACES] = {"namespaces", "N", OPTIONAL, "the most namespaces"},
+    [CTL_FAST] = {"fast", NULL, OPTIONAL, "leave out the bytes of the values"},
+    [CTL_REPAIR] = {"repair", NULL, OPTIONAL,
+                    "repair what can be repaired without a loss; nobody else may have the store open"},
 };
 
 #define ALWAYS (CTL_BIT(CTL_STORE) | CTL_BIT(CTL_HELP) | CTL_BIT(CTL_VERSION))
@@ -87,6 +90,9 @@ static const struct ctl_command commands[] = {
      "Delete a binding; its namespace stays."},
     {"binding", "list", CTL_FORM_PROJECT, "", 0, 0, 0, CTL_READ, 2, ctl_binding_list,
      "Print a project's bindings: VARIABLE, tab, NAMESPACE a line."},
+
+    {NULL, "check", CTL_FORM_NONE, "", 0, 0, CTL_BIT(CTL_FAST) | CTL_BIT(CTL_REPAIR), CTL_READ, 0, ctl_check,
+     "Verify the whole store and print a report as JSON. Something is wrong: exit 1."},
 
     {NULL, "env", CTL_FORM_PROJECT, "", 0, 0, CTL_BIT(CTL_MOUNT), CTL_READ, 2, ctl_env,
      "Print a project's variables for eval \"$(kvctl env ...)\" in a shell."},
@@ -263,6 +269,8 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
     case CTL_META_GET:
     case CTL_ALL:
     case CTL_RECURSIVE:
+    case CTL_FAST:
+    case CTL_REPAIR:
     case CTL_OPTIONS:
         break;
     }

@@ -1,0 +1,517 @@
+/* A daemon that is killed, again and again, while several processes write.
+ *
+ * Each writer has namespaces of its own (tests/support/history.h) and notes its steps in memory that outlives
+ * it and the daemon: what it is going to do, what was acknowledged (the call returned 0), and what is
+ * promised to be durable. With durability=close these two are the same; with durability=fsync a put is durable
+ * when its fsync returned, and so is everything that the writer did before, since changes are committed in
+ * their order.
+ *
+ * After each kill the store is mounted again at the same place, over the dead mount, which somebody may still
+ * be using. Then each writer first compares its keys with its notes: they must be as after some of its steps, from
+ * what was durable up to what was begun. Values that are neither wholly old nor wholly new have no id.
+ *
+ * Environment: KVFS_TEST_KILLS (200 in all), KVFS_TEST_SEED (chosen at random, and printed). */
+#include "tests/support/history.h"
+#include "tests/support/mount.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KILLS 200
+#define STEPS 4096 /* of a writer between two kills: more than it can make */
+#define VALUE_MAX ((size_t)1 << 20)
+#define KIB ((size_t)1 << 10)
+
+enum { WRITERS = 3, LIFE_MAX_STEPS = 60, LIFE_MAX_MS = 2000, LAST_STEP_US = 4000, CHECK_EVERY = 10 };
+
+struct writer {
+    struct test_random random;
+    uint32_t number, steps_ever;
+    bool durability_fsync;
+
+    struct history_state base; /* the state before the steps */
+    struct history_step steps[STEPS];
+    size_t begun, acknowledged, durable; /* steps */
+    uint64_t acknowledged_ever, undone_ever, in_doubt_ever;
+    bool compared; /* since the last kill */
+};
+
+/* Shared by all processes of the test. */
+struct world {
+    struct writer writers[WRITERS];
+    volatile bool killed; /* the daemon will be, or was */
+};
+
+struct tester {
+    struct mount_test *test;
+    struct mount_node *node;
+    const char *options;
+    struct world *world;
+    struct test_random random;
+    bool has_check;
+};
+
+static uint64_t number_of(const char *variable, uint64_t otherwise)
+{
+    const char *text = getenv(variable);
+
+    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
+}
+
+/* ------------------------------------------------------------------------ in a writer's process */
+
+struct place_path {
+    char text[MOUNT_PATH + 64];
+};
+
+struct hand {
+    struct world *world;
+    struct writer *writer;
+    const struct mount_node *node;
+    uint8_t *bytes; /* VALUE_MAX + 1 */
+};
+
+/* End the process: well, where the daemon was killed, since then everything may fail. */
+__attribute__((noreturn, format(printf, 2, 3))) static void stop(const struct hand *hand, const char *format, ...)
+{
+    va_list arguments;
+
+    if (hand->world->killed)
+        _exit(0);
+    printf("writer %u: ", hand->writer->number);
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+    fflush(stdout);
+    _exit(1);
+}
+
+static struct place_path path_of(const struct hand *hand, struct history_place place, bool with_key)
+{
+    struct place_path path;
+    char namespace[16], key[16] = "";
+
+    history_name_namespace(hand->writer->number, place.namespace, namespace);
+    if (with_key)
+        history_name_key(place.key, key);
+    snprintf(path.text, sizeof(path.text), "%s/a/%s/%s", hand->node->path, namespace, key);
+    return path;
+}
+
+static void succeed(const struct hand *hand, long result, const char *what)
+{
+    if (result < 0)
+        stop(hand, "%s: %s", what, strerrorname_np(errno));
+}
+
+/* Some values come in parts, as a shell's redirection of a slow program does. */
+static void write_parts(const struct hand *hand, int fd, size_t size)
+{
+    size_t part = test_random_below(&hand->writer->random, 3) == 0 ? size / 3 + 1 : size;
+
+    for (size_t at = 0; at < size;) {
+        ssize_t written = pwrite(fd, hand->bytes + at, size - at < part ? size - at : part, (off_t)at);
+
+        succeed(hand, written, "write");
+        at += (size_t)written;
+    }
+}
+
+/* returns whether it was durable before the close */
+static bool put(const struct hand *hand, const struct history_step *step)
+{
+    struct place_path path = path_of(hand, step->at, true);
+    struct test_random *random = &hand->writer->random;
+    bool truncates = test_random_below(random, 4) > 0, syncs = test_random_below(random, 4) == 0;
+    int fd = open(path.text, O_WRONLY | O_CREAT | O_CLOEXEC | (truncates ? O_TRUNC : 0), step->number);
+
+    succeed(hand, fd, "open");
+    history_fill(step->id, hand->bytes, step->size);
+    write_parts(hand, fd, step->size);
+    if (!truncates)
+        succeed(hand, ftruncate(fd, (off_t)step->size), "ftruncate");
+    if (syncs)
+        succeed(hand, fsync(fd), "fsync");
+    succeed(hand, close(fd), "close");
+    return syncs;
+}
+
+/* returns whether it is promised to be durable */
+static bool do_step(const struct hand *hand, const struct history_step *step)
+{
+    struct place_path at = path_of(hand, step->at, true), to = path_of(hand, step->to, true);
+    struct place_path last = path_of(hand, (struct history_place){HISTORY_LAST, 0}, false);
+
+    switch (step->kind) {
+    case HISTORY_PUT:
+        return put(hand, step) || !hand->writer->durability_fsync;
+    case HISTORY_DELETE:
+        succeed(hand, unlink(at.text), "unlink");
+        break;
+    case HISTORY_RENAME:
+        succeed(hand, rename(at.text, to.text), "rename");
+        break;
+    case HISTORY_EXCHANGE:
+        succeed(hand, renameat2(AT_FDCWD, at.text, AT_FDCWD, to.text, RENAME_EXCHANGE), "exchange");
+        break;
+    case HISTORY_CHMOD:
+        succeed(hand, chmod(at.text, step->number), "chmod");
+        break;
+    case HISTORY_MARK:
+        succeed(hand, setxattr(at.text, "user.mark", &step->number, sizeof(step->number), 0), "setxattr");
+        break;
+    case HISTORY_MAKE_LAST:
+        succeed(hand, mkdir(last.text, 0755), "mkdir");
+        break;
+    case HISTORY_REMOVE_LAST:
+        succeed(hand, rmdir(last.text), "rmdir");
+        break;
+    }
+    return true;
+}
+
+static size_t choose_size(struct test_random *random)
+{
+    switch (test_random_below(random, 24)) {
+    case 0:
+        return VALUE_MAX - test_random_below(random, 3);
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+        return 20 * KIB + test_random_below(random, KIB);
+    default:
+        return HISTORY_VALUE_MIN + test_random_below(random, 200);
+    }
+}
+
+static struct history_state state_after(const struct writer *writer, size_t steps)
+{
+    struct history_state state = writer->base;
+
+    for (size_t i = 0; i < steps; i++)
+        history_apply(&state, &writer->steps[i]);
+    return state;
+}
+
+static void write_until_killed(const struct hand *hand)
+{
+    struct writer *writer = hand->writer;
+    struct history_state state = state_after(writer, writer->begun);
+
+    umask(0);
+    while (!hand->world->killed && writer->begun < STEPS) {
+        struct history_step *step = &writer->steps[writer->begun];
+
+        *step = history_choose(&state, &writer->random, writer->number, ++writer->steps_ever);
+        step->size = choose_size(&writer->random);
+        writer->begun++;
+        if (do_step(hand, step))
+            writer->durable = writer->begun;
+        writer->acknowledged = writer->begun;
+        __atomic_add_fetch(&writer->acknowledged_ever, 1, __ATOMIC_RELAXED);
+        history_apply(&state, step);
+    }
+}
+
+/* ---------------------------------------------------------------- comparing with the notes */
+
+static struct history_slot read_slot(const struct hand *hand, struct history_place place)
+{
+    struct place_path path = path_of(hand, place, true);
+    struct history_slot slot = {0};
+    struct stat attr;
+    size_t size = 0;
+    ssize_t got = 1;
+    int fd = open(path.text, O_RDONLY | O_CLOEXEC);
+
+    succeed(hand, fd, "open to compare");
+    while (got > 0) {
+        got = read(fd, hand->bytes + size, VALUE_MAX + 1 - size);
+        succeed(hand, got, "read");
+        size += (size_t)got;
+    }
+    succeed(hand, fstat(fd, &attr), "fstat");
+    if ((size_t)attr.st_size != size)
+        stop(hand, "%s: stat says %lld bytes, read %zu", path.text, (long long)attr.st_size, size);
+    slot.mode = attr.st_mode & 07777;
+    slot.id = history_id(hand->bytes, size);
+    if (slot.id == 0)
+        stop(hand, "%s: %zu bytes that are no value that was ever written", path.text, size);
+    if (fgetxattr(fd, "user.mark", &slot.mark, sizeof(slot.mark)) < 0 && errno != ENODATA)
+        stop(hand, "%s: getxattr: %s", path.text, strerrorname_np(errno));
+    close(fd);
+    return slot;
+}
+
+static void read_namespace(const struct hand *hand, unsigned namespace, struct history_state *state)
+{
+    struct place_path path = path_of(hand, (struct history_place){namespace, 0}, false);
+    DIR *dir = opendir(path.text);
+    struct dirent *entry;
+
+    if (namespace == HISTORY_LAST)
+        state->last_is_there = dir != NULL;
+    if (dir == NULL && errno == ENOENT && namespace == HISTORY_LAST)
+        return;
+    if (dir == NULL)
+        stop(hand, "%s: %s", path.text, strerrorname_np(errno));
+    while (errno = 0, (entry = readdir(dir)) != NULL) {
+        int key = history_key_of(entry->d_name);
+
+        if (entry->d_name[0] == '.')
+            continue;
+        if (key < 0)
+            stop(hand, "%s has a key %s", path.text, entry->d_name);
+        state->slots[namespace][key] = read_slot(hand, (struct history_place){namespace, (unsigned)key});
+    }
+    if (errno != 0)
+        stop(hand, "%s: readdir: %s", path.text, strerrorname_np(errno));
+    closedir(dir);
+}
+
+static void say_state(const char *what, const struct history_state *state)
+{
+    printf("  %s: %s\n", what, state->last_is_there ? "with the last namespace" : "without the last namespace");
+    for (unsigned i = 0; i < HISTORY_NAMESPACES; i++)
+        for (unsigned j = 0; j < HISTORY_KEYS; j++)
+            if (state->slots[i][j].id != 0)
+                printf("    %c/%u: value %" PRIx64 ", mode %o, mark %u\n", 'a' + (char)i, j, state->slots[i][j].id,
+                       state->slots[i][j].mode, state->slots[i][j].mark);
+}
+
+static void compare(const struct hand *hand)
+{
+    struct writer *writer = hand->writer;
+    struct history_state is = {0}, wanted = state_after(writer, writer->durable);
+    size_t done = 0;
+
+    for (unsigned i = 0; i < HISTORY_NAMESPACES; i++)
+        read_namespace(hand, i, &is);
+    for (size_t i = writer->durable; !history_same(&is, &wanted); i++) {
+        if (i == writer->begun) {
+            wanted = state_after(writer, writer->durable);
+            say_state("what was durable", &wanted);
+            say_state("what is there", &is);
+            for (size_t j = writer->durable; j < writer->begun; j++)
+                printf("  then step %zu: kind %d, %u/%u to %u/%u, %x, value %" PRIx64 "\n", j,
+                       writer->steps[j].kind, writer->steps[j].at.namespace, writer->steps[j].at.key,
+                       writer->steps[j].to.namespace, writer->steps[j].to.key, writer->steps[j].number,
+                       writer->steps[j].id);
+            stop(hand, "%zu steps begun, %zu acknowledged, %zu durable: its keys are as after none of these",
+                 writer->begun, writer->acknowledged, writer->durable);
+        }
+        history_apply(&wanted, &writer->steps[i]);
+        done++;
+    }
+    writer->undone_ever += writer->begun - writer->durable - done;
+    writer->in_doubt_ever += writer->begun - writer->durable;
+    writer->base = is;
+    writer->begun = writer->acknowledged = writer->durable = 0;
+    writer->compared = true;
+}
+
+static pid_t start_writer(struct tester *tester, struct writer *writer, bool writes)
+{
+    pid_t pid = mount_fork(tester->test);
+    struct hand hand = {.world = tester->world, .writer = writer, .node = tester->node};
+
+    if (pid > 0)
+        return pid;
+    hand.bytes = malloc(VALUE_MAX + 1);
+    if (hand.bytes == NULL)
+        _exit(1);
+    if (!writer->compared)
+        compare(&hand);
+    if (writes)
+        write_until_killed(&hand);
+    _exit(0);
+}
+
+/* ---------------------------------------------------------------------------- the test's process */
+
+static void pause_us(size_t us)
+{
+    struct timespec time = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+    nanosleep(&time, NULL);
+}
+
+static void wait_for_writers(struct tester *tester, const pid_t *pids)
+{
+    int bad = 0;
+
+    for (int i = 0; i < WRITERS; i++)
+        bad |= mount_wait(tester->test, pids[i]);
+    assert_int_equal(bad, 0);
+}
+
+static void check(struct tester *tester)
+{
+    if (tester->has_check)
+        MOUNT_KVCTL(tester->test, "check");
+}
+
+static uint64_t acknowledged_ever(const struct tester *tester)
+{
+    uint64_t count = 0;
+
+    for (int i = 0; i < WRITERS; i++)
+        count += __atomic_load_n(&tester->world->writers[i].acknowledged_ever, __ATOMIC_RELAXED);
+    return count;
+}
+
+/* Let some steps be done, more often few than many, and then some time pass. */
+static void live(struct tester *tester)
+{
+    size_t steps = test_random_below(&tester->random, 1 + test_random_below(&tester->random, LIFE_MAX_STEPS));
+    uint64_t until = acknowledged_ever(tester) + steps;
+    int64_t end_ms = mount_now_ms() + LIFE_MAX_MS;
+
+    while (acknowledged_ever(tester) < until && mount_now_ms() < end_ms)
+        pause_us(200);
+    pause_us(test_random_below(&tester->random, LAST_STEP_US));
+}
+
+/* Write, kill, mount again. */
+static void kill_once(struct tester *tester)
+{
+    struct mount_node *node = tester->node;
+    pid_t pids[WRITERS];
+    int status, bystander;
+
+    tester->world->killed = false;
+    for (int i = 0; i < WRITERS; i++)
+        pids[i] = start_writer(tester, &tester->world->writers[i], true);
+    bystander = (int)MOUNT_OK(open(node->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    live(tester);
+
+    tester->world->killed = true;
+    assert_int_equal(kill(node->daemon, SIGKILL), 0);
+    assert_int_equal(waitpid(node->daemon, &status, 0), node->daemon);
+    node->daemon = 0;
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* it had not died before */
+    wait_for_writers(tester, pids);
+    for (int i = 0; i < WRITERS; i++)
+        tester->world->writers[i].compared = false;
+    mount_again(node, tester->options);
+    close(bystander);
+}
+
+static void compare_all(struct tester *tester)
+{
+    pid_t pids[WRITERS];
+
+    tester->world->killed = false;
+    for (int i = 0; i < WRITERS; i++)
+        pids[i] = start_writer(tester, &tester->world->writers[i], false);
+    wait_for_writers(tester, pids);
+}
+
+/* All that was acknowledged is durable after an unmount. */
+static void stop_well(struct tester *tester)
+{
+    compare_all(tester);
+    mount_stop(tester->node);
+    mount_again(tester->node, tester->options);
+    for (int i = 0; i < WRITERS; i++)
+        tester->world->writers[i].compared = false;
+    compare_all(tester);
+    check(tester);
+}
+
+static void begin(struct tester *tester, void **state, const char *options, uint64_t seed)
+{
+    char limit[16];
+
+    *tester = (struct tester){.test = *state, .options = options, .random = {seed}};
+    tester->node = mount_start(tester->test, options);
+    tester->world = mmap(NULL, sizeof(*tester->world), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(tester->world, MAP_FAILED);
+    assert_int_equal(MOUNT_RUN(tester->test, getenv("KVCTL_BIN"), "--help"), 0);
+    tester->has_check = strstr(tester->test->output, "kvctl check") != NULL;
+
+    MOUNT_OK(mkdir(mount_path(tester->node, "a"), 0755));
+    snprintf(limit, sizeof(limit), "%d", WRITERS * HISTORY_NAMESPACES);
+    MOUNT_KVCTL(tester->test, "account", "limit", "a", "--namespaces", limit);
+    for (uint32_t i = 0; i < WRITERS; i++) {
+        struct writer *writer = &tester->world->writers[i];
+
+        writer->number = i;
+        writer->random.state = seed + i + 1;
+        writer->durability_fsync = strstr(options, "fsync") != NULL;
+        for (unsigned j = 0; j < HISTORY_LAST; j++) {
+            char name[16];
+
+            history_name_namespace(i, j, name);
+            MOUNT_OK(mkdir(mount_path(tester->node, "a/%s", name), 0755));
+        }
+    }
+}
+
+/* Nothing of a killed daemon is left beside the database. */
+static void expect_clean_store(const struct tester *tester)
+{
+    mount_expect_list(tester->test->store, "data.mdb lock.mdb");
+}
+
+static void survive_kills(void **state, const char *options)
+{
+    uint64_t kills = number_of("KVFS_TEST_KILLS", KILLS) / 2, in_doubt = 0, undone = 0, seed;
+    struct tester tester;
+    int64_t began_ms = mount_now_ms();
+
+    assert_int_equal(getrandom(&seed, sizeof(seed), 0), sizeof(seed));
+    seed = number_of("KVFS_TEST_SEED", seed >> 32);
+    printf("KVFS_TEST_SEED=%" PRIu64 "\n", seed);
+    begin(&tester, state, options, seed);
+    for (uint64_t i = 0; i < kills; i++) {
+        alarm(MOUNT_SECONDS);
+        kill_once(&tester);
+        if (i % CHECK_EVERY == 0)
+            check(&tester);
+    }
+    alarm(MOUNT_SECONDS);
+    stop_well(&tester);
+    expect_clean_store(&tester);
+    for (int i = 0; i < WRITERS; i++) {
+        in_doubt += tester.world->writers[i].in_doubt_ever;
+        undone += tester.world->writers[i].undone_ever;
+    }
+    printf("%" PRIu64 " kills in %.1f s, %" PRIu64 " steps acknowledged, %" PRIu64 " in doubt at a kill, %" PRIu64
+           " of these not done\n",
+           kills, (double)(mount_now_ms() - began_ms) / 1000, acknowledged_ever(&tester), in_doubt, undone);
+    if (!tester.has_check)
+        printf("kvctl has no check: it was not asked\n");
+    munmap(tester.world, sizeof(*tester.world));
+}
+
+static void what_was_closed_survives_a_kill(void **state) { survive_kills(state, "durability=close"); }
+
+static void what_was_synced_survives_a_kill_with_durability_fsync(void **state)
+{
+    survive_kills(state, "durability=fsync");
+}
+
+static int run(void)
+{
+    const struct CMUnitTest tests[] = {
+        MOUNT_TEST_EMPTY(what_was_closed_survives_a_kill),
+        MOUNT_TEST_EMPTY(what_was_synced_survives_a_kill_with_durability_fsync),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void) { return mount_tests("kill", run); }

@@ -1,0 +1,236 @@
+#!/bin/bash
+# Small applications in shell on ordinary files: a counter, a key store, shopping carts.
+case_seconds=200
+. "$(dirname "$0")/../support/tools.sh"
+
+# ---------------------------------------------------------------------------- counter
+
+# Writes the counter script: count KEY TIMES adds one, TIMES times, under a lock of the key.
+make_counter() {
+    cat >count <<'SCRIPT'
+#!/bin/bash
+# count KEY TIMES
+for ((i = 0; i < $2; i++)); do
+    exec 9<>"$1" || exit 1
+    flock 9 || exit 1
+    read -r value <&9 || exit 1
+    echo $((value + 1)) >"$1" || exit 1
+    exec 9>&- # and with it the lock
+done
+SCRIPT
+    chmod +x count
+}
+
+case_eight_counters_lose_nothing() {
+    local i
+    local -a children
+    need flock
+    ready
+    make_counter
+    echo 0 >"$n/count"
+    for i in 1 2 3 4 5 6 7 8; do
+        ./count "$n/count" 500 &
+        children+=($!)
+    done
+    for i in "${children[@]}"; do
+        wait "$i" || wrong "a counter ended with status $?"
+    done
+    says 4000 count
+    only count
+    stop
+    start
+    says 4000 count
+}
+
+# The lock may be on any file, also one that is no key of the same namespace.
+case_a_lock_beside_the_counter() {
+    local i
+    local -a children
+    need flock
+    ready
+    echo 0 >"$n/count"
+    : >"$n/lock"
+    for i in 1 2 3 4; do
+        (
+            for ((j = 0; j < 50; j++)); do
+                flock "$n/lock" bash -c 'echo $(($(<"$1") + 1)) >"$1"' bash "$n/count" || exit 1
+            done
+        ) &
+        children+=($!)
+    done
+    for i in "${children[@]}"; do
+        wait "$i" || wrong "a counter ended with status $?"
+    done
+    says 200 count
+    only count lock
+}
+
+case_counting_by_appending_needs_no_lock() {
+    local i
+    ready
+    for i in 1 2 3 4 5 6 7 8; do
+        (
+            exec 9>>"$n/log"
+            for ((j = 0; j < 100; j++)); do echo "$i $j" >&9 || exit 1; done
+        ) &
+    done
+    wait
+    same 800 grep -c . "$n/log"
+    for i in 1 2 3 4 5 6 7 8; do
+        same 100 grep -c "^$i " "$n/log"
+    done
+    same 800 grep -c . <(kv get a/n/log)
+}
+
+# -------------------------------------------------------------------------- key store
+
+make_keystore() {
+    cat >keystore <<'SCRIPT'
+#!/bin/bash
+# keystore DIR set KEY VALUE | get KEY | delete KEY | list
+cd "$1" || exit 2
+case $2 in
+set) printf '%s' "$4" >"$3" ;;
+get) [ -e "$3" ] && cat "$3" ;;
+delete) rm "$3" 2>/dev/null ;;
+list) ls ;;
+*) exit 2 ;;
+esac
+SCRIPT
+    chmod +x keystore
+}
+
+case_a_key_store_sets_gets_deletes_and_lists() {
+    ready
+    make_keystore
+    same "" ./keystore "$n" list
+    ./keystore "$n" get colour && wrong "get of an absent key succeeds"
+    ./keystore "$n" set colour "deep blue" || wrong "set: status $?"
+    ./keystore "$n" set size 42 || wrong "set: status $?"
+    same "deep blue" ./keystore "$n" get colour
+    same "colour
+size" ./keystore "$n" list
+    ./keystore "$n" set colour red || wrong "set again: status $?"
+    same red ./keystore "$n" get colour
+    same red kv get a/n/colour
+    ./keystore "$n" delete size || wrong "delete: status $?"
+    ./keystore "$n" delete size && wrong "delete of an absent key succeeds"
+    ./keystore "$n" set 'no key' x 2>err && wrong "set of a name that is no key succeeds"
+    grep -q "Invalid argument" err || wrong "said $(cat err)"
+    only colour
+    stop
+    start
+    same red ./keystore "$n" get colour
+}
+
+case_a_key_store_holds_any_bytes_and_sizes() {
+    local size
+    ready
+    for size in 0 1 4095 4096 4097 100000 5000000; do
+        head -c $size /dev/urandom >value
+        cat value >"$n/k$size" || wrong "set of $size bytes"
+        holds value k$size
+    done
+    only k0 k1 k100000 k4095 k4096 k4097 k5000000
+}
+
+case_a_key_store_is_used_by_many_at_once() {
+    local i
+    local -a children
+    ready
+    make_keystore
+    for i in 1 2 3 4 5 6; do
+        (
+            for ((j = 0; j < 40; j++)); do
+                ./keystore "$n" set "k${i}_$j" "value $i $j" || exit 1
+                [ "$(./keystore "$n" get "k${i}_$j")" = "value $i $j" ] || exit 1
+                [ $((j % 4)) -ne 0 ] || ./keystore "$n" delete "k${i}_$j" || exit 1
+            done
+        ) &
+        children+=($!)
+    done
+    for i in "${children[@]}"; do
+        wait "$i" || wrong "one of them failed"
+    done
+    same 180 grep -c . <(./keystore "$n" list)
+    same 180 grep -c . <(kv list a/n --all)
+}
+
+# ---------------------------------------------------------------------- shopping carts
+
+# One key for each user; a line for each article: NAME COUNT CENTS.
+make_cart() {
+    cat >cart <<'SCRIPT'
+#!/bin/bash
+# cart DIR USER add ARTICLE COUNT CENTS | remove ARTICLE | total | show
+key=$1/$2
+exec 9>>"$key" || exit 1
+flock 9 || exit 1
+case $3 in
+add)
+    new=$(awk -v name="$4" -v count="$5" -v cents="$6" '
+        $1 == name { $2 += count; $3 = cents; found = 1 }
+        { print }
+        END { if (!found) print name, count, cents }' "$key") && printf '%s\n' "$new" >"$key"
+    ;;
+remove)
+    grep -q "^$4 " "$key" && sed "/^$4 /d" "$key" >"$1/new_$2" && cat "$1/new_$2" >"$key" && rm "$1/new_$2"
+    ;;
+total) awk '{ sum += $2 * $3 } END { printf "%d.%02d\n", sum / 100, sum % 100 }' "$key" ;;
+show) cat "$key" ;;
+*) exit 2 ;;
+esac
+SCRIPT
+    chmod +x cart
+}
+
+case_a_cart_adds_removes_and_totals() {
+    need flock awk
+    ready
+    make_cart
+    ./cart "$n" anna add apple 3 120 || wrong "add: status $?"
+    ./cart "$n" anna add pear 1 250 || wrong "add: status $?"
+    ./cart "$n" anna add apple 2 120 || wrong "add: status $?"
+    ./cart "$n" ben add bread 1 399 || wrong "add: status $?"
+    same "apple 5 120
+pear 1 250" ./cart "$n" anna show
+    same 8.50 ./cart "$n" anna total
+    same 3.99 ./cart "$n" ben total
+    ./cart "$n" anna remove pear || wrong "remove: status $?"
+    ./cart "$n" anna remove pear && wrong "remove of what is not there succeeds"
+    same 6.00 ./cart "$n" anna total
+    ./cart "$n" ben remove bread || wrong "remove: status $?"
+    same 0.00 ./cart "$n" ben total
+    only anna ben
+    stop
+    start
+    same "apple 5 120" ./cart "$n" anna show
+}
+
+case_carts_of_several_users_are_filled_at_once() {
+    local user i
+    local -a children
+    need flock awk
+    ready
+    make_cart
+    for user in anna ben carla dora; do
+        for i in 1 2; do
+            (
+                for ((j = 0; j < 15; j++)); do
+                    ./cart "$n" $user add article_$((j % 5)) 1 10 || exit 1
+                done
+            ) &
+            children+=($!)
+        done
+    done
+    for i in "${children[@]}"; do
+        wait "$i" || wrong "one of them failed"
+    done
+    for user in anna ben carla dora; do
+        same 3.00 ./cart "$n" $user total
+        same 5 grep -c ' 6 10$' "$n/$user"
+    done
+    only anna ben carla dora
+}
+
+run_cases "$@"
