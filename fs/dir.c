@@ -25,12 +25,12 @@ struct found {
 
 struct fs_dir {
     struct fs_inode *inode;
-    struct fs_dir *prev, *next;   /* in fs->dirs; fs->lock */
-    pthread_mutex_t lock;         /* one handle may be shared by threads */
-    off_t offset;                 /* behind the last entry given */
-    size_t last_size;             /* the last name of the central that was given; 0: none yet */
+    struct fs_dir *prev, *next; /* in fs->dirs; fs->lock */
+    pthread_mutex_t lock;       /* one handle may be shared by threads */
+    off_t offset;               /* behind the last entry given */
+    size_t last_size;           /* the last name of the central that was given; 0: none yet */
     char last[KV_KEY_MAX + 1];
-    size_t locals_count;          /* names known to this node only, as of offset 0; sorted */
+    size_t locals_count; /* names known to this node only, as of offset 0; sorted */
     char (*locals)[KV_KEY_MAX + 1];
 };
 
@@ -95,8 +95,9 @@ static bool is_local(const struct fs_dir *dir, const char *name)
 /* Add one entry. returns 0; 1 where it does not fit */
 static int add(struct answer *answer, const char *name, struct fuse_entry_param *entry, off_t next)
 {
-    size_t size = answer->plus ? fuse_add_direntry_plus(answer->req, answer->at, answer->left, name, entry, next)
-                               : fuse_add_direntry(answer->req, answer->at, answer->left, name, &entry->attr, next);
+    size_t size = answer->plus
+                      ? fuse_add_direntry_plus(answer->req, answer->at, answer->left, name, entry, next)
+                      : fuse_add_direntry(answer->req, answer->at, answer->left, name, &entry->attr, next);
 
     if (size > answer->left)
         return 1;
@@ -372,7 +373,8 @@ static int fill_answer(struct fs *fs, struct fs_dir *dir, struct answer *answer)
     return dir->inode->kind == FS_CONTROL_DIR ? read_control(dir, answer) : read_central(fs, dir, answer);
 }
 
-int fs_dir_read(struct fs *fs, struct fs_dir *dir, fuse_req_t req, char *buffer, size_t size, off_t offset, bool plus)
+int fs_dir_read(struct fs *fs, struct fs_dir *dir, fuse_req_t req, char *buffer, size_t size, off_t offset,
+                bool plus)
 {
     struct answer answer = {req, buffer, size, plus};
     int rc = 0;

@@ -23,7 +23,7 @@ void fs_dirs_end(struct fs *fs);
 
 /* Fill `size` bytes of `buffer` with entries from `offset` on; `plus`: each with its attributes, and a reference
  * of the kernel. returns the bytes used, 0 at the end; -ENOENT, -EIO, -ENOMEM */
-KV_CHECKED int fs_dir_read(struct fs *fs, struct fs_dir *dir, fuse_req_t req, char *buffer, size_t size, off_t offset,
-                           bool plus);
+KV_CHECKED int fs_dir_read(struct fs *fs, struct fs_dir *dir, fuse_req_t req, char *buffer, size_t size,
+                           off_t offset, bool plus);
 
 #endif

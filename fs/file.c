@@ -351,7 +351,7 @@ void fs_files_end(struct fs *fs, bool abandon)
             file->written = 0;
         fs_file_close(fs, file);
     }
-    (void)!kv_sync(fs->store); /* puts of the closes above end here */
+    (void)!kv_sync(fs->store);    /* puts of the closes above end here */
     DL_FOREACH(fs->inodes, inode) /* scratch files, pinned by their names */
     {
         if (inode->body != NULL)

@@ -34,19 +34,19 @@ struct fs_body {
     pthread_mutex_t name; /* see the lock order in inode.h */
     pthread_rwlock_t io;  /* guards everything below */
     struct kv_value *value;
-    struct kv_meta meta;  /* version, attributes; size is the value's */
-    unsigned changed;     /* KV_MODE ...: attributes changed here that the next put carries */
+    struct kv_meta meta;      /* version, attributes; size is the value's */
+    unsigned changed;         /* KV_MODE ...: attributes changed here that the next put carries */
     struct kv_xattrs *xattrs; /* of a body that does not exist in the central; NULL: none */
-    bool exists;    /* the central had the key when it was opened, or has it by a put of this body */
-    bool submitted; /* a put of it was queued */
+    bool exists;              /* the central had the key when it was opened, or has it by a put of this body */
+    bool submitted;           /* a put of it was queued */
     bool exclusive;
     bool scratch;           /* not a key at all: never put, see scratch.h */
     size_t scratch_charged; /* its share of fs->scratch_bytes */
     uint64_t written, put;
     uint64_t put_size; /* of the value that the central has; 0 where it has none */
-    uint64_t failed; /* the newest generation whose put failed and was told */
+    uint64_t failed;   /* the newest generation whose put failed and was told */
     int error;
-    int lost; /* an accepted put of it was lost with this error, and no fsync was told yet */
+    int lost;                    /* an accepted put of it was lost with this error, and no fsync was told yet */
     struct fs_body *prev, *next; /* in fs->locals, while `listed`; fs->lock */
     bool listed;
 };
@@ -54,8 +54,8 @@ struct fs_body {
 struct fs_file {
     struct fs_inode *inode;
     struct fs_file *prev, *next; /* in fs->files; fs->lock */
-    uint64_t written; /* generation of this handle's last write; body->io */
-    uint64_t emptied; /* generation at which its open created or truncated the key; 0: it did not */
+    uint64_t written;            /* generation of this handle's last write; body->io */
+    uint64_t emptied;            /* generation at which its open created or truncated the key; 0: it did not */
 };
 
 /* A put, or the failure to make one, has ended. Called on any thread; it may reply to the kernel. */
@@ -76,7 +76,8 @@ KV_CHECKED int fs_file_create(struct fs *fs, struct fs_inode *namespace, const c
 /* Create a scratch file: a body that lives while it has a name or a handle. Otherwise as fs_file_create(), always
  * with O_EXCL. */
 KV_CHECKED int fs_file_create_scratch(struct fs *fs, struct fs_inode *namespace, const char *name, size_t size,
-                                      const struct kv_attr *attr, struct fs_inode **inode_out, struct fs_file **out);
+                                      const struct kv_attr *attr, struct fs_inode **inode_out,
+                                      struct fs_file **out);
 
 /* Close a handle. What is dirty and can still be put is put in the background. */
 void fs_file_close(struct fs *fs, struct fs_file *file);

@@ -28,8 +28,8 @@ struct fs {
     struct fs_errors *errors;
     struct fs_notifier *notifier;
 
-    pthread_mutex_t lock; /* inode table, see inode.h */
-    struct fs_inode *table; /* by name */
+    pthread_mutex_t lock;    /* inode table, see inode.h */
+    struct fs_inode *table;  /* by name */
     struct fs_inode *inodes; /* all */
     size_t inodes_count;
     struct fs_inode *root;

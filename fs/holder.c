@@ -10,7 +10,8 @@
 
 bool fs_holder_has_more(struct fs *fs, struct fs_inode *inode, pid_t pid)
 {
-    char path[2 * KV_NAME_MAX + KV_KEY_MAX + 8], wanted[PATH_MAX + sizeof(path)], link[sizeof(wanted)], dir_name[32];
+    char path[2 * KV_NAME_MAX + KV_KEY_MAX + 8], wanted[PATH_MAX + sizeof(path)], link[sizeof(wanted)],
+        dir_name[32];
     struct dirent *entry;
     bool found = false;
     DIR *dir;

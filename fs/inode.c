@@ -316,8 +316,8 @@ static void take_name(struct fs *fs, struct fs_inode *inode, struct fs_inode *na
     table_add(fs, inode);
 }
 
-int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const char *key, size_t size,
-                    bool exchange)
+int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const char *key,
+                    size_t size, bool exchange)
 {
     struct fs_name *name = name_new(namespace->id, key, size), *old_name;
     struct fs_inode *target, *old_namespace;

@@ -68,9 +68,9 @@ struct fs_inode {
     uint64_t version;        /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
     struct fs_inode *parent; /* a reference; NULL: the root */
     struct fs_body *body;
-    size_t name_size;        /* of name->key */
-    struct fs_name *name;    /* owned */
-    char *label;             /* FS_NODE: its last known name, for messages; owned */
+    size_t name_size;             /* of name->key */
+    struct fs_name *name;         /* owned */
+    char *label;                  /* FS_NODE: its last known name, for messages; owned */
     struct fs_inode *prev, *next; /* in fs->inodes */
     UT_hash_handle hh;            /* in fs->table, while current */
 };

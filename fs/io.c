@@ -160,7 +160,8 @@ int fs_file_allocate(struct fs *fs, struct fs_file *file, int mode, uint64_t off
     uint64_t end = offset + size;
     int rc;
 
-    if ((what != 0 && what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE) || mode == FALLOC_FL_PUNCH_HOLE)
+    if ((what != 0 && what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE) ||
+        mode == FALLOC_FL_PUNCH_HOLE)
         return -EOPNOTSUPP;
     pthread_rwlock_wrlock(&body->io);
     rc = what != FALLOC_FL_PUNCH_HOLE && end > KV_VALUE_MAX ? -EFBIG : 0;

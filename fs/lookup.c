@@ -16,7 +16,8 @@ static void fill_entry(struct fs *fs, struct fs_inode *inode, double timeout, st
     fs_inode_to_kernel(fs, inode);
 }
 
-int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node, struct fuse_entry_param *entry)
+int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node,
+                   struct fuse_entry_param *entry)
 {
     struct fs_inode *inode;
     int rc = fs_inode_of_node(fs, parent, node, &inode);
@@ -77,8 +78,8 @@ static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref 
     return rc;
 }
 
-static int find_closed(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_meta *listed,
-                       struct finding *out)
+static int find_closed(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
+                       const struct kv_meta *listed, struct finding *out)
 {
     int rc = ask(fs, ref, listed, out);
 

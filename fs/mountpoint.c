@@ -69,8 +69,8 @@ int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *
         if (errno == ENOENT)
             return FAIL(error, -ENOENT, "%s: there is no such directory; make the mount point with mkdir", path);
         if (errno == ENOTCONN)
-            return FAIL(error, -EBUSY, "%s: a dead mount is in the way; unmount it with: fusermount3 -u -z %s", path,
-                        path);
+            return FAIL(error, -EBUSY, "%s: a dead mount is in the way; unmount it with: fusermount3 -u -z %s",
+                        path, path);
         return FAIL(error, -errno, "%s: %s", path, strerror(errno));
     }
     if (!S_ISDIR(attr.st_mode))
@@ -82,7 +82,8 @@ int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *
         return FAIL(error, -EINVAL, "%s: the mount point and the store %s must not lie within each other", path,
                     store);
     if (access("/dev/fuse", R_OK | W_OK) < 0)
-        return FAIL(error, -errno, "/dev/fuse: %s; the kernel's fuse module must be loaded, and you allowed to use it",
+        return FAIL(error, -errno,
+                    "/dev/fuse: %s; the kernel's fuse module must be loaded, and you allowed to use it",
                     strerror(errno));
     return 0;
 }

@@ -148,7 +148,8 @@ static void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fu
 {
     struct fs *fs = fs_of(req);
 
-    fs_reply_error(req, fs_tree_rename(fs, fs_inode_of(fs, parent), name, fs_inode_of(fs, to_parent), to_name, flags));
+    fs_reply_error(req,
+                   fs_tree_rename(fs, fs_inode_of(fs, parent), name, fs_inode_of(fs, to_parent), to_name, flags));
 }
 
 static void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_parent, const char *to_name)
@@ -334,7 +335,8 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
     return 0;
 }
 
-static void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+static void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                         struct fuse_file_info *fi)
 {
     struct fuse_entry_param entry = {0};
     struct fs *fs = fs_of(req);
@@ -401,9 +403,9 @@ static void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offs
     fs_reply_error(req, fs_file_allocate(fs_of(req), file_of(fi), mode, (uint64_t)offset, (uint64_t)size));
 }
 
-static void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, struct fuse_file_info *from,
-                                  fuse_ino_t to_ino, off_t to_offset, struct fuse_file_info *to, size_t size,
-                                  int flags)
+static void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset,
+                                  struct fuse_file_info *from, fuse_ino_t to_ino, off_t to_offset,
+                                  struct fuse_file_info *to, size_t size, int flags)
 {
     size_t copied;
     int rc;
@@ -541,7 +543,8 @@ static void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     reply_xattr(req, fs_xattr_list(fs_of(req), fs_inode_of(fs_of(req), ino), names, capacity), names, size);
 }
 
-static void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+static void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                           int flags)
 {
     fs_reply_error(req, fs_xattr_set(fs_of(req), fs_inode_of(fs_of(req), ino), name, value, size, flags));
 }

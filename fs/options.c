@@ -21,7 +21,14 @@ struct parsing {
 
 enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_DEBUG };
 
-#define TEXT(name, field) {name "=%s", offsetof(struct texts, field), 0}
+#define TEXT(name, field)                            \
+    {                                                \
+        name "=%s", offsetof(struct texts, field), 0 \
+    }
+#define FLAG(text, key)     \
+    {                       \
+        text, UINT_MAX, key \
+    } /* FUSE_OPT_KEY(), without clang's warning */
 
 static const struct fuse_opt templates[] = {
     TEXT("cache_ttl", cache_ttl),
@@ -31,13 +38,13 @@ static const struct fuse_opt templates[] = {
     TEXT("commit_interval_ms", commit_interval_ms),
     TEXT("map_size", map_size),
     TEXT("memory_size", memory_size),
-    FUSE_OPT_KEY("-f", KEY_FOREGROUND),
-    FUSE_OPT_KEY("-d", KEY_DEBUG),
-    FUSE_OPT_KEY("-h", KEY_HELP),
-    FUSE_OPT_KEY("--help", KEY_HELP),
-    FUSE_OPT_KEY("-V", KEY_VERSION),
-    FUSE_OPT_KEY("--version", KEY_VERSION),
-    FUSE_OPT_KEY("ro", KEY_READ_ONLY),
+    FLAG("-f", KEY_FOREGROUND),
+    FLAG("-d", KEY_DEBUG),
+    FLAG("-h", KEY_HELP),
+    FLAG("--help", KEY_HELP),
+    FLAG("-V", KEY_VERSION),
+    FLAG("--version", KEY_VERSION),
+    FLAG("ro", KEY_READ_ONLY),
     FUSE_OPT_END,
 };
 

@@ -174,7 +174,8 @@ static void failure_end(void *arg)
 }
 
 /* A put that could not even be queued: as a put that failed. */
-static void put_refused(struct fs *fs, struct fs_body *body, bool waited_for, fs_file_done *done, void *arg, int rc)
+static void put_refused(struct fs *fs, struct fs_body *body, bool waited_for, fs_file_done *done, void *arg,
+                        int rc)
 {
     struct failure *failure = waited_for ? NULL : malloc(sizeof(*failure));
     bool current = fs_inode_is_current(fs, body->inode);

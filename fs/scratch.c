@@ -85,8 +85,7 @@ static int put_as_key(struct fs *fs, struct fs_body *body, struct kv_change *cha
 }
 
 /* The body is a key's from now on. */
-static void become_key(struct fs *fs, struct fs_body *body, const struct kv_change *change,
-                       uint64_t generation)
+static void become_key(struct fs *fs, struct fs_body *body, const struct kv_change *change, uint64_t generation)
 {
     pthread_rwlock_wrlock(&body->io);
     fs_scratch_charge(fs, body, 0);
@@ -125,8 +124,8 @@ static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_inode *
     return 0;
 }
 
-static int rename_to_scratch(struct fs *fs, struct fs_party *from, struct fs_party *to, struct fs_inode *to_namespace,
-                             const char *to_name, unsigned flags)
+static int rename_to_scratch(struct fs *fs, struct fs_party *from, struct fs_party *to,
+                             struct fs_inode *to_namespace, const char *to_name, unsigned flags)
 {
     if (strlen(to_name) > KV_KEY_MAX)
         return -ENAMETOOLONG;

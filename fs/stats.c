@@ -11,24 +11,42 @@ static const struct {
     uint32_t opcode;
     const char *name;
 } kinds[] = {
-    {FUSE_LOOKUP, "lookup"},         {FUSE_FORGET, "forget"},
-    {FUSE_GETATTR, "getattr"},       {FUSE_SETATTR, "setattr"},
-    {FUSE_READLINK, "readlink"},     {FUSE_SYMLINK, "symlink"},
-    {FUSE_MKNOD, "mknod"},           {FUSE_MKDIR, "mkdir"},
-    {FUSE_UNLINK, "unlink"},         {FUSE_RMDIR, "rmdir"},
-    {FUSE_RENAME, "rename"},         {FUSE_LINK, "link"},
-    {FUSE_OPEN, "open"},             {FUSE_READ, "read"},
-    {FUSE_WRITE, "write"},           {FUSE_STATFS, "statfs"},
-    {FUSE_RELEASE, "release"},       {FUSE_FSYNC, "fsync"},
-    {FUSE_SETXATTR, "setxattr"},     {FUSE_GETXATTR, "getxattr"},
-    {FUSE_LISTXATTR, "listxattr"},   {FUSE_REMOVEXATTR, "removexattr"},
-    {FUSE_FLUSH, "flush"},           {FUSE_INIT, "init"},
-    {FUSE_OPENDIR, "opendir"},       {FUSE_READDIR, "readdir"},
-    {FUSE_RELEASEDIR, "releasedir"}, {FUSE_FSYNCDIR, "fsyncdir"},
-    {FUSE_CREATE, "create"},         {FUSE_INTERRUPT, "interrupt"},
-    {FUSE_BATCH_FORGET, "batch_forget"}, {FUSE_FALLOCATE, "fallocate"},
-    {FUSE_READDIRPLUS, "readdirplus"},   {FUSE_RENAME2, "rename2"},
-    {FUSE_LSEEK, "lseek"},           {FUSE_COPY_FILE_RANGE, "copy_file_range"},
+    {FUSE_LOOKUP, "lookup"},
+    {FUSE_FORGET, "forget"},
+    {FUSE_GETATTR, "getattr"},
+    {FUSE_SETATTR, "setattr"},
+    {FUSE_READLINK, "readlink"},
+    {FUSE_SYMLINK, "symlink"},
+    {FUSE_MKNOD, "mknod"},
+    {FUSE_MKDIR, "mkdir"},
+    {FUSE_UNLINK, "unlink"},
+    {FUSE_RMDIR, "rmdir"},
+    {FUSE_RENAME, "rename"},
+    {FUSE_LINK, "link"},
+    {FUSE_OPEN, "open"},
+    {FUSE_READ, "read"},
+    {FUSE_WRITE, "write"},
+    {FUSE_STATFS, "statfs"},
+    {FUSE_RELEASE, "release"},
+    {FUSE_FSYNC, "fsync"},
+    {FUSE_SETXATTR, "setxattr"},
+    {FUSE_GETXATTR, "getxattr"},
+    {FUSE_LISTXATTR, "listxattr"},
+    {FUSE_REMOVEXATTR, "removexattr"},
+    {FUSE_FLUSH, "flush"},
+    {FUSE_INIT, "init"},
+    {FUSE_OPENDIR, "opendir"},
+    {FUSE_READDIR, "readdir"},
+    {FUSE_RELEASEDIR, "releasedir"},
+    {FUSE_FSYNCDIR, "fsyncdir"},
+    {FUSE_CREATE, "create"},
+    {FUSE_INTERRUPT, "interrupt"},
+    {FUSE_BATCH_FORGET, "batch_forget"},
+    {FUSE_FALLOCATE, "fallocate"},
+    {FUSE_READDIRPLUS, "readdirplus"},
+    {FUSE_RENAME2, "rename2"},
+    {FUSE_LSEEK, "lseek"},
+    {FUSE_COPY_FILE_RANGE, "copy_file_range"},
 };
 
 enum { OPCODES = 64 };
@@ -43,7 +61,8 @@ void fs_stats_request(uint32_t opcode)
 
 static void number(FILE *text, const char *name, const char *type, const char *help, uint64_t value)
 {
-    fprintf(text, "# HELP kvfs_%s %s\n# TYPE kvfs_%s %s\nkvfs_%s %" PRIu64 "\n", name, help, name, type, name, value);
+    fprintf(text, "# HELP kvfs_%s %s\n# TYPE kvfs_%s %s\nkvfs_%s %" PRIu64 "\n", name, help, name, type, name,
+            value);
 }
 
 static void histogram(FILE *text, const char *name, const char *help, const struct kv_histogram *values)
@@ -94,7 +113,8 @@ int fs_stats_text(struct fs *fs, char **out, size_t *size)
     number(text, "spilled_bytes", "gauge", "Of these, bytes in unlinked files.", stats.spilled_bytes);
     number(text, "disk_bytes", "gauge", "Size of the database file in use.", stats.disk_bytes);
     number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.", inodes);
-    fprintf(text, "# HELP kvfs_fuse_requests_total Requests of the kernel.\n# TYPE kvfs_fuse_requests_total counter\n");
+    fprintf(text,
+            "# HELP kvfs_fuse_requests_total Requests of the kernel.\n# TYPE kvfs_fuse_requests_total counter\n");
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         fprintf(text, "kvfs_fuse_requests_total{kind=\"%s\"} %" PRIuFAST64 "\n", kinds[i].name,
                 atomic_load_explicit(&requests[kinds[i].opcode], memory_order_relaxed));

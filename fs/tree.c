@@ -43,9 +43,10 @@ static int run(struct fs *fs, struct kv_change *change, struct fs_inode *inode, 
 
     atomic_fetch_add(&fs->changes, 1);
     if (rc == -EDQUOT && change->kind == KV_NODE_CREATE)
-        fs_errors_add_reason(fs, inode, name, operation,
-                             "the account has as many namespaces as it may: delete one, or raise its limit with kvctl "
-                             "account limit --namespaces");
+        fs_errors_add_reason(
+            fs, inode, name, operation,
+            "the account has as many namespaces as it may: delete one, or raise its limit with kvctl "
+            "account limit --namespaces");
     else if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -ETIMEDOUT)
         fs_errors_add(fs, inode, name, operation, rc);
     return rc;

@@ -12,7 +12,10 @@
 #define USER "user."
 #define COMPUTED "user.kvfs."
 
-static bool starts_with(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
 
 /* Answer a request with a value, as getxattr(2) does. */
 static int give(const void *value, size_t size, char *out, size_t capacity)
@@ -114,7 +117,10 @@ static int load(struct fs *fs, struct fs_inode *inode, struct kv_xattrs *out)
     return rc == -ENOENT ? -ESTALE : rc;
 }
 
-static bool has_attributes(const struct fs_inode *inode) { return inode->kind == FS_NODE || inode->kind == FS_KEY; }
+static bool has_attributes(const struct fs_inode *inode)
+{
+    return inode->kind == FS_NODE || inode->kind == FS_KEY;
+}
 
 int fs_xattr_get(struct fs *fs, struct fs_inode *inode, const char *name, char *out, size_t capacity)
 {
@@ -204,7 +210,8 @@ static int set_central(struct fs *fs, const struct kv_ref *ref, const char *name
     return rc;
 }
 
-static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size, int flags)
+static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
+                   int flags)
 {
     struct fs_body *body = fs_body_pin(fs, inode);
     struct kv_meta meta;
@@ -232,7 +239,8 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, cons
     return rc;
 }
 
-int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size, int flags)
+int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
+                 int flags)
 {
     struct kv_ref ref = kv_ref_node(inode->id);
     struct kv_meta meta;

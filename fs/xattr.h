@@ -15,7 +15,7 @@
 KV_CHECKED int fs_xattr_get(struct fs *fs, struct fs_inode *inode, const char *name, char *out, size_t capacity);
 KV_CHECKED int fs_xattr_list(struct fs *fs, struct fs_inode *inode, char *out, size_t capacity);
 /* value NULL removes; flags as setxattr(2) */
-KV_CHECKED int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
-                            int flags);
+KV_CHECKED int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const void *value,
+                            size_t size, int flags);
 
 #endif

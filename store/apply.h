@@ -34,9 +34,9 @@ KV_CHECKED int apply_node_limits(struct tx *tx, struct kv_change *change);
 struct apply_key {
     bool there;
     struct name name;
-    struct record_key record;  /* its slices point into `bytes` */
+    struct record_key record; /* its slices point into `bytes` */
     struct record_bytes bytes;
-    size_t charge;             /* what its account pays for it; 0 where not there */
+    size_t charge; /* what its account pays for it; 0 where not there */
 };
 /* returns  0, whether it is there or not; -EINVAL, -ENAMETOOLONG; -EIO */
 KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out);

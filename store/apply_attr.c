@@ -87,4 +87,3 @@ static int edit(struct tx *tx, struct kv_change *change, attr_edit *edit_object)
 int apply_setattr(struct tx *tx, struct kv_change *change) { return edit(tx, change, edit_attr); }
 
 int apply_setxattr(struct tx *tx, struct kv_change *change) { return edit(tx, change, edit_xattr); }
-

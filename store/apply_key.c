@@ -85,7 +85,7 @@ static int write_chunks(struct tx *tx, uint64_t version, const struct kv_value *
 
         name_of_chunk(version, i, &name);
         rc = tx_put(tx, ENGINE_CHUNKS, &name,
-                 slice_of(value->data + (size_t)i * RECORD_CHUNK, record_chunk_size(value->size, i)));
+                    slice_of(value->data + (size_t)i * RECORD_CHUNK, record_chunk_size(value->size, i)));
         if (rc < 0)
             return rc;
     }
@@ -287,4 +287,3 @@ int apply_rename(struct tx *tx, struct kv_change *change)
     tx_node_touch(tx, to_place.namespace);
     return 0;
 }
-

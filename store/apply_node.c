@@ -83,7 +83,8 @@ int apply_node_create(struct tx *tx, struct kv_change *change)
     node->has_xattrs = false;
     rc = tx_node_add(tx, node);
     if (rc == 0 && node->kind == KV_ACCOUNT) {
-        struct kv_node projects = {.kind = KV_PROJECTS, .parent = node->id, .name = TX_PROJECTS_NAME, .attr = node->attr};
+        struct kv_node projects = {
+            .kind = KV_PROJECTS, .parent = node->id, .name = TX_PROJECTS_NAME, .attr = node->attr};
 
         projects.id = projects.attr.ino = tx_new_id(tx);
         rc = tx_node_add(tx, &projects);

@@ -360,7 +360,8 @@ static bool same_meta(const struct kv_meta *a, const struct kv_meta *b)
 
 /* Something was learned of a key at the time when its entry was. Where they differ nobody can tell which is
  * newer: so the entry goes. */
-static void doubt(struct cache *cache, struct entry *entry, const struct cache_answer *what, struct garbage *garbage)
+static void doubt(struct cache *cache, struct entry *entry, const struct cache_answer *what,
+                  struct garbage *garbage)
 {
     if (entry == NULL || entry->pending > 0)
         return;
@@ -596,7 +597,8 @@ static void forget(struct cache *cache, const struct key *key, struct garbage *g
         discard(cache, entry, garbage);
 }
 
-static void learn(struct cache *cache, const struct kv_ref *ref, struct cache_answer what, struct cache_since since)
+static void learn(struct cache *cache, const struct kv_ref *ref, struct cache_answer what,
+                  struct cache_since since)
 {
     struct key key = key_of_ref(ref);
     struct garbage garbage = {0};

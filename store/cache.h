@@ -81,8 +81,8 @@ struct cache_since cache_now(struct cache *cache);
 /* The central now has this (an own write, in commit order). value NULL: the metadata changed, the
  * value did not: a cached value of the same version stays. Never fails: where memory is short
  * the entry is dropped instead. */
-void cache_write(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
-                 struct kv_value *value, struct cache_since since);
+void cache_write(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta, struct kv_value *value,
+                 struct cache_since since);
 /* The central now has no such key (an own delete, or the old name of a rename). */
 void cache_write_absent(struct cache *cache, const struct kv_ref *ref, struct cache_since since);
 /* Forget one key: the next lookup is a miss. Overtakes a fetch under way. */

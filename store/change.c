@@ -144,8 +144,8 @@ static int set_name(struct kv_node *node, const char *name)
     return 0;
 }
 
-int kv_node_make(struct kv_store *store, enum kv_node_kind kind, uint64_t parent, const char *name, uint64_t target,
-                 struct kv_node *out)
+int kv_node_make(struct kv_store *store, enum kv_node_kind kind, uint64_t parent, const char *name,
+                 uint64_t target, struct kv_node *out)
 {
     struct kv_change change = {.kind = KV_NODE_CREATE};
     int rc = set_name(&change.node, name);

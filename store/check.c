@@ -386,8 +386,8 @@ static int can_link(struct check *check, const struct check_node *found)
     struct name entry;
     int rc;
 
-    if (parent == NULL || parent->damaged || node->kind == KV_ROOT || parent->node.kind != kinds[node->kind].parent ||
-        !is_name_legal(node))
+    if (parent == NULL || parent->damaged || node->kind == KV_ROOT ||
+        parent->node.kind != kinds[node->kind].parent || !is_name_legal(node))
         return 0;
     name_of_child(node->parent, node->name, strlen(node->name), &entry);
     rc = check->txn->ops->get(check->txn, ENGINE_NAMES, name_slice(&entry), &bytes);
@@ -493,7 +493,8 @@ static void check_account(struct check *check, struct check_node *found, const c
     const struct kv_node *node = &found->node;
 
     if (node->limit_bytes > INT64_MAX || node->limit_namespaces > INT64_MAX)
-        check_found(check, "limit", false, where, "its limits are %" PRIu64 " bytes and %" PRIu64
+        check_found(check, "limit", false, where,
+                    "its limits are %" PRIu64 " bytes and %" PRIu64
                     " namespaces, beyond what can be set; set them with: kvctl account limit",
                     node->limit_bytes, node->limit_namespaces);
     if (!found->has_projects) {
@@ -515,7 +516,8 @@ static int check_node(struct check *check, struct check_node *found)
     if (found->bad_xattrs)
         check_found(check, "node", false, place.text, "its extended attributes are damaged");
     if (node->id != KV_ROOT_ID && (node->id < TX_FIRST_ID || node->id > CHECK_ID_MAX))
-        check_found(check, "number", false, place.text, "its id is %" PRIu64 ", which is never given out", node->id);
+        check_found(check, "number", false, place.text, "its id is %" PRIu64 ", which is never given out",
+                    node->id);
     if ((node->kind == KV_ROOT) != (node->id == KV_ROOT_ID))
         check_found(check, "node", false, place.text, "%s cannot have the id %" PRIu64, kinds[node->kind].text,
                     node->id);
@@ -534,8 +536,8 @@ static int check_node(struct check *check, struct check_node *found)
 static void count_child(struct check *check, struct check_node *found)
 {
     struct check_node *parent = found->node.id == KV_ROOT_ID ? NULL : check_find(check, found->node.parent);
-    bool projects = found->damaged ? strcmp(found->node.name, TX_PROJECTS_NAME) == 0
-                                   : found->node.kind == KV_PROJECTS;
+    bool projects =
+        found->damaged ? strcmp(found->node.name, TX_PROJECTS_NAME) == 0 : found->node.kind == KV_PROJECTS;
 
     if (found->damaged && !found->named && found->node.id != KV_ROOT_ID)
         check->nameless = true;
@@ -626,7 +628,8 @@ static int check_counter(struct check *check)
         return 0;
     check->raise_next_id = check->highest < CHECK_ID_MAX;
     if (rc == -ENOENT || bytes.size != 8)
-        check_found(check, "counter", check->raise_next_id, TX_NEXT_ID, "the counter of ids is missing or damaged");
+        check_found(check, "counter", check->raise_next_id, TX_NEXT_ID,
+                    "the counter of ids is missing or damaged");
     else
         check_found(check, "counter", check->raise_next_id, TX_NEXT_ID,
                     "the counter of ids is at %" PRIu64 ", and %" PRIu64 " is in use", next_id, check->highest);
@@ -638,8 +641,8 @@ static int check_counter(struct check *check)
 static int look(struct check *check)
 {
     static int (*const steps[])(struct check *) = {
-        check_database, check_nodes, check_names, check_tree, check_keys, check_chunks,
-        check_numbers,  check_counts, check_counter,
+        check_database, check_nodes,   check_names,  check_tree,    check_keys,
+        check_chunks,   check_numbers, check_counts, check_counter,
     };
     int rc = 0;
 
@@ -657,8 +660,7 @@ static void free_noted(struct check *check)
 {
     struct check_node *node, *next;
 
-    HASH_ITER(hh, check->nodes, node, next)
-    {
+    HASH_ITER(hh, check->nodes, node, next) {
         HASH_DEL(check->nodes, node);
         free(node);
     }

@@ -1,5 +1,7 @@
 #include "store/check.h"
 
+#include "store/tx.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,8 +38,9 @@ static int gather_chunks(struct check *check, const struct kv_meta *meta, const 
             return 1;
         }
         if (bytes.size != size) {
-            check_found(check, "value", false, where, "part %" PRIu32 " of %" PRIu32 " has %zu bytes instead of %zu",
-                        i + 1, chunks, bytes.size, size);
+            check_found(check, "value", false, where,
+                        "part %" PRIu32 " of %" PRIu32 " has %zu bytes instead of %zu", i + 1, chunks, bytes.size,
+                        size);
             return 1;
         }
         if (!check->options->fast)
@@ -70,8 +73,8 @@ static int check_value(struct check *check, const struct record_key *record, con
 
 static int note_value(struct check *check, const struct kv_meta *meta)
 {
-    int rc = check_grow((void **)&check->values, check->values_count, &check->values_capacity,
-                        sizeof(*check->values));
+    int rc =
+        check_grow((void **)&check->values, check->values_count, &check->values_capacity, sizeof(*check->values));
 
     if (rc == 0)
         check->values[check->values_count++] = (struct check_value){meta->version, meta->size};
@@ -98,18 +101,22 @@ static void note_no_namespace(struct check *check, uint64_t id)
     check->no_namespace_keys++;
 }
 
-static void check_key_numbers(struct check *check, const struct kv_meta *meta, const char *where)
+static bool is_given_out(uint64_t number) { return number >= TX_FIRST_ID && number <= CHECK_ID_MAX; }
+
+static int check_key_numbers(struct check *check, struct slice name, const struct kv_meta *meta, const char *where)
 {
-    if (meta->attr.ino < 1 || meta->attr.ino > CHECK_ID_MAX)
-        check_found(check, "number", false, where, "its inode number is %" PRIu64 ", which is never given out",
-                    meta->attr.ino);
-    if (meta->version > CHECK_ID_MAX)
+    if (!is_given_out(meta->version))
         check_found(check, "number", false, where, "its version is %" PRIu64 ", which is never given out",
                     meta->version);
+    if (is_given_out(meta->attr.ino))
+        return 0;
+    check_found(check, "number", true, where, "its inode number is %" PRIu64 ", which is never given out",
+                meta->attr.ino);
+    return check_note_record(&check->renumber, name);
 }
 
-/* The key's record: `key` is in words what it is called. */
-static int check_record(struct check *check, struct slice value, const char *where, struct check_sums *sums)
+static int check_record(struct check *check, struct slice name, struct slice value, const char *where,
+                        struct check_sums *sums)
 {
     struct record_key record;
     struct kv_xattrs xattrs;
@@ -125,8 +132,9 @@ static int check_record(struct check *check, struct slice value, const char *whe
     check->report.bytes += record.meta.size;
     if (record_xattrs(record.xattrs, &xattrs) < 0)
         check_found(check, "key", false, where, "its extended attributes are damaged");
-    check_key_numbers(check, &record.meta, where);
-    rc = check_note_ino(check, record.meta.attr.ino);
+    rc = check_key_numbers(check, name, &record.meta, where);
+    if (rc == 0 && is_given_out(record.meta.attr.ino))
+        rc = check_note_ino(check, record.meta.attr.ino);
     if (rc == 0)
         rc = note_value(check, &record.meta);
     return rc == 0 ? check_value(check, &record, where) : rc;
@@ -145,7 +153,7 @@ static int visit_key(void *arg, struct slice name, struct slice value)
     check->report.keys++;
     if (name.size <= 8) {
         check_found(check, "key", false, "(no name)", "a key's record is kept under no name");
-        return check_record(check, value, "(no name)", sums);
+        return check_record(check, name, value, "(no name)", sums);
     }
     id = name_get_u64(name.data);
     found = check_find(check, id);
@@ -163,7 +171,7 @@ static int visit_key(void *arg, struct slice name, struct slice value)
         sums->bytes += (uint64_t)size;
         check->report.bytes += (uint64_t)size;
     }
-    return check_record(check, value, place.text, sums);
+    return check_record(check, name, value, place.text, sums);
 }
 
 static int compare_values(const void *a, const void *b)
@@ -223,7 +231,8 @@ static int visit_chunk(void *arg, struct slice name, struct slice value)
 
     check->report.chunks++;
     if (name.size != 12) {
-        check_found(check, "chunk", !check->lost_values, "(no version)", "a part of a value is kept under no number");
+        check_found(check, "chunk", !check->lost_values, "(no version)",
+                    "a part of a value is kept under no number");
         return check->lost_values ? 0 : check_note_record(&check->drop_chunks, name);
     }
     version = name_get_u64(name.data);

@@ -18,23 +18,20 @@ struct commit_queue {
     pthread_t thread;
 
     pthread_mutex_t lock;
-    pthread_cond_t work;    /* something to do, or stopping */
+    pthread_cond_t work;     /* something to do, or stopping */
     pthread_cond_t progress; /* settled_count grew */
     struct kv_change *head, **tail;
     uint64_t submitted_count, settled_count;
-    size_t urgent;             /* changes in the queue that somebody waits for */
-    size_t urgent_unsettled;   /* the same, until they are settled */
-    size_t drains;             /* callers in commit_drain() */
+    size_t urgent;           /* changes in the queue that somebody waits for */
+    size_t urgent_unsettled; /* the same, until they are settled */
+    size_t drains;           /* callers in commit_drain() */
     size_t queued_bytes;
     int64_t interval_ns;
     struct timespec gather_until; /* CLOCK_MONOTONIC; set when an accepted put comes into an empty queue */
     bool stopping;
 };
 
-static size_t weight(const struct kv_change *change)
-{
-    return change->kind == KV_PUT ? change->value->size : 0;
-}
+static size_t weight(const struct kv_change *change) { return change->kind == KV_PUT ? change->value->size : 0; }
 
 /* Is there no reason to let what is queued gather any longer? The lock is held. */
 static bool is_due(const struct commit_queue *queue)

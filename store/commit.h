@@ -33,7 +33,8 @@ typedef void commit_settled(void *arg, const struct kv_change *change, int rc);
 
 /* Start the committer. All pointers are borrowed and outlive the queue. */
 KV_CHECKED int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats,
-                                int64_t interval_ns, commit_settled *settled, void *arg, struct commit_queue **out);
+                                int64_t interval_ns, commit_settled *settled, void *arg,
+                                struct commit_queue **out);
 /* Settle everything that is queued, stop the thread, free. */
 void commit_queue_free(struct commit_queue *queue);
 

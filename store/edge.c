@@ -96,7 +96,10 @@ int kv_node_find(struct kv_store *store, uint64_t parent, const char *name, size
     return read_child(store->engine, parent, name, size, out);
 }
 
-int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out) { return read_node(store->engine, id, out); }
+int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out)
+{
+    return read_node(store->engine, id, out);
+}
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
 {

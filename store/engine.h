@@ -126,8 +126,8 @@ enum engine_call {
     ENGINE_SCAN,
     ENGINE_PUT,
     ENGINE_DEL,
-    ENGINE_COMMIT,        /* fails before the commit: nothing is kept */
-    ENGINE_COMMIT_LOST,   /* the commit happens, its answer is lost */
+    ENGINE_COMMIT,      /* fails before the commit: nothing is kept */
+    ENGINE_COMMIT_LOST, /* the commit happens, its answer is lost */
     ENGINE_ROOM,
     ENGINE_ANY,
     ENGINE_CALLS

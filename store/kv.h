@@ -22,13 +22,13 @@
 #define KV_CHECKED __attribute__((warn_unused_result))
 
 /* Limits of the EdgeOne Pages KV model. */
-#define KV_KEY_MAX 512               /* symbols in a key */
-#define KV_NAME_MAX 64               /* bytes in every other name */
-#define KV_VALUE_MAX 26214400u       /* 25 MiB */
+#define KV_KEY_MAX 512                /* symbols in a key */
+#define KV_NAME_MAX 64                /* bytes in every other name */
+#define KV_VALUE_MAX 26214400u        /* 25 MiB */
 #define KV_ACCOUNT_BYTES (1ull << 30) /* default; sum of key and value bytes */
-#define KV_ACCOUNT_NAMESPACES 10     /* default */
-#define KV_LIST_MAX 256              /* keys in a page of kv_list() */
-#define KV_XATTR_MAX 1024            /* bytes of names and values per object */
+#define KV_ACCOUNT_NAMESPACES 10      /* default */
+#define KV_LIST_MAX 256               /* keys in a page of kv_list() */
+#define KV_XATTR_MAX 1024             /* bytes of names and values per object */
 
 #define KV_ROOT_ID 1ull /* node id and inode number of the root */
 
@@ -167,13 +167,13 @@ enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 
 struct kv_options {
     bool read_only;
-    bool create;                  /* make the store where the directory is absent or empty */
-    int64_t cache_ttl_ms;         /* 0: every read asks the central */
-    size_t cache_bytes;           /* 0: no cache */
-    size_t map_bytes;             /* upper bound of the database file; 0: default */
-    size_t memory_bytes;          /* values beyond this spill to unlinked files; 0: default */
+    bool create;          /* make the store where the directory is absent or empty */
+    int64_t cache_ttl_ms; /* 0: every read asks the central */
+    size_t cache_bytes;   /* 0: no cache */
+    size_t map_bytes;     /* upper bound of the database file; 0: default */
+    size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;
-    int64_t commit_interval_ms;   /* KV_DURABILITY_FSYNC: the longest time a put waits */
+    int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time a put waits */
     /* KV_DURABILITY_FSYNC: a put that was reported done could not be committed. Called on the committer
      * thread; must not wait for the store. May be NULL. */
     void (*lost)(void *arg, const struct kv_ref *ref, int rc);
@@ -290,7 +290,7 @@ enum kv_change_kind {
     KV_RESERVE_IDS, /* private to the store */
 };
 
-enum { KV_NOREPLACE = 1, KV_EXCHANGE = 2 };                             /* flags */
+enum { KV_NOREPLACE = 1, KV_EXCHANGE = 2 };                                               /* flags */
 enum { KV_MODE = 1, KV_UID = 2, KV_GID = 4, KV_ATIME = 8, KV_MTIME = 16, KV_CTIME = 32 }; /* attr_mask */
 
 struct kv_change {

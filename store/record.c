@@ -172,8 +172,9 @@ int record_decode_node(struct slice bytes, struct record_node *out)
     name = get_bytes(&in, get_uint(&in, 1));
     record.xattrs = get_xattrs(&in);
     node->has_xattrs = record.xattrs.size > 0;
-    if (in.bad || in.left > 0 || kind < KV_ROOT || kind > KV_BINDING || node->id == 0 || node->id != node->attr.ino ||
-        name.size > KV_NAME_MAX || (name.size > 0 && memchr(name.data, '\0', name.size) != NULL))
+    if (in.bad || in.left > 0 || kind < KV_ROOT || kind > KV_BINDING || node->id == 0 ||
+        node->id != node->attr.ino || name.size > KV_NAME_MAX ||
+        (name.size > 0 && memchr(name.data, '\0', name.size) != NULL))
         return -EIO;
     if (name.size > 0)
         memcpy(node->name, name.data, name.size);

@@ -211,8 +211,7 @@ void stage_free(struct kv_store *store)
 {
     struct stage_account *account, *next;
 
-    HASH_ITER(hh, store->stage.accounts, account, next)
-    {
+    HASH_ITER(hh, store->stage.accounts, account, next) {
         HASH_DEL(store->stage.accounts, account);
         free(account);
     }

@@ -51,26 +51,27 @@ __attribute__((format(printf, 3, 4))) static int fail(struct kv_error *error, in
     return rc;
 }
 
-static int open_engine(const char *dir, const struct kv_options *options, struct engine **out, struct kv_error *error)
+static int open_engine(const char *dir, const struct kv_options *options, struct engine **out,
+                       struct kv_error *error)
 {
     if (options->engine != NULL) {
         *out = options->engine;
         return 0;
     }
-    return engine_lmdb_open(dir, options->create && !options->read_only, options->read_only, options->map_bytes, out,
-                            error);
+    return engine_lmdb_open(dir, options->create && !options->read_only, options->read_only, options->map_bytes,
+                            out, error);
 }
 
 static int check_format(struct kv_store *store, const char *dir, const struct kv_options *options,
                         struct kv_error *error)
 {
     uint32_t version = 0;
-    int rc = tx_format(store->engine, store->clock.real_ns(store->clock.arg), options->create && !options->read_only,
-                       &version);
+    int rc = tx_format(store->engine, store->clock.real_ns(store->clock.arg),
+                       options->create && !options->read_only, &version);
 
     if (rc == -EPROTONOSUPPORT)
-        return fail(error, rc, "%s: the store has format %u, which this program does not know; use a newer kvfs", dir,
-                    version);
+        return fail(error, rc, "%s: the store has format %u, which this program does not know; use a newer kvfs",
+                    dir, version);
     if (rc < 0)
         return fail(error, rc, "%s: this is not a kvfs store, or it is damaged (%s); give another directory", dir,
                     strerror(-rc));
@@ -94,7 +95,8 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
 
     if (store == NULL)
         return fail(error, -ENOMEM, "%s: out of memory", dir);
-    store->clock = options->clock != NULL ? *options->clock : (struct kv_clock){system_mono_ns, system_real_ns, NULL};
+    store->clock =
+        options->clock != NULL ? *options->clock : (struct kv_clock){system_mono_ns, system_real_ns, NULL};
     store->ttl_ns = options->cache_ttl_ms * 1000000;
     lease_init(&store->lease);
     pthread_mutex_init(&store->stage.lock, NULL);

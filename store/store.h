@@ -35,7 +35,7 @@ struct kv_store {
         struct stage_account *accounts;
         size_t count, bytes; /* of accepted values that are not settled */
         int lost_rc;         /* the first failure that nobody was told yet */
-    } stage; /* see stage.h */
+    } stage;                 /* see stage.h */
     void (*lost)(void *arg, const struct kv_ref *ref, int rc);
     void *lost_arg;
 };

@@ -310,8 +310,7 @@ static void tx_free(struct tx *tx)
 {
     struct tx_node *slot, *next;
 
-    HASH_ITER(hh, tx->nodes, slot, next)
-    {
+    HASH_ITER(hh, tx->nodes, slot, next) {
         HASH_DEL(tx->nodes, slot);
         free(slot);
     }

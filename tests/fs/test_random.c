@@ -23,7 +23,7 @@
 #define EPISODE 2000
 #define EPISODE_SECONDS 100
 #define REMOUNT_EVERY 5 /* episodes */
-#define SHRINK_MS 60000
+#define SHRINK_MS 90000
 
 struct tester {
     struct mount_test *test;

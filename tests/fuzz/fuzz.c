@@ -133,7 +133,8 @@ static void remove_dir(void)
 const char *fuzz_dir(void)
 {
     if (dir_name[0] == '\0') {
-        snprintf(dir_name, sizeof(dir_name), "%s/kvfs-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        snprintf(dir_name, sizeof(dir_name), "%s/kvfs-fuzz-XXXXXX",
+                 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
         FUZZ_CHECK(mkdtemp(dir_name) != NULL);
         atexit(remove_dir);
     }

@@ -15,9 +15,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Say what did not hold, and abort. */
-#define FUZZ_CHECK(condition) \
-    do { \
-        if (!(condition)) \
+#define FUZZ_CHECK(condition)                          \
+    do {                                               \
+        if (!(condition))                              \
             fuzz_fail(__FILE__, __LINE__, #condition); \
     } while (0)
 _Noreturn void fuzz_fail(const char *file, int line, const char *condition);

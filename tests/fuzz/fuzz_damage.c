@@ -60,7 +60,8 @@ static const uint8_t *bytes_of(unsigned seed)
     return bytes + seed % 256;
 }
 
-static void base_key(struct tx *tx, uint64_t namespace_id, const char *key, size_t size, const struct kv_xattrs *xattrs)
+static void base_key(struct tx *tx, uint64_t namespace_id, const char *key, size_t size,
+                     const struct kv_xattrs *xattrs)
 {
     know_checksum(fuzz_base_key(tx, namespace_id, key, bytes_of((unsigned)namespace_id), size, xattrs));
 }
@@ -124,7 +125,8 @@ static uint64_t choose_id(struct fuzz_input *in)
 
 static uint64_t choose_number(struct fuzz_input *in)
 {
-    static const uint64_t numbers[] = {0, 1, 2, 255, 4096, INT32_MAX, UINT32_MAX, INT64_MAX, INT64_MAX + 1ull, UINT64_MAX};
+    static const uint64_t numbers[] = {
+        0, 1, 2, 255, 4096, INT32_MAX, UINT32_MAX, INT64_MAX, INT64_MAX + 1ull, UINT64_MAX};
     unsigned number = fuzz_u8(in);
 
     if (number == 255)
@@ -305,7 +307,8 @@ static void damage_counter(struct engine_txn *txn, struct fuzz_input *in)
 static void damage(struct engine_txn *txn, struct fuzz_input *in)
 {
     static void (*const kinds[])(struct engine_txn *, struct fuzz_input *) = {
-        damage_bytes, damage_delete, damage_swap, damage_raw, damage_node, damage_key, damage_entry, damage_counter};
+        damage_bytes, damage_delete, damage_swap,  damage_raw,
+        damage_node,  damage_key,    damage_entry, damage_counter};
     unsigned times = fuzz_below(in, 12);
 
     for (unsigned i = 0; i < times && in->left > 0; i++)
@@ -356,8 +359,8 @@ static void check_read(int rc) { FUZZ_CHECK(rc == 0 || rc == -ENOENT || rc == -E
 
 static void check_change(int rc)
 {
-    static const int allowed[] = {0,          ENOENT, EIO,   EEXIST,    EINVAL, ENAMETOOLONG, EDQUOT,
-                                  EFBIG,      ENOSPC, EXDEV, ENOTEMPTY, EPERM,  ECANCELED,    ENODATA};
+    static const int allowed[] = {0,     ENOENT, EIO,   EEXIST,    EINVAL, ENAMETOOLONG, EDQUOT,
+                                  EFBIG, ENOSPC, EXDEV, ENOTEMPTY, EPERM,  ECANCELED,    ENODATA};
 
     bool is_allowed = false;
 
@@ -507,7 +510,8 @@ static void op_setattr(struct fuzz_input *in)
 
 static void op_setxattr(struct fuzz_input *in)
 {
-    struct kv_change change = {.kind = KV_SETXATTR, .ref = choose_ref(in), .xattr_name = "user.a", .xattr_name_size = 6};
+    struct kv_change change = {
+        .kind = KV_SETXATTR, .ref = choose_ref(in), .xattr_name = "user.a", .xattr_name_size = 6};
     unsigned what = fuzz_u8(in);
     char value[KV_XATTR_MAX] = "";
 

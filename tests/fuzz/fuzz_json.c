@@ -35,8 +35,8 @@ static void check_refused(const uint8_t *bytes, size_t size, const char *text, s
     for (size_t i = 0; i < size; i++)
         lines += bytes[i] == '\n';
     fuzz_check_error_line(text, text_size);
-    FUZZ_CHECK(sscanf(text, "kvctl: a/n/k: the value is not JSON: line %zu, column %zu, byte %zu: ", &line, &column,
-                      &byte) == 3);
+    FUZZ_CHECK(sscanf(text, "kvctl: a/n/k: the value is not JSON: line %zu, column %zu, byte %zu: ", &line,
+                      &column, &byte) == 3);
     FUZZ_CHECK(line >= 1 && line <= lines && byte <= size && column <= size);
 }
 

@@ -50,7 +50,8 @@ static void add(const char *key)
 
 static void choose_keys(struct fuzz_input *in)
 {
-    size_t many = fuzz_u8(in), numbered = many < 250 ? many % 32 : 100 * (many - 249) + 50; /* seldom: they take time */
+    size_t many = fuzz_u8(in),
+           numbered = many < 250 ? many % 32 : 100 * (many - 249) + 50; /* seldom: they take time */
     size_t others = fuzz_below(in, 40), kept = 0;
     char key[16];
 
@@ -155,7 +156,8 @@ static void query(struct kv_store *store, uint64_t namespace_id, struct fuzz_inp
     size_t limit = number == UINT16_MAX ? SIZE_MAX : number % (KV_LIST_MAX + 4u);
     bool walks = number & 0x8000;
     struct text prefix = text_of(in), cursor = text_of(in);
-    bool valid = is_key_or_empty(prefix.bytes) && is_key_or_empty(cursor.bytes) && limit >= 1 && limit <= KV_LIST_MAX;
+    bool valid =
+        is_key_or_empty(prefix.bytes) && is_key_or_empty(cursor.bytes) && limit >= 1 && limit <= KV_LIST_MAX;
     struct kv_list page;
     int rc = kv_list(store, namespace_id, prefix.bytes, cursor.bytes, limit, &page);
 

@@ -133,7 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (a_rc >= 0 && b_rc >= 0) {
         check_order(&a, &b, a_id, b_id);
         check_order(&a, &b, a_id << 56, b_id);
-        FUZZ_CHECK(order_of(a_packed, (size_t)a_rc, b_packed, (size_t)b_rc) == order_of(a.bytes, a.size, b.bytes, b.size));
+        FUZZ_CHECK(order_of(a_packed, (size_t)a_rc, b_packed, (size_t)b_rc) ==
+                   order_of(a.bytes, a.size, b.bytes, b.size));
     }
     return 0;
 }

@@ -94,8 +94,8 @@ static struct engine_txn *begin(struct test_store *test)
 
 static void commit(struct engine_txn *txn) { assert_int_equal(txn->ops->commit(txn), 0); }
 
-static void put_record(struct test_store *test, enum engine_table table, const struct name *name, const void *bytes,
-                       size_t size)
+static void put_record(struct test_store *test, enum engine_table table, const struct name *name,
+                       const void *bytes, size_t size)
 {
     struct engine_txn *txn = begin(test);
 
@@ -180,14 +180,6 @@ static struct name text_name(const char *text)
 
     memcpy(name.data, text, name.size);
     return name;
-}
-
-static struct kv_node find(struct test_store *test, uint64_t parent, const char *name)
-{
-    struct kv_node node;
-
-    assert_int_equal(kv_node_find(test->kv, parent, name, strlen(name), &node), 0);
-    return node;
 }
 
 static void write_node(struct test_store *test, const struct kv_node *node)
@@ -307,8 +299,8 @@ struct damage {
     const char *name; /* a sentence */
     void (*make)(struct test_store *test);
     const char *kind, *where;
-    size_t findings; /* in all */
-    bool repairable; /* all of them */
+    size_t findings;  /* in all */
+    bool repairable;  /* all of them */
     const char *lost; /* the key whose value is lost; NULL: none */
 };
 
@@ -377,7 +369,10 @@ static void counter_is_short(struct test_store *test)
     cut(test, ENGINE_META, &name);
 }
 
-static void entry_leads_nowhere(struct test_store *test) { write_entry(test, test->account.id, "ghost", NOT_THERE); }
+static void entry_leads_nowhere(struct test_store *test)
+{
+    write_entry(test, test->account.id, "ghost", NOT_THERE);
+}
 
 static void entry_is_cut(struct test_store *test)
 {
@@ -748,8 +743,8 @@ static const struct damage damages[] = {
     {"an absurd limit", limit_is_absurd, "limit", "acme", 1, false, NULL},
     {"a binding to nothing", binding_leads_nowhere, "binding", "acme/.projects/web/DATA", 1, true, NULL},
     {"a binding to an account", binding_leads_to_an_account, "binding", "acme/.projects/web/DATA", 1, true, NULL},
-    {"a binding to another account", binding_leads_to_another_account, "binding", "acme/.projects/web/DATA", 1, true,
-     NULL},
+    {"a binding to another account", binding_leads_to_another_account, "binding", "acme/.projects/web/DATA", 1,
+     true, NULL},
     {"a damaged key", key_is_damaged, "key", "acme/main/small", 1, false, "small"},
     {"a damaged key with parts", long_key_is_damaged, "key", "acme/main/long", 2, false, "long"},
     {"a key with a damaged name", key_has_a_damaged_name, "key", "acme/main/(unreadable)", 1, false, "small"},
@@ -870,8 +865,8 @@ static void may_be_refused(int rc) { assert_true(rc == 0 || (rc != -EIO && rc !=
 
 static void session_put(struct session *session)
 {
-    static const size_t sizes[] = {0, 1, 100, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, RECORD_CHUNK,
-                                   RECORD_CHUNK + 1};
+    static const size_t sizes[] = {
+        0, 1, 100, RECORD_INLINE_MAX, RECORD_INLINE_MAX + 1, RECORD_CHUNK, RECORD_CHUNK + 1};
     struct kv_ref ref = random_ref(session);
     size_t size = sizes[test_random_below(&session->random, sizeof(sizes) / sizeof(sizes[0]))];
     uint8_t *bytes = malloc(size + 1);
@@ -1103,7 +1098,7 @@ static void a_damaged_database_is_not_repaired(void **state)
 
     much_is_wrong(test);
     before = test_dump(test->inner);
-    engine_fault_arm(test->fault, ENGINE_SCAN, 4, 1, -EIO); /* nodes, names, and one look for what is below a name */
+    engine_fault_arm(test->fault, ENGINE_SCAN, 5, 1, -EIO); /* of the keys: nodes and names were read */
     check_store(test, false, true);
     assert_true(findings_count > 1);
     assert_string_equal(findings[findings_count - 1].kind, "database");
@@ -1116,76 +1111,338 @@ static void a_damaged_database_is_not_repaired(void **state)
 
 /* -------------------------------------------------------------------- other processes */
 
-/* Open the store of the sample, say so, and keep it open until the pipe ends. Exit status: minus what open said. */
-static pid_t open_elsewhere(const char *dir, bool read_only, int say, int stay)
+static char directory[256];
+
+static int make_directory(void **state)
+{
+    const char *above = getenv("TMPDIR");
+
+    (void)state;
+    snprintf(directory, sizeof(directory), "%s/kvfs-test-check-XXXXXX", above != NULL ? above : "/tmp");
+    return mkdtemp(directory) == NULL ? -1 : 0;
+}
+
+static const char *in_directory(const char *name)
+{
+    static char path[300];
+
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    return path;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    unlink(in_directory("data.mdb"));
+    unlink(in_directory("lock.mdb"));
+    return rmdir(directory);
+}
+
+static struct kv_store *open_directory(void)
 {
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
     struct kv_store *kv;
-    pid_t pid = fork();
-    char byte = 0;
+
+    if (kv_open(directory, &options, &kv, &error) < 0)
+        fail_msg("cannot open: %s", error.text);
+    return kv;
+}
+
+/* Another process, made before this one opens the store. Told by a byte, it opens the store, answers with a byte,
+ * and at the next byte closes it. */
+struct other {
+    pid_t pid;
+    int tell, hear;
+};
+
+static void be_other(bool read_only, int hear, int tell)
+{
+    struct kv_options options = kv_options_default();
+    struct kv_error error = {""};
+    struct kv_store *kv;
+    char byte;
     int rc;
 
-    assert_true(pid >= 0);
-    if (pid > 0)
-        return pid;
     alarm(60);
-    if (read(stay, &byte, 1) != 1)
-        _exit(99);
     options.read_only = read_only;
-    rc = kv_open(dir, &options, &kv, &error);
-    if (rc < 0 && (strstr(error.text, dir) == NULL || strchr(error.text, '\n') != NULL))
-        _exit(98);
-    if (write(say, "", 1) != 1)
+    if (read(hear, &byte, 1) != 1)
         _exit(99);
+    rc = kv_open(directory, &options, &kv, &error);
+    if (rc < 0 && (strstr(error.text, directory) != error.text || strchr(error.text, '\n') != NULL))
+        _exit(98);
+    if (write(tell, "", 1) != 1)
+        _exit(97);
     if (rc == 0) {
-        rc = read(stay, &byte, 1) == 1 ? 0 : -99;
+        if (read(hear, &byte, 1) != 1)
+            _exit(96);
         kv_close(kv);
     }
     _exit(-rc);
 }
 
-static int wait_for(pid_t pid)
+static struct other start_other(bool read_only)
+{
+    int there[2], back[2];
+    struct other other;
+
+    assert_int_equal(pipe(there), 0);
+    assert_int_equal(pipe(back), 0);
+    other = (struct other){fork(), there[1], back[0]};
+    assert_true(other.pid >= 0);
+    if (other.pid == 0)
+        be_other(read_only, there[0], back[1]);
+    close(there[0]);
+    close(back[1]);
+    return other;
+}
+
+static void other_opens(struct other other)
+{
+    char byte;
+
+    assert_int_equal(write(other.tell, "", 1), 1);
+    assert_int_equal(read(other.hear, &byte, 1), 1);
+}
+
+/* returns  what its open said, as a positive number */
+static int other_ends(struct other other)
 {
     int status;
 
-    assert_int_equal(waitpid(pid, &status, 0), pid);
+    (void)!write(other.tell, "", 1); /* nobody reads it where the open failed */
+    assert_int_equal(waitpid(other.pid, &status, 0), other.pid);
     assert_true(WIFEXITED(status));
+    close(other.tell);
+    close(other.hear);
     return WEXITSTATUS(status);
 }
 
-static void repairs_need_the_store_for_themselves(bool others_read_only)
+static void a_repair_needs_the_store_for_itself(void **state)
 {
-    struct test_store *test = test_store_open(TEST_LMDB, NULL);
-    int said[2], stay[2];
-    char byte = 0;
-    pid_t pid;
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    for (int read_only = 0; read_only < 2; read_only++) {
+        struct other first = start_other(read_only), second = start_other(read_only);
+        struct kv_store *kv = open_directory();
 
-    /* Fork first: an open store is not carried over. */
-    kv_close(test->kv);
-    test->kv = NULL;
-    assert_int_equal(pipe(said), 0);
-    assert_int_equal(pipe(stay), 0);
-    pid = open_elsewhere(test->dir, others_read_only, said[1], stay[0]);
-    assert_int_equal(write(stay[1], "", 1), 1);
-    assert_int_equal(read(said[0], &byte, 1), 1);
-    test_store_reopen_after_fork(test);
-    assert_int_equal(look(test->kv, false, false), 0);
-    assert_int_equal(look(test->kv, false, true), -EBUSY);
-    assert_int_equal(write(stay[1], "", 1), 1);
-    assert_int_equal(wait_for(pid), 0);
-    kv_close(test->kv);
-    test->kv = NULL;
-
-    pid = open_elsewhere(test->dir, others_read_only, said[1], stay[0]);
-    test_store_reopen_after_fork(test);
-    assert_int_equal(look(test->kv, false, true), 0);
-    assert_int_equal(write(stay[1], "", 1), 1);
-    assert_int_equal(read(said[0], &byte, 1), 1);
-    assert_int_equal(wait_for(pid), EBUSY);
-    for (int i = 0; i < 2; i++) {
-        close(said[i]);
-        close(stay[i]);
+        other_opens(first);
+        assert_int_equal(look(kv, false, false), 0);
+        assert_int_equal(look(kv, false, true), -EBUSY);
+        assert_int_equal(other_ends(first), 0);
+        kv_close(kv);
+        kv = open_directory();
+        assert_int_equal(look(kv, false, true), 0);
+        assert_int_equal(look(kv, false, true), 0);
+        other_opens(second);
+        assert_int_equal(other_ends(second), EBUSY);
+        kv_close(kv);
     }
-    test_store_close(test);
+}
+
+static void a_read_only_store_is_checked_and_not_repaired(void **state)
+{
+    struct kv_options options = kv_options_default();
+    struct kv_store *kv = open_directory();
+    struct kv_error error = {""};
+
+    (void)state;
+    kv_close(kv);
+    options.read_only = true;
+    assert_int_equal(kv_open(directory, &options, &kv, &error), 0);
+    assert_int_equal(look(kv, false, false), 0);
+    assert_int_equal(findings_count, 0);
+    assert_int_equal(report.nodes, 1);
+    assert_int_equal(look(kv, false, true), -EROFS);
+    kv_close(kv);
+}
+
+/* --------------------------------------------------------------------- damaged pages */
+
+enum { PAGE = 4096, PATTERNS = 4, PAGE_MAP = 8 << 20 };
+
+static uint8_t *read_file(size_t *size)
+{
+    int fd = open(in_directory("data.mdb"), O_RDONLY);
+    off_t end = lseek(fd, 0, SEEK_END);
+    uint8_t *bytes = malloc((size_t)end);
+
+    assert_true(fd >= 0 && end > 0);
+    assert_non_null(bytes);
+    assert_int_equal(pread(fd, bytes, (size_t)end, 0), end);
+    close(fd);
+    *size = (size_t)end;
+    return bytes;
+}
+
+static void write_page(size_t page, const uint8_t *bytes)
+{
+    int fd = open(in_directory("data.mdb"), O_WRONLY);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, bytes, PAGE, (off_t)(page * PAGE)), PAGE);
+    close(fd);
+}
+
+static void spoil(uint8_t *page, int pattern, struct test_random *random)
+{
+    switch (pattern) {
+    case 0:
+        memset(page, 0, PAGE);
+        break;
+    case 1:
+        test_random_fill(random, page, PAGE);
+        break;
+    case 2: /* the header, and where the nodes are */
+        page[8 + test_random_below(random, 40)] ^= (uint8_t)(1u << test_random_below(random, 8));
+        break;
+    default:
+        page[test_random_below(random, PAGE)] ^= (uint8_t)(1u << test_random_below(random, 8));
+        break;
+    }
+}
+
+enum verdict { CLEAN = 10, FOUND, REFUSED };
+
+/* In a process of its own, since a database library could answer a damaged page with a signal. */
+static int judge(uint64_t dump)
+{
+    struct kv_options options = kv_options_default();
+    struct engine *engine;
+    struct kv_error error = {""};
+    struct test_dump found;
+    struct kv_store *kv;
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        alarm(60);
+        options.read_only = true;
+        if (engine_lmdb_open(directory, false, true, PAGE_MAP, &engine, &error) < 0)
+            _exit(REFUSED);
+        options.engine = engine;
+        if (kv_open(directory, &options, &kv, &error) < 0)
+            _exit(REFUSED);
+        if (look(kv, false, false) != 0)
+            _exit(1);
+        if (findings_count > 0)
+            _exit(FOUND);
+        found = test_dump(engine);
+        _exit(record_checksum(found.data, found.size) == dump ? CLEAN : 2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* Enough of everything that each tree has branches. returns  the checksum of a dump */
+static uint64_t make_large_store(size_t *used_pages)
+{
+    struct engine *engine;
+    struct kv_options options = kv_options_default();
+    struct kv_error error = {""};
+    struct kv_node account, space;
+    struct test_dump dump;
+    struct kv_store *kv;
+    uint64_t checksum, used, limit;
+    char bytes[9000];
+
+    assert_int_equal(engine_lmdb_open(directory, true, false, PAGE_MAP, &engine, &error), 0);
+    options.engine = engine;
+    assert_int_equal(kv_open(directory, &options, &kv, &error), 0);
+    assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &account), 0);
+    assert_int_equal(kv_node_make(kv, KV_NAMESPACE, account.id, "main", 0, &space), 0);
+    memset(bytes, 'x', sizeof(bytes));
+    for (int i = 0; i < 60; i++) {
+        char name[32];
+        int size = snprintf(name, sizeof(name), "key%d", i);
+        struct kv_ref ref = kv_ref_key(space.id, name, (size_t)size);
+
+        assert_int_equal(kv_put(kv, &ref, bytes, i % 10 == 0 ? sizeof(bytes) : 300), 0);
+        snprintf(name, sizeof(name), "account%d", i);
+        if (i < 20)
+            assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, name, 0, &account), 0);
+    }
+    dump = test_dump(engine);
+    checksum = record_checksum(dump.data, dump.size);
+    free(dump.data);
+    engine->ops->usage(engine, &used, &limit);
+    *used_pages = used / PAGE;
+    kv_close(kv);
+    return checksum;
+}
+
+static void a_damaged_page_is_found_and_never_a_crash(void **state)
+{
+    struct test_random random = {44};
+    unsigned verdicts[16] = {0};
+    uint8_t page[PAGE], *bytes;
+    size_t size, used;
+    uint64_t dump = make_large_store(&used);
+
+    (void)state;
+    bytes = read_file(&size);
+    assert_int_equal(judge(dump), CLEAN);
+    for (size_t i = 0; i < used; i++) {
+        for (int pattern = 0; pattern < PATTERNS; pattern++) {
+            int verdict;
+
+            memcpy(page, bytes + i * PAGE, PAGE);
+            spoil(page, pattern, &random);
+            write_page(i, page);
+            verdict = judge(dump);
+            if (verdict < CLEAN)
+                fail_msg("page %zu, pattern %d: %d", i, pattern, verdict);
+            verdicts[verdict]++;
+        }
+        write_page(i, bytes + i * PAGE);
+    }
+    print_message("%u clean, %u found, %u refused\n", verdicts[CLEAN], verdicts[FOUND], verdicts[REFUSED]);
+    assert_true(verdicts[FOUND] > 50 && verdicts[REFUSED] > 0);
+    assert_int_equal(judge(dump), CLEAN);
+    free(bytes);
+}
+
+#define ON(f, setup, label)                     \
+    {                                           \
+#f label, f, setup, close_damaged, NULL \
+    }
+#define ON_BOTH(f) ON(f, sample_on_memory, ""), ON(f, sample_on_lmdb, " (lmdb)")
+#define IN_DIRECTORY(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
+
+/* Each damage is a test of its own. */
+static int run_damages(void)
+{
+    enum { COUNT = sizeof(damages) / sizeof(damages[0]) };
+    static struct CMUnitTest tests[2 * COUNT];
+    static char names[2 * COUNT][128];
+
+    for (size_t i = 0; i < 2 * COUNT; i++) {
+        const struct damage *damage = &damages[i / 2];
+
+        snprintf(names[i], sizeof(names[i]), "%s is found%s%s", damage->name,
+                 damage->repairable ? " and repaired" : " and left alone", i % 2 == 0 ? "" : " (lmdb)");
+        tests[i] = (struct CMUnitTest){.name = names[i],
+                                       .test_func = i % 2 == 0 ? on_memory : on_lmdb,
+                                       .initial_state = (void *)(uintptr_t)damage};
+    }
+    return cmocka_run_group_tests_name("damages", tests, NULL, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_BOTH(a_store_has_no_findings_whatever_was_done_to_it),
+        ON_BOTH(a_store_has_no_findings_while_it_is_being_written),
+        ON_BOTH(a_fast_check_looks_for_parts_but_not_at_bytes),
+        ON_BOTH(a_check_without_a_listener_counts_the_findings),
+        ON_BOTH(a_failing_engine_is_told_and_never_taken_for_a_sound_store),
+        ON_BOTH(a_repair_that_fails_changes_nothing),
+        ON_BOTH(a_damaged_database_is_not_repaired),
+        IN_DIRECTORY(a_repair_needs_the_store_for_itself),
+        IN_DIRECTORY(a_read_only_store_is_checked_and_not_repaired),
+        IN_DIRECTORY(a_damaged_page_is_found_and_never_a_crash),
+    };
+
+    return run_damages() + cmocka_run_group_tests(tests, NULL, NULL);
 }

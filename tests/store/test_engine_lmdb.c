@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -822,12 +823,12 @@ static struct child start_child(child_step *const *steps)
 
         close(go[1]);
         close(done[0]);
-        while (read(go[0], &byte, 1) == 1) { /* until end_child() closes it */
+        while (read(go[0], &byte, 1) == 1) {
             byte = (char)(*steps++)();
             if (write(done[1], &byte, 1) != 1)
                 break;
         }
-        _exit(0); /* without closing anything, as a killed one */
+        _exit(0);
     }
     close(go[0]);
     close(done[1]);
@@ -847,14 +848,16 @@ static void step_child(struct child child)
     assert_int_equal(byte, 0);
 }
 
-static void end_child(struct child child)
+/* It dies without closing anything. */
+static void kill_child(struct child child)
 {
     int status;
 
+    assert_int_equal(kill(child.pid, SIGKILL), 0);
+    assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
+    assert_true(WIFSIGNALED(status));
     close(child.go);
     close(child.done);
-    assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
-    assert_int_equal(status, 0);
 }
 
 static struct engine *childs_engine;
@@ -901,7 +904,7 @@ static void a_commit_of_another_process_is_seen_at_the_next_begin(void **state)
     before->ops->abort(before);
     assert_committed(engine, ENGINE_KEYS, "key", "of the child");
     engine->ops->close(engine);
-    end_child(child);
+    kill_child(child);
 }
 
 static void a_writer_that_died_leaves_nothing_behind(void **state)
@@ -916,7 +919,7 @@ static void a_writer_that_died_leaves_nothing_behind(void **state)
     put_and_commit(engine, ENGINE_KEYS, "key", "old");
     step_child(child);
     step_child(child);
-    end_child(child);
+    kill_child(child);
     put_and_commit(engine, ENGINE_NAMES, "name", "after it"); /* its lock is free */
     assert_committed(engine, ENGINE_KEYS, "key", "old");
     engine->ops->close(engine);
@@ -947,7 +950,7 @@ static void growth_beyond_the_own_map_is_followed(void **state)
     assert_true(used > 20 * MIB);
     assert_int_equal(limit, 4 * MIB);
     engine->ops->close(engine);
-    end_child(child);
+    kill_child(child);
 }
 
 /* Overwrite one value often. returns the bytes that the file grew by */
@@ -979,11 +982,11 @@ static void readers_that_died_do_not_pin_the_past(void **state)
     step_child(reader);
     assert_true(growth_by_overwriting(engine) > 10 * MIB); /* while it lives it does */
     engine->ops->close(engine);
-    end_child(reader);
+    kill_child(reader);
     engine = open_store(false, false, 0);
     assert_true(growth_by_overwriting(engine) < 4 * MIB);
     engine->ops->close(engine);
-    end_child(other);
+    kill_child(other);
 }
 
 static void too_many_readers_are_told_so_and_may_come_again(void **state)

@@ -566,7 +566,10 @@ static void a_done_change_may_submit_a_put(void **state)
 }
 
 #define ON_CLOSE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-#define ON_FSYNC(f) {#f " (fsync)", f, setup_fsync, teardown, NULL}
+#define ON_FSYNC(f)                                   \
+    {                                                 \
+#f " (fsync)", f, setup_fsync, teardown, NULL \
+    }
 
 int main(void)
 {

@@ -239,6 +239,7 @@ int mount_tests(const char *name, int (*run)(void))
         sigprocmask(SIG_SETMASK, &old, NULL);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         prctl(PR_SET_CHILD_SUBREAPER, 1); /* daemons become children of this process */
+        cmocka_set_test_filter(getenv("KVFS_TEST_ONLY"));
         exit(run() == 0 ? 0 : 1);
     }
     status = child < 0 ? 1 : supervise(child, &signals);

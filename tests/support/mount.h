@@ -46,7 +46,8 @@ struct mount_test {
     char output[65536]; /* of the last program that ran, NUL-terminated */
 };
 
-/* main() of a test program; `name` is for messages. returns the exit status: 77 where nothing can be mounted */
+/* main() of a test program; `name` is for messages. The environment's KVFS_TEST_ONLY, a name with * and ?, chooses
+ * tests. returns the exit status: 77 where nothing can be mounted */
 int mount_tests(const char *name, int (*run)(void));
 
 /* ------------------------------------------------------------------------ setup */

@@ -170,8 +170,8 @@ int ctl_check_json(const char *subject, const void *bytes, size_t size)
         return fail_nul(subject, bytes, nul);
     json = json_loadb(bytes, size, flags, &error);
     if (json == NULL)
-        return ctl_fail("%s: the value is not JSON: line %d, column %d, byte %d: %s; get it with --type text", subject,
-                        error.line, error.column, error.position, error.text);
+        return ctl_fail("%s: the value is not JSON: line %d, column %d, byte %d: %s; get it with --type text",
+                        subject, error.line, error.column, error.position, error.text);
     json_decref(json);
     return CTL_OK;
 }
