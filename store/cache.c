@@ -555,6 +555,7 @@ void cache_fill(struct cache *cache, struct cache_fetch *fetch, struct cache_ans
         keep(cache, &key, answer, &garbage);
         announce(cache, fetch, 0, answer);
     } else {
+        overtake(cache, &key);
         doubt(cache, find(cache, &key), answer, &garbage);
     }
     leave(cache, fetch);

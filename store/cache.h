@@ -15,8 +15,9 @@
  *     value is not served by a fetch of the metadata).
  *   - An own write or delete (cache_write) makes the entry FRESH at once and marks
  *     a fetch under way as overtaken: its fill is answered to its own reader but
- *     is not kept, and waiting readers look again. Where it differs from the entry,
- *     the entry goes too: nobody can tell which is newer.
+ *     is not kept, and waiting readers look again. It may be newer than the entry
+ *     or the next fetch, and has been shown: so an entry that differs goes, too, and
+ *     a fetch under way is overtaken in its turn. No answer is older than an earlier one.
  *   - A failure is never cached, and is told to everybody who waited for it.
  *   - A value belongs to its version: when metadata comes without a value, a
  *     cached value of the same version stays, any other goes.

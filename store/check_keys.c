@@ -10,11 +10,15 @@
 
 /* -------------------------------------------------------------------------- values */
 
-static int find_value_room(struct check *check)
+static int make_room(struct check *check, size_t size)
 {
-    if (check->value == NULL)
-        check->value = malloc(KV_VALUE_MAX);
-    return check->value != NULL ? 0 : -ENOMEM;
+    uint8_t *room = size <= check->value_room ? check->value : realloc(check->value, size);
+
+    if (room == NULL)
+        return -ENOMEM;
+    check->value_room = size > check->value_room ? size : check->value_room;
+    check->value = room;
+    return 0;
 }
 
 /* Look for all parts of a value; unless `fast`, put them together.
@@ -57,7 +61,7 @@ static int check_value(struct check *check, const struct record_key *record, con
 
     if (record_chunks(meta->size) > 0) {
         if (!check->options->fast)
-            rc = find_value_room(check);
+            rc = make_room(check, (size_t)meta->size);
         if (rc == 0)
             rc = gather_chunks(check, meta, where);
         if (rc != 0)

@@ -22,9 +22,10 @@
  *   before `allocated` can be written when the disk is full; where more cannot be had, the tail ends
  *   there. The last `reserve` bytes of the tail are for changes that do not grow the store. So:
  *   - room() accepts growth that fits the tail above the reserve, without asking the free list;
- *   - else it counts the free list (once per transaction). Parts of a value need runs of adjacent pages,
- *     so growth must fit in what the tail has above the reserve plus long enough runs, and all that is
- *     free must leave as much as the reserve;
+ *   - else it counts the free list (once per transaction). Large records need runs of adjacent pages, so
+ *     these must fit long enough runs and what the tail has above the reserve; and all growth must leave
+ *     free pages and tail of the reserve's size together. Three quarters of it do once something was
+ *     committed after a refusal: what `rm` gave back shall not be refused for a few copied pages;
  *   - when the end is near and the last commit freed pages, begin(write) makes an empty commit first:
  *     so what `rm` gave back can be used by the very next put.
  *   The file always covers the pages that its header counts; one that is shorter was cut off.

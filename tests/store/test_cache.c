@@ -1298,6 +1298,26 @@ static void a_reader_of_the_value_is_not_served_by_a_fetch_of_the_metadata(void 
     cache_free(cache);
 }
 
+/* What the first one showed may be newer than what the second one reads. */
+static void an_overtaken_fetch_overtakes_the_next_one(void **state)
+{
+    struct cache *cache = new_cache(MIB, TTL);
+    struct kv_ref ref = key("a");
+    struct cache_fetch *first = miss(cache, ref, META), *second;
+    struct reader reader;
+
+    (void)state;
+    cache_drop(cache, &ref);
+    second = miss(cache, ref, META);
+    start_waiting(&reader, cache, ref, META);
+    fill_meta(cache, first, 6);
+    assert_int_equal(finish(&reader), 0);
+    fill_meta(cache, second, 5);
+    fill_meta(cache, reader.fetch, 6);
+    assert_miss(look(cache, ref, META));
+    cache_free(cache);
+}
+
 static void readers_that_wait_for_a_fetch_see_the_own_write_that_overtook_it(void **state)
 {
     struct cache *cache = new_cache(MIB, TTL);
@@ -1733,6 +1753,7 @@ int main(void)
         CACHE_TEST(a_value_too_large_to_keep_is_shared_with_those_who_wait),
         CACHE_TEST(a_failed_fetch_is_told_to_all_who_wait_and_not_cached),
         CACHE_TEST(a_reader_of_the_value_is_not_served_by_a_fetch_of_the_metadata),
+        CACHE_TEST(an_overtaken_fetch_overtakes_the_next_one),
         CACHE_TEST(readers_that_wait_for_a_fetch_see_the_own_write_that_overtook_it),
         CACHE_TEST(readers_that_wait_for_a_fetch_of_a_dropped_key_fetch_themselves),
         CACHE_TEST(an_answer_that_came_after_its_ttl_is_not_shared),

@@ -8,7 +8,8 @@
  *   A read of a key on a node may answer with a state that is whole, and
  *     - is the central's at some moment during the call, or was so within the node's last ttl, and
  *     - is no older than the node's floor of the key: the newest state that an own acknowledged change
- *       made, that the central had when it refused an own change, or that a listing on the node showed.
+ *       made, that the central had when it refused an own change, or that a listing or a read on the
+ *       node showed.
  *   An age that is told with it is not too young. A listing is the central's truth of all keys at one moment
  *   during the call. A refusal is the one that the state at the commit demands. An error comes only where
  *   a failure was injected, and is that failure.
@@ -1146,7 +1147,7 @@ static void no_node_says_what_the_rules_do_not_allow(void **state)
  *
  * Keys of two kinds
  *   common  are put by everybody and never deleted. Their versions tell the order of the puts (none of these
- *           nodes accepts a put before its commit), so a node that was told of one must not show a smaller one.
+ *           nodes accepts a put before its commit), so a node that was told of one, or showed it, must not show a smaller one.
  *   own     are changed by the two threads of one node only, one at a time; so the order of their states is
  *           known, and also when a state was surely over. */
 
@@ -1242,6 +1243,7 @@ static void read_common(struct person *person, struct common_key *key)
         crowd_broken(person, &key->ref, "a key is gone", 0, floor);
     if (meta.version < floor)
         crowd_broken(person, &key->ref, "an older version than was known here", meta.version, floor);
+    raise_to(&key->floor[person->node], meta.version);
 }
 
 static int crowd_visit(void *arg, const char *name, size_t size, const struct kv_meta *meta)
@@ -1440,8 +1442,7 @@ static void open_crowd(struct crowd *crowd)
     central = test_central_new(inner);
     for (int node = 0; node < NODES; node++) {
         crowd->ttl_ns[node] = ttls_ms[node] * MS;
-        crowd->kv[node] =
-            open_store(test_central_share(central, hold_up, NULL), NULL, ttls_ms[node], sizes[node]);
+        crowd->kv[node] = open_store(test_central_share(central, hold_up, NULL), NULL, ttls_ms[node], sizes[node]);
     }
     test_central_unref(central);
     make_namespaces(crowd->kv[0], 1, &crowd->namespace_id);
