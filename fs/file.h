@@ -36,7 +36,7 @@ struct fs_body {
     struct kv_value *value;
     struct kv_meta meta;      /* version, attributes; size is the value's */
     unsigned changed;         /* KV_MODE ...: attributes changed here that the next put carries */
-    struct kv_xattrs *xattrs; /* of a body that does not exist in the central; NULL: none */
+    struct kv_xattrs *xattrs; /* of a body that is not in the central, or not any more; NULL: none */
     bool exists;              /* the central had the key when it was opened, or has it by a put of this body */
     bool submitted;           /* a put of it was queued */
     bool exclusive;

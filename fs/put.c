@@ -53,15 +53,17 @@ static void put_end_renamed(struct put *put)
 }
 
 /* A put on condition that no node has the key found it there. Was it this body's own, by a put that was queued
- * before? Then the key is ours, and what the content is now is put without the condition. */
-static bool try_again(struct put *put)
+ * before? Then the key is ours. If the central has this content by now, nothing is left to do; else what the
+ * content is now is put without the condition, which no rename can have overtaken: it settles the content first. */
+static bool is_ours(struct put *put, bool *again)
 {
     struct fs_body *body = put->body;
     bool ours;
 
     pthread_rwlock_rdlock(&body->io);
     ours = body->exists && put->change.conditional;
-    if (ours) {
+    *again = ours && put->generation > body->put;
+    if (*again) {
         kv_value_unref(put->change.value);
         put->change.value = kv_value_ref(body->value);
         put->change.attr = body->meta.attr;
@@ -77,10 +79,13 @@ static void put_done(struct kv_change *change, int rc)
 {
     struct put *put = change->arg;
     struct fs_body *body = put->body;
-    bool renamed, resized = false;
+    bool renamed, again, resized = false;
 
-    if (rc == -EEXIST && try_again(put)) {
-        kv_submit(put->fs->store, change);
+    if (rc == -EEXIST && is_ours(put, &again)) {
+        if (again)
+            kv_submit(put->fs->store, change);
+        else
+            put_end(put);
         return;
     }
 

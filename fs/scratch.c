@@ -4,6 +4,7 @@
 #include "fs/errors.h"
 #include "fs/notify.h"
 #include "fs/party.h"
+#include "fs/xattr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,8 +100,8 @@ static void become_key(struct fs *fs, struct fs_body *body, const struct kv_chan
     fs_body_list(fs, body, false);
 }
 
-static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_inode *to_namespace, const char *to_name,
-                         unsigned flags)
+static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_party *to, struct fs_inode *to_namespace,
+                         const char *to_name, unsigned flags)
 {
     struct kv_change change = {.kind = KV_PUT, .replace = true, .conditional = flags & RENAME_NOREPLACE};
     uint64_t generation;
@@ -109,6 +110,7 @@ static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_inode *
     if (rc < 0)
         return rc;
     change.ref = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
+    fs_xattr_keep(fs, to->body, &change.ref);
     rc = put_as_key(fs, from->body, &change, &generation);
     if (rc < 0) {
         if (rc != -EEXIST)
@@ -153,7 +155,7 @@ int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *nam
     } else {
         fs_party_lock(&from, &to);
         rc = to_name[0] == '.' ? rename_to_scratch(fs, &from, &to, to_namespace, to_name, flags)
-                               : rename_to_key(fs, &from, to_namespace, to_name, flags);
+                               : rename_to_key(fs, &from, &to, to_namespace, to_name, flags);
         fs_party_unlock(&from, &to);
     }
     fs_party_end(fs, &from);

@@ -8,6 +8,7 @@
 #include "fs/options.h"
 #include "fs/party.h"
 #include "fs/scratch.h"
+#include "fs/xattr.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -218,6 +219,7 @@ static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *nam
         local = !body->exists;
         pthread_rwlock_unlock(&body->io);
     }
+    fs_xattr_keep(fs, body, &change.ref);
     rc = run(fs, &change, namespace, name, "delete");
     if (inode != NULL && (rc == 0 || rc == -ENOENT))
         fs_inode_detach(fs, inode, true);
@@ -270,6 +272,8 @@ static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party 
 
     if (rc == 0 && to->body != NULL && change->flags & KV_EXCHANGE)
         rc = fs_body_settle(fs, to->body);
+    else if (rc == 0)
+        fs_xattr_keep(fs, to->body, &change->to);
     if (rc == 0)
         rc = run(fs, change, to_namespace, change->to.key, "rename");
     if (rc < 0)

@@ -85,12 +85,13 @@ static int computed_of_node(struct fs *fs, struct fs_inode *inode, const char *w
 
 /* -------------------------------------------------------------------------- kept */
 
-/* The attributes that are kept for an inode: in the central, or in the body of a key that is not there yet. */
+/* The attributes that are kept for an inode: in the central, or in the body of a key that is not there yet, or
+ * not any more. */
 static int load(struct fs *fs, struct fs_inode *inode, struct kv_xattrs *out)
 {
     struct kv_ref ref = kv_ref_node(inode->id);
     struct fs_body *body;
-    bool local = false;
+    bool named, local = false;
     int rc;
 
     if (inode->kind == FS_NODE) {
@@ -98,9 +99,10 @@ static int load(struct fs *fs, struct fs_inode *inode, struct kv_xattrs *out)
         return rc == -ENOENT ? -ESTALE : rc;
     }
     body = fs_body_pin(fs, inode);
+    named = fs_inode_ref(fs, inode, &ref);
     if (body != NULL) {
         pthread_rwlock_rdlock(&body->io);
-        local = !body->exists;
+        local = !body->exists || !named;
         if (local && body->xattrs != NULL)
             *out = *body->xattrs;
         else if (local || !body->meta.has_xattrs)
@@ -111,7 +113,7 @@ static int load(struct fs *fs, struct fs_inode *inode, struct kv_xattrs *out)
     }
     if (local)
         return 0;
-    if (!fs_inode_ref(fs, inode, &ref))
+    if (!named)
         return -ESTALE;
     rc = kv_xattrs_get(fs->store, &ref, out);
     return rc == -ENOENT ? -ESTALE : rc;
@@ -176,13 +178,37 @@ static int flags_of(int flags)
     return (flags & XATTR_CREATE ? KV_XATTR_CREATE : 0) | (flags & XATTR_REPLACE ? KV_XATTR_REPLACE : 0);
 }
 
+void fs_xattr_keep(struct fs *fs, struct fs_body *body, const struct kv_ref *ref)
+{
+    struct kv_xattrs *kept = NULL;
+    bool there;
+
+    if (body == NULL)
+        return;
+    pthread_rwlock_rdlock(&body->io);
+    there = body->exists;
+    if (there && body->meta.has_xattrs)
+        kept = calloc(1, sizeof(*kept));
+    pthread_rwlock_unlock(&body->io);
+    if (!there)
+        return;
+    if (kept != NULL && kv_xattrs_get(fs->store, ref, kept) < 0) {
+        free(kept);
+        kept = NULL;
+    }
+    pthread_rwlock_wrlock(&body->io);
+    free(body->xattrs);
+    body->xattrs = kept;
+    pthread_rwlock_unlock(&body->io);
+}
+
 /* Set an attribute of a key that is open. returns 1 where the central must be asked instead */
-static int set_local(struct fs_body *body, const char *name, const void *value, size_t size, int flags)
+static int set_local(struct fs_body *body, bool named, const char *name, const void *value, size_t size, int flags)
 {
     int rc = 1;
 
     pthread_rwlock_wrlock(&body->io);
-    if (!body->exists && !body->submitted) {
+    if ((!body->exists && !body->submitted) || !named) {
         if (body->xattrs == NULL)
             body->xattrs = calloc(1, sizeof(*body->xattrs));
         rc = body->xattrs == NULL ? -ENOMEM
@@ -216,14 +242,16 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, cons
     struct fs_body *body = fs_body_pin(fs, inode);
     struct kv_meta meta;
     struct kv_ref ref;
+    bool named;
     int rc = 1;
 
-    if (body != NULL) {
+    if (body != NULL)
         pthread_mutex_lock(&body->name);
-        rc = set_local(body, name, value, size, flags);
-    }
+    named = fs_inode_ref(fs, inode, &ref);
+    if (body != NULL)
+        rc = set_local(body, named, name, value, size, flags);
     if (rc == 1)
-        rc = fs_inode_ref(fs, inode, &ref) ? set_central(fs, &ref, name, value, size, flags, &meta) : -ESTALE;
+        rc = named ? set_central(fs, &ref, name, value, size, flags, &meta) : -ESTALE;
     else
         meta.has_xattrs = true;
     if (body != NULL) {

@@ -8,7 +8,7 @@
 #ifndef KVFS_FS_XATTR_H
 #define KVFS_FS_XATTR_H
 
-#include "fs/inode.h"
+#include "fs/file.h"
 
 /* All return 0 or a size, or a negative errno: -ENODATA, -ENOTSUP, -ERANGE a buffer that is too small
  * (capacity 0 asks for the size), -EPERM a computed one, -ENOSPC, -EEXIST, -ESTALE, -EIO. */
@@ -17,5 +17,9 @@ KV_CHECKED int fs_xattr_list(struct fs *fs, struct fs_inode *inode, char *out, s
 /* value NULL removes; flags as setxattr(2) */
 KV_CHECKED int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const void *value,
                             size_t size, int flags);
+
+/* A key is about to lose its name for good, by a change that may still fail: who has it open keeps its attributes.
+ * body    pinned, its name locked; NULL: nobody has it open */
+void fs_xattr_keep(struct fs *fs, struct fs_body *body, const struct kv_ref *ref);
 
 #endif

@@ -93,9 +93,10 @@ struct check {
     size_t inos_count, inos_capacity;
     struct check_value *values; /* of all keys; sorted by version once all are known */
     size_t values_count, values_capacity;
-    uint64_t highest;                         /* of all numbers */
-    bool lost_values;                         /* there are keys that do not tell their version */
-    uint8_t *value;                           /* the one that is being looked at: KV_VALUE_MAX bytes */
+    uint64_t highest; /* of all numbers */
+    bool lost_values; /* there are keys that do not tell their version */
+    uint8_t *value;   /* the one that is being looked at */
+    size_t value_room;
     uint64_t no_namespace, no_namespace_keys; /* an id that keys are kept under, and how many so far */
     struct {
         uint64_t version, count, bytes;

@@ -169,7 +169,7 @@ struct kv_options {
     bool read_only;
     bool create;          /* make the store where the directory is absent or empty */
     int64_t cache_ttl_ms; /* 0: every read asks the central */
-    size_t cache_bytes;   /* 0: no cache */
+    size_t cache_bytes;   /* 0: no cache; at most half of memory_bytes is used */
     size_t map_bytes;     /* upper bound of the database file; 0: default */
     size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;

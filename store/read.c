@@ -2,6 +2,7 @@
 
 #include "store/name.h"
 #include "store/record.h"
+#include "store/value.h"
 
 #include <errno.h>
 #include <string.h>
@@ -67,7 +68,7 @@ static int get_chunks(struct reading *reading, const struct kv_meta *meta, struc
 static int get_value(struct reading *reading, const struct record_key *record, struct kv_value **out)
 {
     struct kv_value *value;
-    int rc = kv_value_new((size_t)record->meta.size, &value);
+    int rc = value_new_to_read((size_t)record->meta.size, &value);
 
     if (rc < 0)
         return rc;

@@ -78,9 +78,17 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
     return 0;
 }
 
+/* What is only cached must not push what is being written out to files. */
+static size_t cache_bytes(const struct kv_options *options)
+{
+    size_t most = value_budget(options->memory_bytes) / 2;
+
+    return options->cache_bytes < most ? options->cache_bytes : most;
+}
+
 static int start(struct kv_store *store, const struct kv_options *options, struct kv_error *error)
 {
-    int rc = cache_new(options->cache_bytes, store->ttl_ns, &store->clock, &store->cache);
+    int rc = cache_new(cache_bytes(options), store->ttl_ns, &store->clock, &store->cache);
 
     if (rc == 0 && !options->read_only)
         rc = commit_queue_new(store->engine, &store->clock, &store->stats, options->commit_interval_ms * 1000000,

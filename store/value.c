@@ -32,6 +32,7 @@
 #define MAPPED ((size_t)8 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MEMORY_DEFAULT ((size_t)512 << 20)
+#define OVERDRAFT ((size_t)5 * KV_VALUE_MAX) /* memory beyond the budget, for reading while the disk is full */
 
 static struct {
     pthread_mutex_t lock;
@@ -41,9 +42,11 @@ static struct {
 static uint64_t memory_budget = MEMORY_DEFAULT;
 static uint64_t memory_used, spill_used;
 
+size_t value_budget(size_t memory_bytes) { return memory_bytes > 0 ? memory_bytes : MEMORY_DEFAULT; }
+
 void value_configure(const char *spill_dir, size_t memory_bytes)
 {
-    __atomic_store_n(&memory_budget, memory_bytes > 0 ? memory_bytes : MEMORY_DEFAULT, __ATOMIC_RELAXED);
+    __atomic_store_n(&memory_budget, value_budget(memory_bytes), __ATOMIC_RELAXED);
     pthread_mutex_lock(&spill.lock);
     /* A longer path is none that the kernel takes: cut, it fails when it is used. */
     snprintf(spill.dir, sizeof(spill.dir), "%s", spill_dir != NULL ? spill_dir : "");
@@ -83,12 +86,13 @@ static bool is_wasteful(const struct kv_value *value, size_t size)
 }
 
 /* Take memory for a capacity of which `had` bytes are taken already.
- * returns  false where the budget has no room for it */
-static bool reserve_memory(size_t capacity, size_t had)
+ * returns  false where the budget and the overdraft have no room for it */
+static bool reserve_memory(size_t capacity, size_t had, size_t overdraft)
 {
     uint64_t used = __atomic_add_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
 
-    if (capacity < SPILLABLE || capacity <= had || used <= __atomic_load_n(&memory_budget, __ATOMIC_RELAXED))
+    if (capacity < SPILLABLE || capacity <= had ||
+        used <= __atomic_load_n(&memory_budget, __ATOMIC_RELAXED) + overdraft)
         return true;
     __atomic_sub_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
     return false;
@@ -199,23 +203,37 @@ static int pages_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_
     return 0;
 }
 
-/* Fill in data, capacity and spilled of *value. */
-static int alloc_data(struct kv_value *value, size_t capacity, const uint8_t *from, size_t keep)
+/* Memory that is reserved already; on failure it is given back. */
+static int memory_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
 {
-    bool spilled = !reserve_memory(capacity, 0);
+    int rc = 0;
+
+    if (capacity >= MAPPED)
+        rc = pages_alloc(capacity, from, keep, out);
+    else if (capacity > 0)
+        rc = heap_alloc(capacity, from, keep, out);
+    if (rc < 0)
+        __atomic_sub_fetch(&memory_used, capacity, __ATOMIC_RELAXED);
+    return rc;
+}
+
+/* Fill in data, capacity and spilled of *value. overdraft: how far memory may go beyond the budget where there is no
+ * room for a file */
+static int alloc_data(struct kv_value *value, size_t capacity, const uint8_t *from, size_t keep, size_t overdraft)
+{
+    bool spilled = !reserve_memory(capacity, 0, 0);
     uint8_t *data = NULL;
     int rc = 0;
 
-    if (spilled)
+    if (spilled) {
         rc = spill_alloc(capacity, from, keep, &data);
-    else if (capacity >= MAPPED)
-        rc = pages_alloc(capacity, from, keep, &data);
-    else if (capacity > 0)
-        rc = heap_alloc(capacity, from, keep, &data);
-    if (spilled && rc == 0)
-        __atomic_add_fetch(&spill_used, capacity, __ATOMIC_RELAXED);
-    else if (!spilled && rc < 0)
-        __atomic_sub_fetch(&memory_used, capacity, __ATOMIC_RELAXED);
+        if (rc == 0)
+            __atomic_add_fetch(&spill_used, capacity, __ATOMIC_RELAXED);
+        else if (rc == -ENOSPC && overdraft > 0)
+            spilled = !reserve_memory(capacity, 0, overdraft);
+    }
+    if (!spilled)
+        rc = memory_alloc(capacity, from, keep, &data);
     if (rc < 0)
         return rc;
     value->data = data;
@@ -241,7 +259,7 @@ static bool stretch(struct kv_value *value, size_t capacity)
     void *data;
 
     if (value->spilled || had == 0 || capacity == 0 || (had < MAPPED) != (capacity < MAPPED) ||
-        !reserve_memory(capacity, had))
+        !reserve_memory(capacity, had, 0))
         return false;
     data = had < MAPPED ? realloc(value->data, capacity) : mremap(value->data, had, capacity, MREMAP_MAYMOVE);
     if (data == NULL || data == MAP_FAILED) {
@@ -263,7 +281,7 @@ static int move_data(struct kv_value *value, size_t capacity, size_t keep)
 
     if (stretch(value, capacity))
         return 0;
-    rc = alloc_data(&moved, capacity, value->data, keep);
+    rc = alloc_data(&moved, capacity, value->data, keep, 0);
     if (rc < 0)
         return rc;
     free_data(value);
@@ -272,7 +290,7 @@ static int move_data(struct kv_value *value, size_t capacity, size_t keep)
 }
 
 /* A new value that begins with the `keep` bytes of `from`. */
-static int new_value(size_t size, const uint8_t *from, size_t keep, struct kv_value **out)
+static int new_value(size_t size, const uint8_t *from, size_t keep, size_t overdraft, struct kv_value **out)
 {
     struct kv_value *value;
     int rc;
@@ -282,7 +300,7 @@ static int new_value(size_t size, const uint8_t *from, size_t keep, struct kv_va
     value = malloc(sizeof(*value));
     if (value == NULL)
         return -ENOMEM;
-    rc = alloc_data(value, capacity_for(size), from, keep);
+    rc = alloc_data(value, capacity_for(size), from, keep, overdraft);
     if (rc < 0) {
         free(value);
         return rc;
@@ -293,12 +311,14 @@ static int new_value(size_t size, const uint8_t *from, size_t keep, struct kv_va
     return 0;
 }
 
-int kv_value_new(size_t size, struct kv_value **out) { return new_value(size, NULL, 0, out); }
+int kv_value_new(size_t size, struct kv_value **out) { return new_value(size, NULL, 0, 0, out); }
 
 int kv_value_copy(const void *bytes, size_t size, struct kv_value **out)
 {
-    return new_value(size, bytes, size, out);
+    return new_value(size, bytes, size, 0, out);
 }
+
+int value_new_to_read(size_t size, struct kv_value **out) { return new_value(size, NULL, 0, OVERDRAFT, out); }
 
 struct kv_value *kv_value_ref(struct kv_value *value)
 {
@@ -318,7 +338,7 @@ static int resize_shared(struct kv_value **value, size_t size)
 {
     size_t had = (*value)->size;
     struct kv_value *own;
-    int rc = new_value(size, (*value)->data, size < had ? size : had, &own);
+    int rc = new_value(size, (*value)->data, size < had ? size : had, 0, &own);
 
     if (rc < 0)
         return rc;

@@ -5,7 +5,7 @@
  *   KVFS_FUZZ_SEED   the seed, instead of 1: the same corpus, seed and number of a run make the same input
  *   KVFS_FUZZ_FIRST  the number of the first run, instead of 0
  *
- *   usage: fuzz_WHAT FILE...     runs these inputs only
+ *   usage: fuzz_WHAT FILE     runs this input only
  *
  * An input that ends the process is kept in the working directory. */
 #include "tests/fuzz/fuzz.h"
@@ -35,6 +35,8 @@ static size_t corpus_count;
 static struct input current;
 static char current_name[96];
 
+static int start_dir; /* a target may change the working directory */
+
 /* ---------------------------------------------------------------------------- deaths */
 
 static void keep_input(void)
@@ -45,7 +47,7 @@ static void keep_input(void)
     if (current_name[0] == '\0')
         return;
     snprintf(path, sizeof(path), "crash-%s", current_name);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    fd = openat(start_dir, path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (fd >= 0 && write(fd, current.bytes, current.size) == (ssize_t)current.size)
         dprintf(STDERR_FILENO, "the input is kept in %s\n", path);
     current_name[0] = '\0';
@@ -111,10 +113,12 @@ static void replay_corpus(const char *dir)
         char path[4096];
 
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
-        load(path, &corpus[corpus_count]);
-        current = corpus[corpus_count++];
-        run(names[i]->d_name);
-        free(names[i]);
+        load(path, &corpus[i]);
+    }
+    for (; corpus_count < (size_t)count; corpus_count++) {
+        current = corpus[corpus_count];
+        run(names[corpus_count]->d_name);
+        free(names[corpus_count]);
     }
     free(names);
     printf("%zu inputs of %s\n", corpus_count, dir);
@@ -227,15 +231,14 @@ int main(int argc, char **argv)
     struct stat st;
 
     if (argc < 2) {
-        fprintf(stderr, "usage: %s CORPUS_DIR RUNS, or %s FILE...\n", argv[0], argv[0]);
+        fprintf(stderr, "usage: %s CORPUS_DIR RUNS, or %s FILE\n", argv[0], argv[0]);
         return EXIT_FAILURE;
     }
+    start_dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     watch_deaths();
     if (stat(argv[1], &st) == 0 && S_ISREG(st.st_mode)) {
-        for (int i = 1; i < argc; i++) {
-            load(argv[i], &current);
-            run(""); /* it is kept already */
-        }
+        load(argv[1], &current);
+        run(""); /* it is kept already */
         return EXIT_SUCCESS;
     }
     runs = setting("KVFS_FUZZ_RUNS", argc > 2 ? argv[2] : "0");

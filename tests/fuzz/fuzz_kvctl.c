@@ -1,0 +1,310 @@
+/* Command lines of kvctl, run in this process.
+ *
+ * Input: the arguments; each is a word from the table below, one behind "--option=", or bytes of the input. They
+ * work on a store that is the same each time, in a directory that is theirs alone. Whatever they are, the exit
+ * status is one of the documented, and an error is one line. */
+#include "tools/kvctl/common.h"
+
+#include "tests/fuzz/fuzz.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ARGUMENTS_MAX = 16, BYTES_MAX = 80 };
+
+static const char *const words[] = {
+    "put",
+    "get",
+    "delete",
+    "list",
+    "account",
+    "namespace",
+    "project",
+    "binding",
+    "env",
+    "run",
+    "check",
+    "create",
+    "show",
+    "limit",
+    "rename",
+    "--store",
+    "store",
+    "--help",
+    "-h",
+    "--version",
+    "-V",
+    "--file",
+    "file",
+    "--type",
+    "json",
+    "text",
+    "--meta",
+    "name=value",
+    "kvfs.a=b",
+    "--prefix",
+    "k",
+    "--limit",
+    "1",
+    "256",
+    "257",
+    "--cursor",
+    "k1",
+    "--all",
+    "--recursive",
+    "--mount",
+    "mnt",
+    "./mnt",
+    "--bytes",
+    "1K",
+    "9999999T",
+    "0",
+    "--namespaces",
+    "--fast",
+    "--repair",
+    "--",
+    "-",
+    "",
+    "a",
+    "a/n",
+    "a/n/k1",
+    "a/n/k2",
+    "a/n/new",
+    "a/p",
+    "b",
+    "b/n",
+    "V",
+    "n",
+    "new",
+    "absent",
+    "a/n/json",
+    "a/absent",
+    "a//k",
+    "a/b/c/d",
+    "-1",
+    "--l",
+    "--a",
+    "18446744073709551616",
+};
+enum { WORDS = sizeof(words) / sizeof(words[0]) };
+
+static char arguments[ARGUMENTS_MAX][BYTES_MAX];
+static uint8_t *image; /* the database file as it is before each run, up to its last used byte */
+static size_t image_size, file_size;
+
+/* "run" is not to replace this process. */
+int execvp(const char *file, char *const argv[])
+{
+    (void)argv;
+    errno = file[0] == 'a' ? EACCES : ENOENT;
+    return -1;
+}
+
+/* -------------------------------------------------------------------------- directory
+ *
+ *   store/   the store       mnt/   an empty directory
+ *   file     a value, which is also standard input */
+
+/* Write the front of a file. */
+static void write_file(const char *name, const void *bytes, size_t size, size_t whole_size)
+{
+    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+    FUZZ_CHECK(fd >= 0 && write(fd, bytes, size) == (ssize_t)size && ftruncate(fd, (off_t)whole_size) == 0);
+    close(fd);
+}
+
+static uint8_t *read_file(const char *name, size_t *size)
+{
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    uint8_t *bytes;
+
+    FUZZ_CHECK(fd >= 0 && fstat(fd, &st) == 0);
+    *size = (size_t)st.st_size;
+    bytes = malloc(*size);
+    FUZZ_CHECK(bytes != NULL && read(fd, bytes, *size) == st.st_size);
+    close(fd);
+    return bytes;
+}
+
+static struct kv_node make(struct kv_store *store, enum kv_node_kind kind, uint64_t parent, const char *name,
+                           uint64_t target)
+{
+    struct kv_node node;
+
+    FUZZ_CHECK(kv_node_make(store, kind, parent, name, target, &node) == 0);
+    return node;
+}
+
+static void put(struct kv_store *store, uint64_t namespace_id, const char *key, const char *value)
+{
+    struct kv_ref ref = kv_ref_key(namespace_id, key, strlen(key));
+
+    FUZZ_CHECK(kv_put(store, &ref, value, strlen(value)) == 0);
+}
+
+static void make_store(void)
+{
+    struct kv_options options = kv_options_default();
+    struct kv_node a, n, projects, p;
+    struct kv_error error;
+    struct kv_store *store;
+
+    options.cache_bytes = 0;
+    FUZZ_CHECK(kv_open("store", &options, &store, &error) == 0);
+    a = make(store, KV_ACCOUNT, KV_ROOT_ID, "a", 0);
+    (void)make(store, KV_ACCOUNT, KV_ROOT_ID, "b", 0);
+    n = make(store, KV_NAMESPACE, a.id, "n", 0);
+    (void)make(store, KV_NAMESPACE, a.id, "m", 0);
+    FUZZ_CHECK(kv_node_find(store, a.id, ".projects", 9, &projects) == 0);
+    p = make(store, KV_PROJECT, projects.id, "p", 0);
+    (void)make(store, KV_BINDING, p.id, "V", n.id);
+    put(store, n.id, "k1", "value");
+    put(store, n.id, "k2", "");
+    put(store, n.id, "json", "{\"a\": [1, 2]}");
+    kv_close(store);
+}
+
+static void make_directory(void)
+{
+    static const char value[] = "[\"a value\"]\n";
+
+    FUZZ_CHECK(chdir(fuzz_dir()) == 0 && mkdir("mnt", 0777) == 0);
+    make_store();
+    image = read_file("store/data.mdb", &file_size);
+    for (image_size = file_size; image[image_size - 1] == 0;)
+        image_size--;
+    write_file("file", value, sizeof(value) - 1, sizeof(value) - 1);
+    FUZZ_CHECK(dup2(open("file", O_RDONLY), STDIN_FILENO) == STDIN_FILENO);
+}
+
+static void remove_tree(const char *name)
+{
+    if (unlink(name) == 0)
+        return;
+    fuzz_empty_dir(name);
+    FUZZ_CHECK(rmdir(name) == 0);
+}
+
+/* Back to how it was. */
+static void restore_directory(void)
+{
+    DIR *dir = opendir(".");
+    struct dirent *entry;
+
+    FUZZ_CHECK(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        const char *name = entry->d_name;
+
+        if (name[0] == '.' && (name[1] == '\0' || strcmp(name, "..") == 0))
+            continue;
+        if (strcmp(name, "store") != 0 && strcmp(name, "mnt") != 0 && strcmp(name, "file") != 0)
+            remove_tree(name);
+    }
+    closedir(dir);
+    fuzz_empty_dir("mnt");
+    write_file("store/data.mdb", image, image_size, file_size); /* what was put beyond is of no meaning any more */
+    FUZZ_CHECK(lseek(STDIN_FILENO, 0, SEEK_SET) == 0);
+}
+
+/* --------------------------------------------------------------------------- arguments */
+
+/* No path leads out of the directory. */
+static void keep_inside(char *text)
+{
+    for (char *c = text; *c != '\0'; c++)
+        if ((*c == '/' && (c == text || c[-1] == '=')) || (*c == '.' && c[1] == '.'))
+            *c = '_';
+}
+
+static void choose_argument(struct fuzz_input *in, char *out)
+{
+    unsigned number = fuzz_u8(in);
+    const uint8_t *bytes;
+    size_t size;
+
+    memset(out, 0, BYTES_MAX);
+    if (number < 200) {
+        strcpy(out, words[number % WORDS]);
+    } else if (number < 220) {
+        const char *option = words[fuzz_below(in, WORDS)], *value = words[fuzz_below(in, WORDS)];
+
+        snprintf(out, BYTES_MAX, "%s=%s", option, value);
+    } else {
+        bytes = fuzz_bytes(in, fuzz_below(in, BYTES_MAX), &size);
+        memcpy(out, bytes, size);
+        keep_inside(out);
+    }
+}
+
+/* -------------------------------------------------------------------------------- runs */
+
+static bool is_allowed(int status, bool has_run)
+{
+    switch (status) {
+    case CTL_OK:
+    case CTL_NO:
+    case CTL_ERROR:
+        return true;
+    case CTL_RUN_ERROR:
+    case CTL_RUN_NOT_EXECUTABLE:
+    case CTL_RUN_NOT_FOUND:
+        return has_run;
+    }
+    return false;
+}
+
+/* Run with standard output thrown away. */
+static int run_quietly(int argc, char **argv)
+{
+    static int null_fd = -1, stdout_fd = -1;
+    int status;
+
+    if (null_fd < 0) {
+        null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        stdout_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    }
+    fflush(stdout);
+    FUZZ_CHECK(dup2(null_fd, STDOUT_FILENO) == STDOUT_FILENO);
+    status = ctl_main(argc, argv);
+    fflush(stdout);
+    FUZZ_CHECK(dup2(stdout_fd, STDOUT_FILENO) == STDOUT_FILENO);
+    return status;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *argv[ARGUMENTS_MAX + 2] = {(char *)(uintptr_t) "kvctl"};
+    struct fuzz_input in = {data, size};
+    bool has_run = false;
+    const char *text;
+    size_t text_size;
+    int argc = 1, status;
+
+    if (image == NULL)
+        make_directory();
+    for (; argc <= ARGUMENTS_MAX && in.left > 0; argc++) {
+        argv[argc] = arguments[argc - 1];
+        choose_argument(&in, argv[argc]);
+        has_run |= strcmp(argv[argc], "run") == 0;
+    }
+    restore_directory();
+    setenv("KVFS_STORE", "store", 1);
+    fuzz_capture_begin();
+    status = run_quietly(argc, argv);
+    text = fuzz_capture_end(&text_size);
+
+    FUZZ_CHECK(is_allowed(status, has_run));
+    if (status == CTL_OK)
+        FUZZ_CHECK(text_size == 0);
+    else if (status != CTL_NO || text_size > 0)
+        fuzz_check_error_line(text, text_size);
+    return 0;
+}
