@@ -17,6 +17,8 @@ static struct fs_inode *table_find(struct fs *fs, uint64_t node, const char *key
     unsigned char name[sizeof(struct fs_name) + KV_KEY_MAX]; /* as an fs_name without its NUL */
     struct fs_inode *inode;
 
+    if (size > KV_KEY_MAX)
+        return NULL; /* nothing has such a name */
     memcpy(name, &node, sizeof(node));
     if (size > 0)
         memcpy(name + sizeof(node), key, size);

@@ -180,7 +180,15 @@ static void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
     reply_attr(req, ino);
 }
 
-static int64_t ns_of(struct timespec time) { return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec; }
+/* Times beyond what can be kept, 292 years around 1970, become the nearest that can, as on other file systems. */
+static int64_t ns_of(struct timespec time)
+{
+    const time_t most = INT64_MAX / 1000000000 - 1;
+
+    if (time.tv_sec > most || time.tv_sec < -most)
+        return (time.tv_sec < 0 ? -most : most) * 1000000000;
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
 
 /* What a SETATTR changes besides the size. */
 static unsigned setattr_mask(const struct stat *attr, int to_set, struct kv_attr *out)

@@ -32,7 +32,7 @@ int check_grow(void **items, size_t count, size_t *capacity, size_t size)
 
 int check_note_record(struct check_records *records, struct slice name)
 {
-    uint16_t size = (uint16_t)name.size; /* of at most ENGINE_KEY_MAX bytes */
+    uint16_t size = (uint16_t)name.size; /* no key of an engine's is longer */
 
     if (records->capacity - records->size < sizeof(size) + name.size) {
         size_t wanted = records->capacity * 2 + sizeof(struct name);

@@ -331,7 +331,7 @@ static int lmdb_get(struct engine_txn *base, enum engine_table table, struct sli
     int rc = check(txn, false, key);
 
     if (rc == 0)
-        rc = lmdb_errno(mdb_get(txn->mdb, txn->lmdb->tables[table], &name, &value));
+        rc = lmdb_errno(lmdb_guarded_get(txn->mdb, txn->lmdb->tables[table], &name, &value));
     if (rc == 0)
         *out = slice_of(value.mv_data, value.mv_size);
     return rc;
@@ -352,15 +352,24 @@ static int lmdb_scan(struct engine_txn *base, enum engine_table table, struct sl
     rc = lmdb_errno(mdb_cursor_open(txn->mdb, txn->lmdb->tables[table], &cursor));
     if (rc < 0)
         return rc;
-    rc = lmdb_errno(mdb_cursor_get(cursor, &key, &value, from.size > 0 ? MDB_SET_RANGE : MDB_FIRST));
+    rc = lmdb_errno(lmdb_guarded_step(cursor, &key, &value, from.size > 0 ? MDB_SET_RANGE : MDB_FIRST));
     while (rc == 0) {
         answer = visit(arg, slice_of(key.mv_data, key.mv_size), slice_of(value.mv_data, value.mv_size));
         if (answer != 0)
             break;
-        rc = lmdb_errno(mdb_cursor_get(cursor, &key, &value, MDB_NEXT));
+        rc = lmdb_errno(lmdb_guarded_step(cursor, &key, &value, MDB_NEXT));
     }
     mdb_cursor_close(cursor);
     return rc < 0 && rc != -ENOENT ? rc : answer;
+}
+
+/* A change cannot be left in the middle: see first whether the way to its record is sound. */
+static int check_way(struct lmdb_txn *txn, enum engine_table table, struct slice key)
+{
+    MDB_val name = val_of(key), value;
+    int rc = lmdb_guarded_get(txn->mdb, txn->lmdb->tables[table], &name, &value);
+
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 static int lmdb_put(struct engine_txn *base, enum engine_table table, struct slice key, struct slice value)
@@ -371,7 +380,10 @@ static int lmdb_put(struct engine_txn *base, enum engine_table table, struct sli
 
     if (rc < 0)
         return rc;
-    rc = lmdb_errno(mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0));
+    rc = check_way(txn, table, key);
+    if (rc == 0)
+        rc = mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0);
+    rc = lmdb_errno(rc);
     txn->failed = rc;
     lmdb_space_put(txn, key.size + value.size);
     return rc;
@@ -385,7 +397,10 @@ static int lmdb_del(struct engine_txn *base, enum engine_table table, struct sli
 
     if (rc < 0)
         return rc;
-    rc = lmdb_errno(mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL));
+    rc = check_way(txn, table, key);
+    if (rc == 0)
+        rc = mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL);
+    rc = lmdb_errno(rc);
     if (rc != -ENOENT)
         txn->failed = rc;
     lmdb_space_del(txn);
@@ -483,7 +498,7 @@ static int open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *erro
     if (rc != 0)
         return lmdb_refuse_answer(error, dir, rc);
     for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
-        rc = mdb_dbi_open(txn, lmdb_table_names[i], 0, &lmdb->tables[i]);
+        rc = lmdb_guarded_open(txn, lmdb_table_names[i], &lmdb->tables[i]);
     if (rc == 0)
         rc = mdb_txn_commit(txn);
     else
@@ -525,11 +540,13 @@ static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error 
     if (rc == 0)
         rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
     if (rc == 0)
-        rc = -lock_data(lmdb, LOCK_SH);
-    if (rc == EWOULDBLOCK)
+        rc = lmdb_guard(lmdb->env);
+    if (rc != 0)
+        return lmdb_refuse_answer(error, dir, rc);
+    rc = lock_data(lmdb, LOCK_SH);
+    if (rc == -EWOULDBLOCK)
         return lmdb_refuse(error, -EBUSY, dir, "being repaired just now: try again when that is done");
-    if (rc == 0)
-        rc = mdb_env_stat(lmdb->env, &stat);
+    rc = rc < 0 ? -rc : mdb_env_stat(lmdb->env, &stat);
     if (rc != 0)
         return lmdb_refuse_answer(error, dir, rc);
     if (mdb_env_get_maxkeysize(lmdb->env) < ENGINE_KEY_MAX)

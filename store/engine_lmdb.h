@@ -84,6 +84,15 @@ void lmdb_space_del(struct lmdb_txn *txn);
 /* As the engine's room(). */
 KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes);
 
+/* ------------------------------------------------------------- engine_lmdb_guard.c */
+
+/* Let the guarded calls of this environment end with MDB_CORRUPTED where LMDB would end the process. */
+KV_CHECKED int lmdb_guard(MDB_env *env);
+/* As mdb_dbi_open(), mdb_get() and mdb_cursor_get(), for reading. */
+KV_CHECKED int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out);
+KV_CHECKED int lmdb_guarded_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value);
+KV_CHECKED int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
+
 /* ------------------------------------------------------------- engine_lmdb_check.c */
 
 /* As the engine's verify(). */

@@ -207,7 +207,7 @@ static int count_free(struct lmdb_txn *writer)
     if (rc == 0)
         rc = lmdb_errno(mdb_cursor_open(reader->mdb, FREE_LIST, &cursor));
     for (MDB_cursor_op op = MDB_FIRST; rc == 0; op = MDB_NEXT) {
-        rc = lmdb_errno(mdb_cursor_get(cursor, &key, &set, op));
+        rc = lmdb_errno(lmdb_guarded_step(cursor, &key, &set, op));
         if (rc == 0 && word(&key, 0) + 1 < id)
             rc = note_pages(&set, pages, bitmap);
         else if (rc == 0)
@@ -238,7 +238,7 @@ static uint64_t freed_by_last_commit(struct lmdb *lmdb)
     if (lmdb_txn_begin(lmdb, false, &reader) < 0)
         return 0;
     if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) == 0) {
-        if (mdb_cursor_get(cursor, &key, &set, MDB_LAST) == 0 && word(&key, 0) == mdb_txn_id(reader->mdb))
+        if (lmdb_guarded_step(cursor, &key, &set, MDB_LAST) == 0 && word(&key, 0) == mdb_txn_id(reader->mdb))
             count = word(&set, 0);
         mdb_cursor_close(cursor);
     }

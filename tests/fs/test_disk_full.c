@@ -235,7 +235,7 @@ static void expect_line_in_errors(struct tester *tester)
 
 /* ------------------------------------------------------------------------------ making room */
 
-static void delete (struct tester *tester, unsigned key)
+static void delete_key(struct tester *tester, unsigned key)
 {
     MOUNT_OK(unlink(path_of(tester, key)));
     tester->keys[key].id = 0;
@@ -253,7 +253,7 @@ static void trade(struct tester *tester)
             if (tester->keys[key].id == 0)
                 continue;
             freed += tester->keys[key].size;
-            delete (tester, key);
+            delete_key(tester, key);
         }
         assert_true(tester->used < KEYS);
         if (!put(tester, tester->used++, freed / 2))
@@ -265,7 +265,7 @@ static void delete_all(struct tester *tester)
 {
     for (unsigned key = 0; key < tester->used; key++)
         if (tester->keys[key].id != 0)
-            delete (tester, key);
+            delete_key(tester, key);
     tester->used = 0;
 }
 
@@ -331,12 +331,35 @@ static void a_full_disk_is_survived_with_durability_fsync(void **state)
     end(&tester);
 }
 
-static void a_full_disk_is_survived_where_values_do_not_fit_in_memory(void **state)
+/* What is open and does not fit in memory is in files beside the store, and may fill the disk, too. */
+static void open_values_that_fill_the_disk_stop_neither_readers_nor_deletes(void **state)
 {
     struct tester tester;
+    int open_fds[DISK_MIB], opened = 0;
+    bool refused = false;
 
-    begin(&tester, state, true, "cache_ttl=0,memory_size=1M");
-    fill_and_empty(&tester);
+    begin(&tester, state, true, "cache_ttl=0,memory_size=8M");
+    while (tester.used < 5)
+        assert_true(put_more(&tester, VALUE_MAX));
+    while (!refused) {
+        const char *path = mount_path(tester.node, "a/n/open_%d", opened);
+
+        assert_true(opened < DISK_MIB); /* it cannot hold all of them */
+        open_fds[opened] = (int)MOUNT_OK(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+        for (size_t at = 0; at < MIB && !refused; at += MIB / 8)
+            refused = is_refused(&tester, 0, write(open_fds[opened], tester.bytes, MIB / 8));
+        MOUNT_OK(unlink(path)); /* so it will never be put */
+        opened++;
+    }
+    assert_true(opened > 8);
+    expect_line_in_errors(&tester);
+    expect_all(&tester);
+    delete_key(&tester, 0);
+    expect_all(&tester);
+    while (opened > 0)
+        MOUNT_OK(close(open_fds[--opened]));
+    assert_true(put(&tester, 0, VALUE_MAX));
+    expect_all(&tester);
     end(&tester);
 }
 
@@ -354,7 +377,7 @@ static int run(void)
     const struct CMUnitTest tests[] = {
         MOUNT_TEST_EMPTY(a_full_disk_is_survived),
         MOUNT_TEST_EMPTY(a_full_disk_is_survived_with_durability_fsync),
-        MOUNT_TEST_EMPTY(a_full_disk_is_survived_where_values_do_not_fit_in_memory),
+        MOUNT_TEST_EMPTY(open_values_that_fill_the_disk_stop_neither_readers_nor_deletes),
         MOUNT_TEST_EMPTY(a_full_map_is_survived),
     };
 

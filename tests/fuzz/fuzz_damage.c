@@ -33,6 +33,7 @@ static size_t checksums_count, base_checksums_count;
 
 static struct engine *engine;
 static struct kv_store *store;
+static bool damaged;
 
 static void know_checksum(uint64_t checksum)
 {
@@ -311,6 +312,7 @@ static void damage(struct engine_txn *txn, struct fuzz_input *in)
         damage_node,  damage_key,    damage_entry, damage_counter};
     unsigned times = fuzz_below(in, 12);
 
+    damaged = times > 0 && in->left > 0;
     for (unsigned i = 0; i < times && in->left > 0; i++)
         kinds[fuzz_below(in, sizeof(kinds) / sizeof(kinds[0]))](txn, in);
 }
@@ -569,11 +571,47 @@ static void op_sync(struct fuzz_input *in)
     FUZZ_CHECK(rc == 0 || rc == -EIO);
 }
 
+/* A message is for a terminal. */
+static void check_text(const char *text)
+{
+    FUZZ_CHECK(text[0] != '\0');
+    for (const char *c = text; *c != '\0'; c++)
+        FUZZ_CHECK(*c >= ' ' && *c <= '~');
+}
+
+static void count_repairable(void *arg, const struct kv_finding *finding)
+{
+    size_t *repairable = arg;
+
+    check_text(finding->kind);
+    check_text(finding->where);
+    check_text(finding->what);
+    *repairable += finding->repairable;
+}
+
+/* returns  how many findings there are that a repair would mend */
+static size_t check(bool repair)
+{
+    size_t repairable = 0;
+    struct kv_check_options options = {.repair = repair, .found = count_repairable, .arg = &repairable};
+    struct kv_check_report report;
+
+    FUZZ_CHECK(kv_check(store, &options, &report) == 0);
+    FUZZ_CHECK(damaged || report.findings == 0);
+    return repairable;
+}
+
+static void op_check(struct fuzz_input *in)
+{
+    (void)in;
+    (void)check(false);
+}
+
 static void operate(struct fuzz_input *in)
 {
     static void (*const operations[])(struct fuzz_input *) = {
         op_get,    op_get,    op_stat,    op_quota,    op_list,   op_scan,   op_find, op_xattrs, op_put,  op_put,
-        op_delete, op_rename, op_setattr, op_setxattr, op_create, op_remove, op_move, op_limits, op_sync,
+        op_delete, op_rename, op_setattr, op_setxattr, op_create, op_remove, op_move, op_limits, op_sync, op_check,
     };
 
     for (int i = 0; i < 24 && in->left > 0; i++)
@@ -613,7 +651,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         engine->ops->close(engine);
         return 0;
     }
+    if (mode & 8) {
+        (void)check(true);
+        FUZZ_CHECK(check(false) == 0);
+    }
     operate(&in);
+    if (!damaged)
+        (void)check(false);
     kv_close(store);
     return 0;
 }

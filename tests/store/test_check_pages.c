@@ -37,30 +37,211 @@ static int remove_directory(void **state)
     return rmdir(directory);
 }
 
-enum { PAGE = 4096, PATTERNS = 4, PAGE_MAP = 8 << 20 };
+enum { PAGE = 4096, PATTERNS = 4, PAGE_MAP = 8 << 20, KEYS = 60, LARGE = 9000, SMALL = 300 };
 
-static uint8_t *read_file(size_t *size)
-{
-    int fd = open(in_directory("data.mdb"), O_RDONLY);
-    off_t end = lseek(fd, 0, SEEK_END);
-    uint8_t *bytes = malloc((size_t)end);
+static uint64_t space_id;   /* of the namespace with the keys */
+static uint64_t sound_dump; /* checksum of all records */
+static uint8_t *file;       /* the sound one */
+static size_t file_size, used_pages;
 
-    assert_true(fd >= 0 && end > 0);
-    assert_non_null(bytes);
-    assert_int_equal(pread(fd, bytes, (size_t)end, 0), end);
-    close(fd);
-    *size = (size_t)end;
-    return bytes;
-}
-
-static void write_page(size_t page, const uint8_t *bytes)
+static void write_file(size_t at, const uint8_t *bytes, size_t size)
 {
     int fd = open(in_directory("data.mdb"), O_WRONLY);
 
     assert_true(fd >= 0);
-    assert_int_equal(pwrite(fd, bytes, PAGE, (off_t)(page * PAGE)), PAGE);
+    assert_int_equal(pwrite(fd, bytes, size, (off_t)at), size);
+    assert_int_equal(ftruncate(fd, (off_t)file_size), 0);
     close(fd);
 }
+
+static void read_file(void)
+{
+    int fd = open(in_directory("data.mdb"), O_RDONLY);
+    off_t end = lseek(fd, 0, SEEK_END);
+
+    assert_true(fd >= 0 && end > 0);
+    file_size = (size_t)end;
+    file = malloc(file_size);
+    assert_non_null(file);
+    assert_int_equal(pread(fd, file, file_size, 0), end);
+    close(fd);
+}
+
+static struct kv_ref key(int number)
+{
+    char name[32];
+    int size = snprintf(name, sizeof(name), "key%d", number);
+
+    return kv_ref_key(space_id, name, (size_t)size);
+}
+
+static size_t size_of(int number) { return number % 10 == 0 ? LARGE : SMALL; }
+
+static uint64_t checksum_of(struct engine *engine)
+{
+    struct test_dump dump = test_dump(engine);
+    uint64_t checksum = record_checksum(dump.data, dump.size);
+
+    free(dump.data);
+    return checksum;
+}
+
+/* Enough of everything that the trees have branches. */
+static int make_store(void **state)
+{
+    static uint8_t bytes[LARGE];
+    struct kv_options options = kv_options_default();
+    struct kv_error error = {""};
+    struct kv_node account, space;
+    uint64_t used, limit;
+    struct kv_store *kv;
+
+    assert_int_equal(make_directory(state), 0);
+    assert_int_equal(engine_lmdb_open(directory, true, false, PAGE_MAP, &options.engine, &error), 0);
+    assert_int_equal(kv_open(directory, &options, &kv, &error), 0);
+    assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &account), 0);
+    assert_int_equal(kv_node_make(kv, KV_NAMESPACE, account.id, "main", 0, &space), 0);
+    space_id = space.id;
+    memset(bytes, 'x', sizeof(bytes));
+    for (int i = 0; i < KEYS; i++) {
+        struct kv_ref ref = key(i);
+        char name[32];
+
+        assert_int_equal(kv_put(kv, &ref, bytes, size_of(i)), 0);
+        snprintf(name, sizeof(name), "account%d", i);
+        if (i < KEYS / 3)
+            assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, name, 0, &account), 0);
+    }
+    sound_dump = checksum_of(options.engine);
+    options.engine->ops->usage(options.engine, &used, &limit);
+    used_pages = used / PAGE;
+    kv_close(kv);
+    read_file();
+    return 0;
+}
+
+static int remove_store(void **state)
+{
+    free(file);
+    return remove_directory(state);
+}
+
+/* ------------------------------------------------------------------------- children */
+
+enum verdict { REFUSED = 10, CLEAN, FOUND, USED };
+
+static struct kv_store *open_or_exit(bool read_only, struct engine **engine)
+{
+    struct kv_options options = kv_options_default();
+    struct kv_error error = {""};
+    struct kv_store *kv;
+
+    options.read_only = read_only;
+    options.create = false;
+    options.cache_bytes = 0;
+    if (engine_lmdb_open(directory, false, read_only, PAGE_MAP, &options.engine, &error) < 0 ||
+        kv_open(directory, &options, &kv, &error) < 0)
+        _exit(error.text[0] != '\0' ? REFUSED : 1);
+    *engine = options.engine;
+    return kv;
+}
+
+static int check_it(void)
+{
+    struct kv_check_options options = {0};
+    struct kv_check_report report;
+    struct engine *engine;
+    struct kv_store *kv = open_or_exit(true, &engine);
+
+    if (kv_check(kv, &options, &report) != 0)
+        return 1;
+    if (report.findings > 0)
+        return FOUND;
+    return checksum_of(engine) == sound_dump ? CLEAN : 2;
+}
+
+static int stop_at(void *arg, const char *name, size_t size, const struct kv_meta *meta)
+{
+    (void)arg;
+    (void)name;
+    (void)size;
+    (void)meta;
+    return 0;
+}
+
+static int stop_at_node(void *arg, const struct kv_node *node)
+{
+    (void)arg;
+    (void)node;
+    return 0;
+}
+
+/* Read everything. What is said of a value is that, or nothing. */
+static int read_it(void)
+{
+    struct engine *engine;
+    struct kv_store *kv = open_or_exit(true, &engine);
+
+    for (int i = 0; i < KEYS; i++) {
+        struct kv_ref ref = key(i);
+        struct kv_value *value;
+        struct kv_meta meta;
+        struct kv_xattrs xattrs;
+
+        (void)!kv_xattrs_get(kv, &ref, &xattrs);
+        if (kv_get(kv, &ref, &meta, &value, NULL) < 0)
+            continue;
+        if (value->size != size_of(i))
+            return 3;
+        for (size_t at = 0; at < value->size; at++)
+            if (value->data[at] != 'x')
+                return 4;
+        kv_value_unref(value);
+    }
+    (void)!kv_scan(kv, space_id, "", 0, false, stop_at, NULL);
+    (void)!kv_node_scan(kv, KV_ROOT_ID, "", 0, false, stop_at_node, NULL);
+    return USED;
+}
+
+/* Change everything, as far as that is possible. */
+static int write_it(void)
+{
+    struct engine *engine;
+    struct kv_store *kv = open_or_exit(false, &engine);
+    struct kv_node node;
+
+    for (int i = 0; i < KEYS; i += 3) {
+        struct kv_ref first = key(i), second = key(i + 1);
+
+        (void)!kv_put(kv, &first, "new", 3);
+        (void)!kv_delete(kv, &second);
+    }
+    (void)!kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, "new", 0, &node);
+    (void)!kv_node_remove(kv, KV_ROOT_ID, "account3");
+    kv_close(kv);
+    return USED;
+}
+
+/* Do it in a process of its own, which a signal could end. returns  its verdict, or the signal as a negative number */
+static int in_child(int (*what)(void))
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}; /* which cmocka would catch */
+
+        for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+            signal(signals[i], SIG_DFL);
+        alarm(20);
+        _exit(what());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* --------------------------------------------------------------------------- damage */
 
 static void spoil(uint8_t *page, int pattern, struct test_random *random)
 {
@@ -80,114 +261,68 @@ static void spoil(uint8_t *page, int pattern, struct test_random *random)
     }
 }
 
-enum verdict { CLEAN = 10, FOUND, REFUSED };
-
-/* In a process of its own, since a database library could answer a damaged page with a signal. */
-static int judge(uint64_t dump)
-{
-    struct kv_options options = kv_options_default();
-    struct kv_check_options check = {0};
-    struct kv_check_report report;
-    struct kv_error error = {""};
-    struct test_dump found;
-    struct engine *engine;
-    struct kv_store *kv;
-    pid_t pid = fork();
-    int status;
-
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        alarm(60);
-        options.read_only = true;
-        if (engine_lmdb_open(directory, false, true, PAGE_MAP, &engine, &error) < 0)
-            _exit(REFUSED);
-        options.engine = engine;
-        if (kv_open(directory, &options, &kv, &error) < 0)
-            _exit(REFUSED);
-        if (kv_check(kv, &check, &report) != 0)
-            _exit(1);
-        if (report.findings > 0)
-            _exit(FOUND);
-        found = test_dump(engine);
-        _exit(record_checksum(found.data, found.size) == dump ? CLEAN : 2);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-/* Enough of everything that each tree has branches. returns  the checksum of a dump */
-static uint64_t make_large_store(size_t *used_pages)
-{
-    struct engine *engine;
-    struct kv_options options = kv_options_default();
-    struct kv_error error = {""};
-    struct kv_node account, space;
-    struct test_dump dump;
-    struct kv_store *kv;
-    uint64_t checksum, used, limit;
-    char bytes[9000];
-
-    assert_int_equal(engine_lmdb_open(directory, true, false, PAGE_MAP, &engine, &error), 0);
-    options.engine = engine;
-    assert_int_equal(kv_open(directory, &options, &kv, &error), 0);
-    assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &account), 0);
-    assert_int_equal(kv_node_make(kv, KV_NAMESPACE, account.id, "main", 0, &space), 0);
-    memset(bytes, 'x', sizeof(bytes));
-    for (int i = 0; i < 60; i++) {
-        char name[32];
-        int size = snprintf(name, sizeof(name), "key%d", i);
-        struct kv_ref ref = kv_ref_key(space.id, name, (size_t)size);
-
-        assert_int_equal(kv_put(kv, &ref, bytes, i % 10 == 0 ? sizeof(bytes) : 300), 0);
-        snprintf(name, sizeof(name), "account%d", i);
-        if (i < 20)
-            assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, name, 0, &account), 0);
-    }
-    dump = test_dump(engine);
-    checksum = record_checksum(dump.data, dump.size);
-    free(dump.data);
-    engine->ops->usage(engine, &used, &limit);
-    *used_pages = used / PAGE;
-    kv_close(kv);
-    return checksum;
-}
-
-static void a_damaged_page_is_found_and_never_a_crash(void **state)
+/* Damage each page in each way, and see what becomes of it. */
+static void with_each_page(int (*what)(void), unsigned *verdicts)
 {
     struct test_random random = {44};
-    unsigned verdicts[16] = {0};
-    uint8_t page[PAGE], *bytes;
-    size_t size, used;
-    uint64_t dump = make_large_store(&used);
+    uint8_t page[PAGE];
 
-    (void)state;
-    bytes = read_file(&size);
-    assert_int_equal(judge(dump), CLEAN);
-    for (size_t i = 0; i < used; i++) {
+    for (size_t i = 0; i < used_pages; i++) {
         for (int pattern = 0; pattern < PATTERNS; pattern++) {
             int verdict;
 
-            memcpy(page, bytes + i * PAGE, PAGE);
+            memcpy(page, file + i * PAGE, PAGE);
             spoil(page, pattern, &random);
-            write_page(i, page);
-            verdict = judge(dump);
-            if (verdict < CLEAN)
+            write_file(i * PAGE, page, PAGE);
+            verdict = in_child(what);
+            if (verdict < REFUSED)
                 fail_msg("page %zu, pattern %d: %d", i, pattern, verdict);
             verdicts[verdict]++;
+            write_file(0, file, file_size);
         }
-        write_page(i, bytes + i * PAGE);
     }
+}
+
+static void a_damaged_page_is_found(void **state)
+{
+    unsigned verdicts[16] = {0};
+
+    (void)state;
+    assert_int_equal(in_child(check_it), CLEAN);
+    with_each_page(check_it, verdicts);
     print_message("%u clean, %u found, %u refused\n", verdicts[CLEAN], verdicts[FOUND], verdicts[REFUSED]);
     assert_true(verdicts[FOUND] > 50 && verdicts[REFUSED] > 0);
-    assert_int_equal(judge(dump), CLEAN);
-    free(bytes);
 }
+
+static void reading_damaged_pages_gives_the_value_or_an_error(void **state)
+{
+    unsigned verdicts[16] = {0};
+
+    (void)state;
+    assert_int_equal(in_child(read_it), USED);
+    with_each_page(read_it, verdicts);
+    assert_true(verdicts[USED] > 50 && verdicts[REFUSED] > 0);
+}
+
+static void writing_to_damaged_pages_is_no_crash(void **state)
+{
+    unsigned verdicts[16] = {0};
+
+    (void)state;
+    assert_int_equal(in_child(write_it), USED);
+    write_file(0, file, file_size);
+    with_each_page(write_it, verdicts);
+    assert_true(verdicts[USED] > 50 && verdicts[REFUSED] > 0);
+}
+
+#define IN_STORE(f) cmocka_unit_test_setup_teardown(f, make_store, remove_store)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_damaged_page_is_found_and_never_a_crash, make_directory,
-                                        remove_directory),
+        IN_STORE(a_damaged_page_is_found),
+        IN_STORE(reading_damaged_pages_gives_the_value_or_an_error),
+        IN_STORE(writing_to_damaged_pages_is_no_crash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

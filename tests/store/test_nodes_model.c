@@ -14,6 +14,10 @@
  *   during the call. A refusal is the one that the state at the commit demands. An error comes only where
  *   a failure was injected, and is that failure.
  *
+ *   Some nodes have KV_DURABILITY_FSYNC. A put that such a node has accepted is what the node answers with, exactly as
+ *   it was promised, until it is committed together with the next change or before the next listing or kv_sync();
+ *   other nodes know nothing of it till then. If that commit fails, it is told as lost.
+ *
  * The order of events
  *   The first test has one thread of its own, and each node's committer, which works only while that thread waits
  *   for it: so a seed is a run that can be repeated. What really happens at the same time is played at the
@@ -104,6 +108,7 @@ static const char *const names[NAMES] = {"a", "aa", "ab", "b", "ba", "c"}; /* in
 struct state {
     int only; /* a state within a transaction, which only this node's cache may have seen; -1: the central was so */
     bool absent;
+    bool loose; /* of meta only version and size are known */
     struct kv_meta meta;
     uint64_t serial;
     int64_t from_ns;
@@ -139,12 +144,13 @@ enum step {
     GROUP, /* several changes at once */
     SCAN,
     LIST,
+    SYNC,
     PASS, /* time passes */
     STEPS
 };
 
 static const char *const step_names[STEPS] = {"stat",    "get",      "peek",  "forget", "put",  "delete", "rename",
-                                              "setattr", "setxattr", "group", "scan",   "list", "pass"};
+                                              "setattr", "setxattr", "group", "scan",   "list", "sync",   "pass"};
 
 #define DEPTH 3
 #define GROUP_MAX 4
@@ -156,13 +162,17 @@ struct job {
     struct model *model;
     int node, key, to; /* to: KV_RENAME, else the key */
     int fault;         /* that the commit meets; 0: none */
+    uint64_t serial;   /* KV_PUT */
     int verdict;       /* that the state at the commit demands */
     size_t made[2];    /* states of key and to, once committed: what is known when it is done */
     bool committed;
 };
 
+#define ACCEPTED_MAX 32
+
 struct node {
     struct kv_store *kv;
+    bool accepts;
     struct engine *fault;
     struct model *model;
     int64_t ttl_ns;
@@ -172,6 +182,11 @@ struct node {
     struct job jobs[GROUP_MAX]; /* of the change under way */
     size_t jobs_count, committed_count;
     sem_t arrived, go, done; /* the first change of a group waits until the others are queued */
+
+    struct job accepted[ACCEPTED_MAX]; /* in order; until the step is over that has them committed */
+    size_t accepted_count;
+    uint64_t commit_moment; /* of the last one */
+    int lost_rc;            /* that kv_sync() is to tell */
 };
 
 struct trace {
@@ -195,13 +210,14 @@ struct model {
     uint64_t namespaces[NAMESPACES];
     struct key keys[KEYS];
     uint64_t moment, serial, version; /* the last of each */
-    struct frame frames[DEPTH];
+    struct frame frames[DEPTH + 1];
     int depth;
     int focus; /* a key that is hot for a while */
     struct trace trace[TRACE];
     size_t traced;
 
-    uint64_t cached, nested, listed, refused, failed; /* so that a test that tests nothing is noticed */
+    uint64_t cached, nested, listed, refused, failed, accepted,
+        lost; /* so that a test that tests nothing is noticed */
 };
 
 /* What others do at this moment. */
@@ -322,26 +338,76 @@ static void push(struct model *model, enum what what, int node, int key)
 
 static void pop(struct model *model) { model->depth--; }
 
+/* ----------------------------------------------------------------- accepted puts */
+
+/* The last one of a key; NULL: none */
+static const struct job *last_accepted(const struct node *node, int key)
+{
+    for (size_t i = node->accepted_count; i-- > 0;) {
+        if (node->accepted[i].key == key)
+            return &node->accepted[i];
+    }
+    return NULL;
+}
+
+static void remove_accepted(struct model *model, struct node *node, size_t i)
+{
+    const struct job *job = &node->accepted[i];
+
+    raise_floor(&model->keys[job->key], job->node, job->made[0]);
+    memmove(&node->accepted[i], &node->accepted[i + 1], (--node->accepted_count - i) * sizeof(*job));
+}
+
+/* A step is over that has waited for a commit: what is committed is settled, too. */
+static void settle_accepted(struct model *model, struct node *node)
+{
+    while (node->accepted_count > 0 && node->accepted[0].committed)
+        remove_accepted(model, node, 0);
+}
+
 /* ------------------------------------------------------------ what a read may say */
 
 struct reading {
     int node, key;
     int64_t began_ns;
     size_t floor, current; /* states of the key as the call began */
+    bool accepted;
+    struct job promise; /* the last accepted put of the key, then */
 };
 
 static struct reading reading_begin(struct model *model, int node, int key)
 {
     const struct key *at = &model->keys[key];
 
-    return (struct reading){node, key, mono_ns(model), at->floor[node], at->count - 1};
+    const struct job *accepted = last_accepted(&model->nodes[node], key);
+    struct reading reading = {
+        .node = node,
+        .key = key,
+        .began_ns = mono_ns(model),
+        .floor = at->floor[node],
+        .current = at->count - 1,
+        .accepted = accepted != NULL,
+    };
+
+    if (accepted != NULL)
+        reading.promise = *accepted;
+    return reading;
 }
 
 static bool says(const struct state *state, bool absent, const struct kv_meta *meta, const struct kv_value *value)
 {
     if (state->absent || absent)
         return state->absent && absent;
+    if (state->loose)
+        return state->meta.version == meta->version && state->meta.size == meta->size;
     return same_meta(&state->meta, meta) && (value == NULL || content_serial(value) == state->serial);
+}
+
+/* Is it the accepted put, as promised? Such an answer comes at once: nothing can have happened meanwhile. */
+static bool is_promised(const struct job *job, const struct kv_meta *meta, const struct kv_value *value)
+{
+    return meta != NULL && same_meta(&job->change.meta, meta) &&
+           (value == NULL || content_serial(value) == job->serial);
 }
 
 /* Check an answer. meta NULL: absent. fresh NULL: not known */
@@ -351,10 +417,20 @@ static void check_answer(struct model *model, const struct reading *reading, con
     const struct node *node = &model->nodes[reading->node];
     struct key *key = &model->keys[reading->key];
     int64_t now_ns = mono_ns(model), asked_ns = INT64_MIN;
-    size_t found;
+    size_t found, floor = reading->floor;
 
     if (value != NULL && (content_serial(value) == 0 || value->size != meta->size))
         broken(model, reading->node, reading->key, "the value is not whole");
+    if (reading->accepted) {
+        const struct job *job = &reading->promise;
+
+        if ((!job->committed || floor <= job->made[0]) && is_promised(job, meta, value))
+            return;
+        if (!job->committed)
+            broken(model, reading->node, reading->key, "an accepted put is not shown");
+        if (floor < job->made[0])
+            floor = job->made[0];
+    }
     if (fresh != NULL) {
         bool strong = node->ttl_ns == 0 || node->cache_bytes == 0;
 
@@ -366,7 +442,7 @@ static void check_answer(struct model *model, const struct reading *reading, con
         model->cached += fresh->from_cache;
     }
     found = key->count;
-    for (size_t i = key->count; i-- > reading->floor;) {
+    for (size_t i = key->count; i-- > floor;) {
         int64_t until_ns = i + 1 < key->count ? key->states[i + 1].from_ns : INT64_MAX;
 
         if (i < reading->current && until_ns <= reading->began_ns - node->ttl_ns)
@@ -390,7 +466,7 @@ static void check_answer(struct model *model, const struct reading *reading, con
     if (fresh != NULL)
         fprintf(stderr, ", age %lld ms, remaining %lld ms, from %s", (long long)fresh->age_ms,
                 (long long)fresh->remaining_ms, fresh->from_cache ? "the cache" : "the central");
-    fprintf(stderr, "; may be one from state %zu on (%zu was current)", reading->floor, reading->current);
+    fprintf(stderr, "; may be one from state %zu on (%zu was current)", floor, reading->current);
     broken(model, reading->node, reading->key, "an answer that the rules do not allow");
 }
 
@@ -562,6 +638,25 @@ static void check_listing(struct model *model, int number, int namespace, const 
     }
 }
 
+/* Accepted puts are committed first. So changes of the node have to wait for their turn, and a failure is not
+ * injected, because it could hit somebody else. returns as arm_read() */
+static int listing_begin(struct model *model, struct node *node, int number, int key)
+{
+    push(model, node->accepted_count > 0 ? CHANGING : LISTING, number, key);
+    return node->accepted_count > 0 ? 0 : arm_read(model, node);
+}
+
+/* returns  the first moment that the listing may show */
+static uint64_t listing_end(struct model *model, struct node *node, uint64_t began)
+{
+    bool committed = model->frames[model->depth - 1].what == CHANGING;
+
+    pop(model);
+    if (committed)
+        settle_accepted(model, node);
+    return committed ? node->commit_moment : began;
+}
+
 static void step_scan(struct model *model, int number, int namespace)
 {
     struct node *node = &model->nodes[number];
@@ -571,10 +666,9 @@ static void step_scan(struct model *model, int number, int namespace)
     uint64_t began = model->moment;
     int injected, rc;
 
-    push(model, LISTING, number, namespace * NAMES + from);
-    injected = arm_read(model, node);
+    injected = listing_begin(model, node, number, namespace * NAMES + from);
     rc = kv_scan(node->kv, model->namespaces[namespace], names[from], strlen(names[from]), after, visit, &listing);
-    pop(model);
+    began = listing_end(model, node, began);
     if (disarm_read(model, node, injected)) {
         if (rc != injected)
             broken(model, number, namespace * NAMES, "a failed scan did not answer its error");
@@ -596,11 +690,10 @@ static void step_list(struct model *model, int number, int namespace)
     struct kv_list list;
     int injected, rc;
 
-    push(model, LISTING, number, namespace * NAMES + from);
-    injected = arm_read(model, node);
+    injected = listing_begin(model, node, number, namespace * NAMES + from);
     rc = kv_list(node->kv, model->namespaces[namespace], listing.prefix, from == 0 ? NULL : names[from],
                  listing.limit, &list);
-    pop(model);
+    began = listing_end(model, node, began);
     if (disarm_read(model, node, injected)) {
         if (rc != injected)
             broken(model, number, namespace * NAMES, "a failed list did not answer its error");
@@ -648,8 +741,8 @@ static int predict(const struct model *model, const struct job *job, struct stat
         return -ECANCELED;
     switch (change->kind) {
     case KV_PUT:
-        next[0].serial = content_serial(change->value);
-        next[0].meta.size = change->value->size;
+        next[0].serial = job->serial;
+        next[0].meta.size = content_size(job->serial);
         if (from->absent) {
             next[0].meta.attr.mode = change->attr.mode;
             next[0].meta.has_xattrs = false;
@@ -681,6 +774,16 @@ static int predict(const struct model *model, const struct job *job, struct stat
     }
 }
 
+/* An accepted put has its version from its promise. What else it made of the key is only seen in the central, and
+ * only if no later change of the same commit hides it. */
+static void complete_accepted(struct model *model, const struct job *job, struct state *state)
+{
+    if (job->change.meta.size != state->meta.size)
+        broken(model, job->node, job->key, "a promise of another size");
+    state->meta.version = job->change.meta.version;
+    state->loose = true;
+}
+
 /* Take what only the store knows of a predicted state from the change's result. */
 static void complete_state(struct model *model, const struct job *job, struct state *state)
 {
@@ -695,10 +798,11 @@ static void complete_state(struct model *model, const struct job *job, struct st
     if (is_put)
         model->version = result->version;
     state->meta = *result;
+    state->loose = false;
 }
 
 /* A change was committed: write its history. */
-static void note_commit(struct model *model, struct job *job)
+static void note_commit(struct model *model, struct job *job, bool accepted)
 {
     struct key *key = &model->keys[job->key], *to = &model->keys[job->to];
     struct state next[2];
@@ -713,7 +817,9 @@ static void note_commit(struct model *model, struct job *job)
             add_state(model, job->node, to, next[1]);
         }
     } else if (job->verdict == 0) {
-        if (!next[0].absent)
+        if (accepted)
+            complete_accepted(model, job, &next[0]);
+        else if (!next[0].absent)
             complete_state(model, job, &next[0]);
         add_state(model, job->node, key, next[0]);
     }
@@ -724,7 +830,7 @@ static void note_commit(struct model *model, struct job *job)
 /* The central has what the history says. */
 static void check_truth(struct model *model, int number, int k)
 {
-    const struct state *state = last_state(&model->keys[k]);
+    struct state *state = &model->keys[k].states[model->keys[k].count - 1];
     struct kv_value *value = NULL;
     struct kv_meta meta;
     int rc = kv_get(model->truth, &model->keys[k].ref, &meta, &value, NULL);
@@ -733,7 +839,43 @@ static void check_truth(struct model *model, int number, int k)
         broken(model, number, k, "the central cannot be read");
     if (!says(state, rc == -ENOENT, &meta, value))
         broken(model, number, k, "a change did something else than it should");
+    if (state->loose && !state->absent) {
+        if (meta.attr.mode != state->meta.attr.mode || meta.has_xattrs != state->meta.has_xattrs)
+            broken(model, number, k, "an accepted put did something else than it should");
+        state->meta = meta;
+        state->loose = false;
+    }
     kv_value_unref(value);
+}
+
+/* A put is done before its commit. */
+static void accept(struct model *model, struct node *node, const struct job *job)
+{
+    node->accepted[node->accepted_count++] = *job;
+    model->accepted++;
+    overtake(model, job->node, job->key);
+    meanwhile(model);
+    sem_post(&node->done);
+}
+
+/* An accepted put was not committed, or nobody knows. */
+static void lost(void *arg, const struct kv_ref *ref, int rc)
+{
+    struct node *node = arg;
+    struct model *model = node->model;
+    struct job *job = &node->accepted[0];
+
+    if (node->accepted_count == 0 || node->jobs_count == 0 || rc != node->jobs[0].fault ||
+        ref->node != job->change.ref.node || strcmp(ref->key, job->change.ref.key) != 0)
+        broken(model, (int)(node - model->nodes), -1, "a put is told as lost that should not");
+    if (!job->committed)
+        job->made[0] = model->keys[job->key].count - 1;
+    overtake(model, job->node, job->key);
+    remove_accepted(model, node, 0);
+    if (node->lost_rc == 0)
+        node->lost_rc = rc;
+    model->lost++;
+    meanwhile(model);
 }
 
 static void done(struct kv_change *change, int rc)
@@ -742,6 +884,11 @@ static void done(struct kv_change *change, int rc)
     struct model *model = job->model;
     struct node *node = &model->nodes[job->node];
     int expected = job->fault != 0 ? job->fault : job->verdict;
+
+    if (rc == 0 && !job->committed && node->accepts && change->kind == KV_PUT && !change->conditional) {
+        accept(model, node, job);
+        return;
+    }
 
     if (rc != expected) {
         fprintf(stderr, "verdict %d, not %d", rc, expected);
@@ -774,6 +921,8 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     change->attr.mtime_ns = change->attr.ctime_ns = real_ns(model);
     if (step == PUT || step == DELETE)
         change->conditional = one_in(model, 3);
+    if (step == PUT && is_under_way(model, READING, number, k))
+        change->conditional = true; /* to accept it the node would wait for this thread's fetch */
     if (change->conditional && one_in(model, 2)) {
         const struct state *state = &key->states[key->count - 1 - below(model, key->count < 3 ? key->count : 3)];
 
@@ -782,7 +931,8 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     switch (step) {
     case PUT:
         change->kind = KV_PUT;
-        change->value = content_new(++model->serial);
+        job->serial = ++model->serial;
+        change->value = content_new(job->serial);
         break;
     case DELETE:
         change->kind = KV_DELETE;
@@ -810,8 +960,8 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
 /* Let the commit of a change that is alone fail now and then. */
 static void arm_write(struct model *model, struct node *node, struct job *job)
 {
-    static const enum engine_call calls[] = {ENGINE_BEGIN_WRITE, ENGINE_COMMIT, ENGINE_COMMIT_LOST};
-    enum engine_call call = calls[below(model, 3)];
+    static const enum engine_call calls[] = {ENGINE_COMMIT, ENGINE_COMMIT_LOST, ENGINE_BEGIN_WRITE};
+    enum engine_call call = calls[below(model, node->accepted_count > 0 ? 2 : 3)]; /* nothing is run again */
 
     if (!one_in(model, 30))
         return;
@@ -827,45 +977,87 @@ static enum step some_change(struct model *model)
     return kinds[below(model, sizeof(kinds) / sizeof(kinds[0]))];
 }
 
+/* Where it is to be accepted, what is known of the key is asked for first, by this thread. */
+static void submit(struct model *model, struct node *node, struct job *job)
+{
+    bool asks = node->accepts && job->change.kind == KV_PUT && !job->change.conditional;
+
+    if (asks)
+        push(model, READING, job->node, job->key);
+    kv_submit(node->kv, &job->change);
+    if (asks)
+        pop(model);
+}
+
+static void step_sync(struct model *model, int number)
+{
+    struct node *node = &model->nodes[number];
+    int rc;
+
+    push(model, CHANGING, number, 0);
+    rc = kv_sync(node->kv);
+    pop(model);
+    settle_accepted(model, node);
+    if (node->accepted_count > 0 || rc != node->lost_rc)
+        broken(model, number, -1, "a sync did not do its work, or told something else than what was lost");
+    node->lost_rc = 0;
+}
+
 static void step_change(struct model *model, int number, int k, enum step step)
 {
     struct node *node = &model->nodes[number];
     size_t count = step == GROUP ? 2 + below(model, GROUP_MAX - 1) : 1;
+    bool will_commit = true;
 
     push(model, CHANGING, number, k);
     node->jobs_count = count;
     node->committed_count = 0;
     if (step == GROUP) {
         for (size_t i = 0; i < count; i++)
-            prepare(model, number, one_in(model, 2) ? k : (int)below(model, KEYS), some_change(model),
-                    &node->jobs[i]);
-        kv_submit(node->kv, &node->jobs[0].change);
+            prepare(model, number, one_in(model, 2) ? k : (int)below(model, KEYS),
+                    i == 0 && node->accepts ? SETATTR : some_change(model), &node->jobs[i]);
+        submit(model, node, &node->jobs[0]);
         sem_wait(&node->arrived);
         for (size_t i = 1; i < count; i++)
-            kv_submit(node->kv, &node->jobs[i].change);
+            submit(model, node, &node->jobs[i]);
         sem_post(&node->go);
     } else {
-        prepare(model, number, k, step, &node->jobs[0]);
-        arm_write(model, node, &node->jobs[0]);
-        kv_submit(node->kv, &node->jobs[0].change);
+        struct job *job = &node->jobs[0];
+
+        prepare(model, number, k, step, job);
+        will_commit = !node->accepts || step != PUT || job->change.conditional;
+        if (will_commit)
+            arm_write(model, node, job);
+        submit(model, node, job);
     }
     for (size_t i = 0; i < count; i++)
         sem_wait(&node->done);
     for (size_t i = 0; i < count; i++)
         kv_value_unref(node->jobs[i].change.value);
     pop(model);
+    if (will_commit)
+        settle_accepted(model, node);
+    node->jobs_count = node->committed_count = 0;
 }
 
-/* The changes of the transaction that was committed now: a group is the first one, then the others. */
+/* The changes of the transaction that was committed now: what was accepted before, and, where it is no listing or
+ * sync that has it committed, the first one of a group, then in the next transaction the others. */
 static void on_commit(struct node *node)
 {
     struct model *model = node->model;
-    size_t first = node->committed_count, end = first == 0 ? 1 : node->jobs_count;
+    size_t first = node->committed_count, end = first == 0 && node->jobs_count > 0 ? 1 : node->jobs_count;
 
     model->moment++;
+    node->commit_moment = model->moment;
+    for (size_t i = 0; i < node->accepted_count; i++) {
+        if (!node->accepted[i].committed)
+            note_commit(model, &node->accepted[i], true);
+    }
     for (size_t i = first; i < end; i++)
-        note_commit(model, &node->jobs[i]);
+        note_commit(model, &node->jobs[i], false);
     node->committed_count = end;
+    for (size_t i = 0; i < node->accepted_count; i++)
+        check_truth(model, node->accepted[i].node, node->accepted[i].key);
     for (size_t i = first; i < end; i++) {
         check_truth(model, node->jobs[i].node, node->jobs[i].key);
         if (node->jobs[i].to != node->jobs[i].key)
@@ -903,7 +1095,7 @@ static enum step some_step(struct model *model)
         enum step step;
         size_t weight;
     } weights[] = {{STAT, 20},   {GET, 28},     {PEEK, 4},  {FORGET, 1}, {PUT, 10}, {DELETE, 4}, {RENAME, 4},
-                   {SETATTR, 2}, {SETXATTR, 1}, {GROUP, 2}, {SCAN, 6},   {LIST, 4}, {PASS, 14}};
+                   {SETATTR, 2}, {SETXATTR, 1}, {GROUP, 2}, {SCAN, 5},   {LIST, 4}, {SYNC, 1},   {PASS, 14}};
     size_t at = below(model, 100);
 
     for (size_t i = 0;; i++) {
@@ -923,8 +1115,11 @@ static void make_step(struct model *model)
     if (one_in(model, 2))
         k = model->depth > 0 ? model->frames[model->depth - 1].key : (int)below(model, KEYS);
 
-    if (step >= PUT && step <= GROUP && is_under_way(model, CHANGING, number, k))
-        step = GET; /* it would wait for the committer, which is here */
+    if (step == PUT && model->nodes[number].accepted_count == ACCEPTED_MAX)
+        step = SYNC;
+    if (((step >= PUT && step <= GROUP) || (model->nodes[number].accepts && step >= SCAN && step <= SYNC)) &&
+        is_under_way(model, CHANGING, number, k))
+        step = GET; /* it would wait for the committer, or a lock, which is here */
     if ((step == STAT || step == GET) && is_under_way(model, READING, number, k))
         step = PEEK; /* it would wait for this thread */
     model->steps++;
@@ -946,6 +1141,9 @@ static void make_step(struct model *model)
     case LIST:
         step_list(model, number, k / NAMES);
         break;
+    case SYNC:
+        step_sync(model, number);
+        break;
     case PASS:
         step_pass(model);
         break;
@@ -957,7 +1155,7 @@ static void make_step(struct model *model)
 
 static void meanwhile(struct model *model)
 {
-    if (model->depth == DEPTH || !one_in(model, 3))
+    if (model->depth >= DEPTH || !one_in(model, 3))
         return;
     for (size_t left = 1 + below(model, 3); left > 0; left--) {
         model->nested++;
@@ -969,13 +1167,20 @@ static void meanwhile(struct model *model)
 
 enum { RUN_STEPS = 5000 }; /* then all is opened anew */
 
+/* accepts: the node that accepts puts before their commit; NULL: none */
 static struct kv_store *open_store(struct engine *engine, const struct kv_clock *clock, int64_t ttl_ms,
-                                   size_t cache_bytes)
+                                   size_t cache_bytes, struct node *accepts)
 {
     struct kv_options options = kv_options_default();
     struct kv_store *store;
     struct kv_error error;
 
+    if (accepts != NULL) {
+        options.durability = KV_DURABILITY_FSYNC;
+        options.commit_interval_ms = 3600 * 1000; /* nothing is committed that no step asks for */
+        options.lost = lost;
+        options.lost_arg = accepts;
+    }
     options.engine = engine;
     options.clock = clock;
     options.cache_ttl_ms = ttl_ms;
@@ -989,14 +1194,23 @@ static void open_node(struct model *model, struct test_central *central, int num
     static const int64_t ttls_ms[] = {60000, 60000, 1000, 1000, 40, 40, 0};
     static const size_t sizes[] = {1 << 20, 1 << 20, 50000, 8000, 2000, 700, 0};
     struct node *node = &model->nodes[number];
+    struct kv_store *store;
     int64_t ttl_ms = ttls_ms[number < 2 ? below(model, 6) : 6 - below(model, 2)];
 
-    *node = (struct node){.model = model, .ttl_ns = ttl_ms * MS, .cache_bytes = sizes[below(model, 7)]};
+    *node = (struct node){
+        .model = model, .accepts = one_in(model, 3), .ttl_ns = ttl_ms * MS, .cache_bytes = sizes[below(model, 7)]};
     sem_init(&node->arrived, 0, 0);
     sem_init(&node->go, 0, 0);
     sem_init(&node->done, 0, 0);
     assert_int_equal(engine_fault_open(test_central_share(central, hook, node), &node->fault), 0);
-    node->kv = open_store(node->fault, &model->clock, ttl_ms, node->cache_bytes);
+    store = open_store(node->fault, &model->clock, ttl_ms, node->cache_bytes, node->accepts ? node : NULL);
+    if (node->accepts) { /* get the ids that it gives to accepted puts, once for the run */
+        uint64_t id;
+
+        assert_int_equal(kv_new_ino(store, &id), 0);
+        assert_int_equal(kv_sync(store), 0);
+    }
+    node->kv = store; /* from here on the hook looks */
 }
 
 static void make_namespaces(struct kv_store *store, size_t count, uint64_t *ids)
@@ -1014,6 +1228,8 @@ static void make_namespaces(struct kv_store *store, size_t count, uint64_t *ids)
 /* When all entries are too old, all nodes say what the central has. */
 static void check_the_end(struct model *model)
 {
+    for (int number = 0; number < NODES; number++)
+        step_sync(model, number);
     atomic_fetch_add(&model->now_ns, 60001 * MS);
     for (int number = 0; number < NODES; number++) {
         for (int k = 0; k < KEYS; k++) {
@@ -1053,7 +1269,7 @@ static void run(struct model *model, uint64_t seed, size_t steps)
     atomic_store(&model->now_ns, 1000 * MS);
     assert_int_equal(engine_memory_open(&inner), 0);
     central = test_central_new(inner);
-    model->truth = open_store(test_central_share(central, NULL, NULL), &model->clock, 0, 0);
+    model->truth = open_store(test_central_share(central, NULL, NULL), &model->clock, 0, 0, NULL);
     make_namespaces(model->truth, NAMESPACES, model->namespaces);
     for (int number = 0; number < NODES; number++)
         open_node(model, central, number);
@@ -1134,9 +1350,10 @@ static void no_node_says_what_the_rules_do_not_allow(void **state)
     sched_setaffinity(0, sizeof(processors), &processors);
     print_message(
         "%llu steps, of them %llu meanwhile; %llu answers from a cache, %llu keys listed, %llu changes refused, "
-        "%llu failures\n",
+        "%llu failures, %llu puts accepted, %llu lost\n",
         (unsigned long long)steps, (unsigned long long)model->nested, (unsigned long long)model->cached,
-        (unsigned long long)model->listed, (unsigned long long)model->refused, (unsigned long long)model->failed);
+        (unsigned long long)model->listed, (unsigned long long)model->refused, (unsigned long long)model->failed,
+        (unsigned long long)model->accepted, (unsigned long long)model->lost);
     if (steps >= RUN_STEPS)
         assert_true(model->nested > 0 && model->cached > 0 && model->listed > 0 && model->refused > 0 &&
                     model->failed > 0);
@@ -1442,7 +1659,8 @@ static void open_crowd(struct crowd *crowd)
     central = test_central_new(inner);
     for (int node = 0; node < NODES; node++) {
         crowd->ttl_ns[node] = ttls_ms[node] * MS;
-        crowd->kv[node] = open_store(test_central_share(central, hold_up, NULL), NULL, ttls_ms[node], sizes[node]);
+        crowd->kv[node] =
+            open_store(test_central_share(central, hold_up, NULL), NULL, ttls_ms[node], sizes[node], NULL);
     }
     test_central_unref(central);
     make_namespaces(crowd->kv[0], 1, &crowd->namespace_id);

@@ -291,13 +291,14 @@ int ctl_print_json(json_t *json, size_t flags)
 static json_t *json_time(int64_t ns)
 {
     int64_t part = ns % 1000000000;
-    time_t seconds;
+    time_t seconds = (time_t)(ns / 1000000000);
     struct tm tm;
     char date[64];
 
-    if (part < 0)
+    if (part < 0) {
         part += 1000000000;
-    seconds = (time_t)((ns - part) / 1000000000);
+        seconds--;
+    }
     if (gmtime_r(&seconds, &tm) == NULL || strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0)
         return json_null();
     return json_sprintf("%s.%09" PRId64 "Z", date, part);
