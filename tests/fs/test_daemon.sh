@@ -1,6 +1,6 @@
 #!/bin/bash
 # The daemon, seen from a shell: its command line, its refusals, how it comes and goes, its control files.
-case_seconds=90
+case_seconds=240
 . "$(dirname "$0")/../support/mount.sh"
 
 # refused WORDS ARGUMENT...: kvfs fails with one line that has WORDS in it, and mounts nothing

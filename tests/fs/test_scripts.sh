@@ -1,6 +1,6 @@
 #!/bin/bash
 # Small applications in shell on ordinary files: a key store, and shopping carts.
-case_seconds=120
+case_seconds=300
 . "$(dirname "$0")/../support/tools.sh"
 
 # -------------------------------------------------------------------------- key store

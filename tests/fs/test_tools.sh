@@ -1,6 +1,6 @@
 #!/bin/bash
 # Programs that people use, on a mount: each leaves exactly the keys that it should, and their bytes.
-case_seconds=90
+case_seconds=240
 . "$(dirname "$0")/../support/tools.sh"
 
 # ------------------------------------------------------------------- changing in place

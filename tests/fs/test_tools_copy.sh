@@ -1,6 +1,6 @@
 #!/bin/bash
 # Copying and moving to, from and within a mount: bytes, modes, times and extended attributes arrive.
-case_seconds=90
+case_seconds=240
 . "$(dirname "$0")/../support/tools.sh"
 
 # A directory of files with modes, times and, where the file system has them, attributes.

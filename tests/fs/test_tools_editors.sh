@@ -1,6 +1,6 @@
 #!/bin/bash
 # Editors in a terminal (tmux): a save leaves the key with its new bytes, and nothing beside it.
-case_seconds=90
+case_seconds=240
 . "$(dirname "$0")/../support/tools.sh"
 
 # Its name is short, since the path of a socket is.

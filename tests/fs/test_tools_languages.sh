@@ -1,6 +1,6 @@
 #!/bin/bash
 # Keys as files of programs in bash, awk, Python and JavaScript.
-case_seconds=90
+case_seconds=240
 . "$(dirname "$0")/../support/tools.sh"
 
 case_bash_redirections() {

@@ -26,7 +26,7 @@
 enum {
     MOUNT_NODES = 8,
     MOUNT_CHILDREN = 64,
-    MOUNT_SECONDS = 60, /* the time that a test has, unless it calls alarm() itself */
+    MOUNT_SECONDS = 120, /* the time that a test has, unless it calls alarm() itself */
     MOUNT_PATH = 256,
 };
 

@@ -9,7 +9,7 @@ LC_ALL=C
 export LC_ALL
 kvfs=${KVFS_BIN:?KVFS_BIN names the program to be tested}
 kvctl=${KVCTL_BIN:?KVCTL_BIN names the program to be tested}
-case_seconds=${case_seconds:-60}
+case_seconds=${case_seconds:-180}
 
 # ------------------------------------------------------------------ vocabulary
 
@@ -30,12 +30,12 @@ mounts() {
     awk -v at="${1:-$mnt}" '$3 ~ /^fuse/ && ($2 == at || index($2, at "/") == 1) { print $2 }' /proc/self/mounts
 }
 
-# wait_until COMMAND...: it succeeds within 20 seconds
+# wait_until COMMAND...: it succeeds within 60 seconds
 wait_until() {
-    local end=$((SECONDS + 20))
+    local end=$((SECONDS + 60))
     until "$@"; do
         if [ $SECONDS -gt $end ]; then
-            wrong "still not so after 20 s: $*"
+            wrong "still not so after 60 s: $*"
             return 1
         fi
         sleep 0.05
