@@ -627,6 +627,7 @@ static int check_counter(struct check *check)
     if (next_id > check->highest && next_id >= TX_FIRST_ID && next_id <= CHECK_ID_MAX)
         return 0;
     check->raise_next_id = check->highest < CHECK_ID_MAX;
+    check->no_ids = !check->raise_next_id;
     if (rc == -ENOENT || bytes.size != 8)
         check_found(check, "counter", check->raise_next_id, TX_NEXT_ID,
                     "the counter of ids is missing or damaged");
@@ -692,7 +693,7 @@ int kv_check(struct kv_store *store, const struct kv_check_options *options, str
     }
     if (rc == -EAGAIN)
         rc = -ETIMEDOUT;
-    if (rc == 0 && options->repair && !check.unreadable && check.repairable > 0) {
+    if (rc == 0 && options->repair && !check.unreadable && !check.no_ids && check.repairable > 0) {
         rc = check_repair(&check, engine, store->clock.real_ns(store->clock.arg));
         check.report.repaired = check.repairable;
     }

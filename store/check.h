@@ -81,6 +81,7 @@ struct check {
     const struct kv_check_options *options;
     struct kv_check_report report;
     bool unreadable; /* there was a finding of the kind `database` */
+    bool no_ids;     /* the counter is wrong, and no id is left that it could be set to */
     uint64_t repairable;
 
     struct check_node *nodes;
