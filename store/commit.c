@@ -24,6 +24,7 @@ struct commit_queue {
     uint64_t submitted_count, settled_count;
     size_t urgent;           /* changes in the queue that somebody waits for */
     size_t urgent_unsettled; /* the same, until they are settled */
+    uint64_t urgent_count;   /* the same, ever */
     size_t drains;           /* callers in commit_drain() */
     size_t queued_bytes;
     int64_t interval_ns;
@@ -230,6 +231,7 @@ static void push(struct commit_queue *queue, struct kv_change *change)
     queue->submitted_count++;
     queue->urgent += !change->accepted;
     queue->urgent_unsettled += !change->accepted;
+    queue->urgent_count += !change->accepted;
     queue->queued_bytes += weight(change);
     pthread_cond_signal(&queue->work);
 }
@@ -241,12 +243,25 @@ void commit_submit(struct commit_queue *queue, struct kv_change *change)
     pthread_mutex_unlock(&queue->lock);
 }
 
-bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change, commit_show *show, void *arg)
+bool commit_is_calm(struct commit_queue *queue, uint64_t *since)
 {
     bool calm;
 
     pthread_mutex_lock(&queue->lock);
-    calm = queue->urgent_unsettled == 0 && show(arg);
+    calm = queue->urgent_unsettled == 0;
+    if (calm)
+        *since = queue->urgent_count;
+    pthread_mutex_unlock(&queue->lock);
+    return calm;
+}
+
+bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change, uint64_t since, commit_show *show,
+                        void *arg)
+{
+    bool calm;
+
+    pthread_mutex_lock(&queue->lock);
+    calm = queue->urgent_count == since && show(arg);
     if (calm)
         push(queue, change);
     pthread_mutex_unlock(&queue->lock);

@@ -40,10 +40,13 @@ void commit_queue_free(struct commit_queue *queue);
 
 /* Queue a change; it stays the caller's memory, and change->done is called when it has its verdict. */
 void commit_submit(struct commit_queue *queue, struct kv_change *change);
-/* Queue an accepted put, unless any other change is queued or under way, or `show` answers false: it is called when
- * nothing else stands in the way, with the queue's lock held. returns  whether it was queued */
+/* Is no change but accepted puts queued or under way? *since is set where it is so. */
+bool commit_is_calm(struct commit_queue *queue, uint64_t *since);
+/* Queue an accepted put if it was calm all the time since then, and `show` answers true: it is called when nothing
+ * else stands in the way, with the queue's lock held. returns  whether it was queued */
 typedef bool commit_show(void *arg);
-bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change, commit_show *show, void *arg);
+bool commit_submit_calm(struct commit_queue *queue, struct kv_change *change, uint64_t since, commit_show *show,
+                        void *arg);
 /* Wait until all that was submitted before this call is settled. */
 void commit_drain(struct commit_queue *queue);
 

@@ -117,11 +117,11 @@ static bool show(void *arg)
 }
 
 /* Show the put and queue it, or do neither. stage.lock is held. */
-static bool show_and_queue(struct kv_store *store, struct staged *staged)
+static bool show_and_queue(struct kv_store *store, struct staged *staged, uint64_t calm_since)
 {
     /* What predict() asked for is older than this put. */
     staged->change.submitted_news = cache_now(store->cache).news;
-    if (!commit_submit_calm(store->queue, &staged->change, show, staged))
+    if (!commit_submit_calm(store->queue, &staged->change, calm_since, show, staged))
         return false;
     staged->account->reserved += staged->reserved;
     store->stage.bytes += staged->change.value->size;
@@ -134,16 +134,17 @@ static bool accept(struct kv_store *store, struct kv_change *change, uint64_t ve
 {
     struct staged *staged;
     struct kv_meta meta;
-    uint64_t old_charge;
+    uint64_t old_charge, calm_since;
 
-    if (predict(store, change, version, ino, &meta, &old_charge) < 0)
+    if (!commit_is_calm(store->queue, &calm_since) || predict(store, change, version, ino, &meta, &old_charge) < 0)
         return false;
     staged = staged_new(store, change, version, ino);
     if (staged == NULL)
         return false;
     staged->change.meta = meta;
     staged->reserved = (int64_t)(change->ref.size + meta.size) - (int64_t)old_charge;
-    if (!has_room(store, account_id, staged->reserved, &staged->account) || !show_and_queue(store, staged)) {
+    if (!has_room(store, account_id, staged->reserved, &staged->account) ||
+        !show_and_queue(store, staged, calm_since)) {
         kv_value_unref(staged->change.value);
         free(staged);
         return false;

@@ -7,8 +7,9 @@
  * passed by that much, the sums stay exact). Whatever is not certain goes the way of KV_DURABILITY_CLOSE and gets
  * its verdict from the commit.
  *
- * Only puts are accepted, and only while no other change is queued or under way: so what an accepted put is
- * going to make of its key is known, and whatever settles on that key before its commit was accepted, too.
+ * Only puts are accepted, and only while no other change is queued or under way, from before the key is looked up
+ * until the put is queued: so what an accepted put is going to make of its key is known, and whatever settles on that
+ * key before its commit was accepted, too.
  *
  * What was accepted and cannot be committed after all (the disk is full or broken) is told through
  * options.lost and the next kv_sync(); the key shows the central's value again.

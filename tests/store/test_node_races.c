@@ -467,6 +467,24 @@ static void attributes_changed_before_a_put_stay_changed(void **state)
     expect_mode(&race->a, "key", 0751);
 }
 
+/* Twice: a put that is to be accepted reads its namespace, then its key. */
+static void a_changes_mode_at_the_next_read(struct race *race) { arm(&race->a, TEST_READ_OVER, a_changes_mode); }
+
+static void attributes_changed_while_a_put_is_accepted_stay_changed(void **state)
+{
+    struct race *race = *state;
+    struct kv_ref ref = key(race, "key");
+
+    must(put(&race->a, "key", "old"));
+    must(kv_sync(race->a.kv));
+    kv_forget(race->a.kv, &ref);
+    arm(&race->a, TEST_READ_OVER, a_changes_mode_at_the_next_read);
+    must(put(&race->a, "key", "new"));
+    must_have_acted(race, &race->a);
+    expect(&race->a, "key", "new");
+    expect_mode(&race->a, "key", 0751);
+}
+
 static void a_reads_key(struct race *race)
 {
     struct kv_ref ref = key(race, "key");
@@ -583,6 +601,7 @@ int main(void)
         ON_FSYNC(a_put_after_a_rename_makes_an_object_of_its_own),
         ON_FSYNC(a_listing_shows_what_was_accepted),
         ON_FSYNC(attributes_changed_before_a_put_stay_changed),
+        ON_FSYNC(attributes_changed_while_a_put_is_accepted_stay_changed),
         ON_FSYNC(a_put_that_has_to_wait_is_not_shown_before_its_commit),
         ON_FSYNC(an_accepted_put_stays_in_the_cache_when_it_is_committed),
         ON_FSYNC(a_done_change_may_submit_a_put),
