@@ -20,6 +20,7 @@
 
 #define IDLE_THREADS 16
 #define MAX_THREADS 64
+#define STARVED_US 100000 /* until memory is asked for again */
 
 /* What libfuse said last: the reason when it cannot mount. */
 static char last_message[256];
@@ -96,6 +97,7 @@ static int open_store(struct fs *fs)
     int rc;
 
     store_options.read_only = options->read_only;
+    store_options.verify = true;
     store_options.cache_ttl_ms = options->cache_ttl_ms;
     store_options.cache_bytes = options->cache_bytes;
     store_options.map_bytes = options->map_bytes;
@@ -110,17 +112,25 @@ static int open_store(struct fs *fs)
     return rc;
 }
 
-/* returns  0 unmounted; >0 the signal that ended it; <0 an error */
+/* The loop ends when it gets no memory for a request, and answers -1 when it gets none for its first thread. Nothing is
+ * lost by that: what is not received yet waits in the kernel.
+ * returns  0 unmounted; >0 the signal that ended it; <0 an error */
 static int serve(struct fuse_session *session)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
+    bool starved = false;
     int rc;
 
     if (config == NULL)
         return -ENOMEM;
     fuse_loop_cfg_set_idle_threads(config, IDLE_THREADS);
     fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
-    rc = fuse_session_loop_mt(session, config);
+    do {
+        rc = fuse_session_loop_mt(session, config);
+        starved = rc == -ENOMEM || (rc == -1 && starved);
+        if (starved)
+            usleep(STARVED_US);
+    } while (starved);
     fuse_loop_cfg_destroy(config);
     return rc;
 }

@@ -179,7 +179,7 @@ static int check_database(struct check *check)
 {
     const struct engine_ops *ops = check->txn->ops;
 
-    return ops->verify != NULL ? ops->verify(check->txn, found_in_database, check) : 0;
+    return ops->verify != NULL ? ops->verify(check->txn, 0, found_in_database, check) : 0;
 }
 
 static int add_node(struct check *check, uint64_t id, struct check_node **out)

@@ -91,8 +91,10 @@ struct engine_ops {
 
     /* Check the structures below the records that a read transaction sees. What is found in words may make any
      * other call of the transaction answer wrongly or crash. May be NULL: there are none.
-     * returns  0 whatever was found; -ENOMEM; -EAGAIN too many commits came in between: begin anew */
-    int (*verify)(struct engine_txn *txn, engine_found *found, void *arg);
+     * most     how much to read, in pages; 0: all
+     * returns  0 whatever was found; -E2BIG there was more to read; -ENOMEM; -EIO; -EAGAIN too many commits came
+     *          in between: begin anew */
+    int (*verify)(struct engine_txn *txn, uint64_t most, engine_found *found, void *arg);
 };
 
 /* Every engine's struct begins with this, and every transaction's with the engine's. */

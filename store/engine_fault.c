@@ -196,11 +196,11 @@ static int fault_claim(struct engine *engine)
     return fault->inner->ops->claim != NULL ? fault->inner->ops->claim(fault->inner) : 0;
 }
 
-static int fault_verify(struct engine_txn *base, engine_found *found, void *arg)
+static int fault_verify(struct engine_txn *base, uint64_t most, engine_found *found, void *arg)
 {
     struct engine_txn *inner = txn_of(base)->inner;
 
-    return inner->ops->verify != NULL ? inner->ops->verify(inner, found, arg) : 0;
+    return inner->ops->verify != NULL ? inner->ops->verify(inner, most, found, arg) : 0;
 }
 
 static void fault_close(struct engine *engine)

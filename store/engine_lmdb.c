@@ -363,15 +363,6 @@ static int lmdb_scan(struct engine_txn *base, enum engine_table table, struct sl
     return rc < 0 && rc != -ENOENT ? rc : answer;
 }
 
-/* A change cannot be left in the middle: see first whether the way to its record is sound. */
-static int check_way(struct lmdb_txn *txn, enum engine_table table, struct slice key)
-{
-    MDB_val name = val_of(key), value;
-    int rc = lmdb_guarded_get(txn->mdb, txn->lmdb->tables[table], &name, &value);
-
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
 static int lmdb_put(struct engine_txn *base, enum engine_table table, struct slice key, struct slice value)
 {
     struct lmdb_txn *txn = txn_of(base);
@@ -380,10 +371,7 @@ static int lmdb_put(struct engine_txn *base, enum engine_table table, struct sli
 
     if (rc < 0)
         return rc;
-    rc = check_way(txn, table, key);
-    if (rc == 0)
-        rc = mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0);
-    rc = lmdb_errno(rc);
+    rc = lmdb_errno(mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0));
     txn->failed = rc;
     lmdb_space_put(txn, key.size + value.size);
     return rc;
@@ -397,10 +385,7 @@ static int lmdb_del(struct engine_txn *base, enum engine_table table, struct sli
 
     if (rc < 0)
         return rc;
-    rc = check_way(txn, table, key);
-    if (rc == 0)
-        rc = mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL);
-    rc = lmdb_errno(rc);
+    rc = lmdb_errno(mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL));
     if (rc != -ENOENT)
         txn->failed = rc;
     lmdb_space_del(txn);

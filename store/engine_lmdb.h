@@ -86,7 +86,8 @@ KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes);
 
 /* ------------------------------------------------------------- engine_lmdb_guard.c */
 
-/* Let the guarded calls of this environment end with MDB_CORRUPTED where LMDB would end the process. */
+/* Let the guarded calls of this environment end with MDB_CORRUPTED where LMDB, or a page that cannot be read, would end
+ * the process. */
 KV_CHECKED int lmdb_guard(MDB_env *env);
 /* As mdb_dbi_open(), mdb_get() and mdb_cursor_get(), for reading. */
 KV_CHECKED int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out);
@@ -96,7 +97,7 @@ KV_CHECKED int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *valu
 /* ------------------------------------------------------------- engine_lmdb_check.c */
 
 /* As the engine's verify(). */
-KV_CHECKED int lmdb_verify(struct engine_txn *txn, engine_found *found, void *arg);
+KV_CHECKED int lmdb_verify(struct engine_txn *txn, uint64_t most, engine_found *found, void *arg);
 
 /* --------------------------------------------------------------- engine_lmdb_dir.c */
 

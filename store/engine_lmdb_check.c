@@ -60,8 +60,9 @@ struct tree {
 struct walk {
     int fd;
     size_t page_size;
-    uint64_t pages; /* that the header knows */
-    uint8_t *seen;  /* a bit for each */
+    uint64_t pages;       /* that the header knows */
+    uint8_t *seen;        /* a bit for each */
+    uint64_t most, reads; /* pages that may be, and were read */
     engine_found *found;
     void *arg;
     uint8_t *stack; /* a page for each level */
@@ -107,6 +108,9 @@ static bool read_at(const struct walk *walk, uint64_t offset, void *to, size_t s
     }
     return true;
 }
+
+/* Count a page that is going to be read. returns 0; -E2BIG */
+static int count_read(struct walk *walk) { return walk->most != 0 && ++walk->reads > walk->most ? -E2BIG : 0; }
 
 /* Note that pages are in use. returns false where they cannot be: they are already, or there are none such */
 static bool claim_pages(struct walk *walk, uint64_t first, uint64_t count)
@@ -181,17 +185,22 @@ static bool step(struct tree *tree, const struct node *node, bool leaf)
 
 static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
 {
-    uint64_t first = uint_at(node->value, 8);
-    uint64_t count = (PAGE_HEADER + node->value_size + walk->page_size - 1) / walk->page_size;
+    uint64_t first = uint_at(node->value, 8), count;
+    uint64_t needed = (PAGE_HEADER + node->value_size + walk->page_size - 1) / walk->page_size;
     uint8_t header[PAGE_HEADER];
+    int rc = count_read(walk);
 
-    if (!claim_pages(walk, first, count))
-        return damaged(walk, tree, page, "it refers to pages that are in use elsewhere, or are not there");
+    if (rc < 0)
+        return rc;
+    if (first >= walk->pages)
+        return damaged(walk, tree, page, "it refers to pages that are not there");
     if (!read_at(walk, first * walk->page_size, header, sizeof(header)))
         return damaged(walk, tree, first, "it cannot be read");
-    if (uint_at(header, 8) != first || (u16_at(header + 10) & PAGE_KINDS) != PAGE_OVERFLOW ||
-        uint_at(header + 12, 4) != count)
-        return damaged(walk, tree, first, "it is not the begin of %llu pages", (unsigned long long)count);
+    count = uint_at(header + 12, 4); /* more than needed, where a value was replaced by a shorter one */
+    if (uint_at(header, 8) != first || (u16_at(header + 10) & PAGE_KINDS) != PAGE_OVERFLOW || count < needed)
+        return damaged(walk, tree, first, "it is not the begin of %llu pages", (unsigned long long)needed);
+    if (!claim_pages(walk, first, count))
+        return damaged(walk, tree, page, "it refers to pages that are in use elsewhere, or are not there");
     return 0;
 }
 
@@ -274,8 +283,10 @@ static int walk_page(struct walk *walk, struct tree *tree, uint64_t number, unsi
     bool leaf = level + 1 == tree->depth;
     const char *wrong;
     unsigned count;
-    int rc = 0;
+    int rc = count_read(walk);
 
+    if (rc < 0)
+        return rc;
     if (!read_at(walk, number * walk->page_size, page, walk->page_size))
         return damaged(walk, tree, number, "it cannot be read");
     wrong = look_at_page(walk, number, page, leaf);
@@ -346,10 +357,10 @@ static int walk_all(struct walk *walk, const uint8_t *header)
     return rc == 0 ? walk_tree(walk, &tables, header + META_TREES + TREE_SIZE) : rc;
 }
 
-int lmdb_verify(struct engine_txn *base, engine_found *found, void *arg)
+int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, void *arg)
 {
     struct lmdb_txn *txn = (struct lmdb_txn *)base;
-    struct walk walk = {.page_size = txn->lmdb->page_size, .found = found, .arg = arg};
+    struct walk walk = {.page_size = txn->lmdb->page_size, .most = most, .found = found, .arg = arg};
     uint8_t header[META_SIZE];
     int rc;
 

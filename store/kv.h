@@ -168,6 +168,7 @@ enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 struct kv_options {
     bool read_only;
     bool create;          /* make the store where the directory is absent or empty */
+    bool verify;          /* refuse a damaged database, unless read_only or too large to be looked through */
     int64_t cache_ttl_ms; /* 0: every read asks the central */
     size_t cache_bytes;   /* 0: no cache; at most half of memory_bytes is used */
     size_t map_bytes;     /* upper bound of the database file; 0: default */
@@ -426,7 +427,8 @@ struct kv_check_report {
     uint64_t findings, repaired;
 };
 
-/* Check the whole store. A database that cannot be read to its end is a finding, too; then nothing is repaired.
+/* Check the whole store. A database that cannot be read to its end is a finding, too; then, and where the
+ * highest of all ids is in use, nothing is repaired.
  * A repair makes this process the store's only user until kv_close(); the caches of the store are not told of it.
  * returns  0 whatever was found; -EBUSY a repair, and others have the store open; -EROFS a repair, and it was
  *          opened read-only; -ENOSPC, -EIO a repair could not be made: nothing was changed; -ENOMEM, -ETIMEDOUT */

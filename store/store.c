@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define VERIFY_PAGES 10000u /* that are read at an open: some 50 ms */
+#define VERIFY_TEXT 256
+
 static int64_t clock_ns(clockid_t id)
 {
     struct timespec now;
@@ -78,6 +81,35 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
     return 0;
 }
 
+static void keep_first(void *arg, const char *what)
+{
+    char *first = arg;
+
+    if (first[0] == '\0')
+        snprintf(first, VERIFY_TEXT, "%s", what);
+}
+
+/* A writer on damaged pages would damage more of them. */
+static int verify(struct kv_store *store, const char *dir, struct kv_error *error)
+{
+    char first[VERIFY_TEXT] = "";
+    struct engine_txn *txn;
+    int rc = store->engine->ops->begin(store->engine, false, &txn);
+
+    if (rc < 0)
+        return fail(error, rc, "%s: cannot read the store: %s", dir, strerror(-rc));
+    if (txn->ops->verify != NULL)
+        rc = txn->ops->verify(txn, VERIFY_PAGES, keep_first, first);
+    txn->ops->abort(txn);
+    if (rc == -ENOMEM || rc == -EIO)
+        return fail(error, rc, "%s: cannot verify the store: %s", dir, strerror(-rc));
+    if (first[0] != '\0')
+        return fail(error, -EIO,
+                    "%s: %s; restore the store from a copy, or save with a read-only mount what can be read", dir,
+                    first);
+    return 0;
+}
+
 /* What is only cached must not push what is being written out to files. */
 static size_t cache_bytes(const struct kv_options *options)
 {
@@ -118,6 +150,8 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     }
     value_configure(options->read_only || options->engine != NULL ? NULL : dir, options->memory_bytes);
     rc = check_format(store, dir, options, error);
+    if (rc == 0 && options->verify && !options->read_only)
+        rc = verify(store, dir, error);
     if (rc == 0)
         rc = start(store, options, error);
     if (rc < 0) {
