@@ -1,8 +1,8 @@
 /* Random requests to the handlers, in the place of a kernel.
  *
- * Input: options of the node, then requests: what, which node or handle of those that are known, names, sizes, flags.
- * The store before is always the same; account a has room for 256 KiB. At the end everything is released and
- * forgotten: nothing may be left but the root, and the store must be sound. */
+ * Input: options of the node, then requests: what, which node or handle of those that are known, names, sizes,
+ * flags. The store before is always the same; account a has room for 256 KiB. At the end everything is released
+ * and forgotten: nothing may be left but the root, and the store must be sound. */
 #include "fs/file.h"
 #include "fs/inode.h"
 #include "fs/options.h"

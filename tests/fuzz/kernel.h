@@ -2,8 +2,8 @@
  * replies, and remembers what it was given.
  *
  * As the kernel it names only nodes that a reply gave it and that it has not forgotten, reads and writes only
- * through handles that are open for it, and uses a handle no more once it is released. Every request but FORGET and
- * BATCH_FORGET gets exactly one reply; each reply and each notification is checked for its form. A request may
+ * through handles that are open for it, and uses a handle no more once it is released. Every request but FORGET
+ * and BATCH_FORGET gets exactly one reply; each reply and each notification is checked for its form. A request may
  * be interrupted: its reply is refused as the kernel does it, and nothing of it is remembered.
  *
  * All functions but the session's own writes are for one thread. */

@@ -14,35 +14,31 @@
  *   during the call. A refusal is the one that the state at the commit demands. An error comes only where
  *   a failure was injected, and is that failure.
  *
- *   Some nodes have KV_DURABILITY_FSYNC. A put that such a node has accepted is what the node answers with, exactly as
- *   it was promised, until it is committed together with the next change or before the next listing or kv_sync();
- *   other nodes know nothing of it till then. If that commit fails, it is told as lost.
+ *   Some nodes have KV_DURABILITY_FSYNC. A put that such a node has accepted is what the node answers with, exactly
+ *   as it was promised, until it is committed together with the next change or before the next listing or
+ *   kv_sync(); other nodes know nothing of it till then. If that commit fails, it is told as lost.
  *
  * The order of events
- *   The first test has one thread of its own, and each node's committer, which works only while that thread waits
+ *   The test has one thread of its own, and each node's committer, which works only while that thread waits
  *   for it: so a seed is a run that can be repeated. What really happens at the same time is played at the
  *   moments that the central tells of (support/central.h): while a fetch, a listing, a commit of one node
  *   is under way, other steps are made on any node, up to two levels deep. Frames on a stack say what is
  *   under way, because some steps would wait for it without end: a change on the node whose committer is
  *   just telling, a read of the key that this same thread is fetching for this node.
  *
- *   The second test has two threads on each node and the real clock, and checks what can be known then: own
- *   acknowledged changes are not un-seen, values are whole, nothing is served that was replaced a ttl ago.
- *
- * Environment: KVFS_TEST_STEPS (of the first test; the second makes a tenth), KVFS_TEST_SEED.
+ * Environment: KVFS_TEST_STEPS, KVFS_TEST_SEED.
  */
 #include "tests/support/central.h"
+#include "tests/support/nodes.h"
 #include "tests/support/store.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #define MS ((int64_t)1000000)
 #define NODES 3
@@ -53,52 +49,6 @@
 #define STEPS_DEFAULT 1000000
 #endif
 
-/* ------------------------------------------------------------------- contents */
-
-#define CONTENT_MAX 10000u
-
-struct content {
-    uint64_t serial, checksum; /* of what follows */
-};
-
-/* Mostly small; now and then larger than what is kept in the record of the key. */
-static size_t content_size(uint64_t serial)
-{
-    uint64_t mixed = serial * 0x9e3779b97f4a7c15u >> 32;
-
-    return sizeof(struct content) +
-           (mixed % 61 == 0 ? mixed % (CONTENT_MAX - sizeof(struct content)) : mixed % 400);
-}
-
-static struct kv_value *content_new(uint64_t serial)
-{
-    size_t size = content_size(serial);
-    struct content *content;
-    struct kv_value *value;
-
-    if (kv_value_new(size, &value) < 0)
-        abort();
-    content = (struct content *)value->data;
-    content->serial = serial;
-    memset(content + 1, (int)(serial % 251), size - sizeof(*content));
-    content->checksum = XXH3_64bits_withSeed(content + 1, size - sizeof(*content), serial);
-    return value;
-}
-
-/* returns  the serial number that a whole content was made from; 0: it is not whole */
-static uint64_t content_serial(const struct kv_value *value)
-{
-    struct content head;
-
-    if (value->size < sizeof(head))
-        return 0;
-    memcpy(&head, value->data, sizeof(head));
-    if (value->size != content_size(head.serial) ||
-        head.checksum != XXH3_64bits_withSeed(value->data + sizeof(head), value->size - sizeof(head), head.serial))
-        return 0;
-    return head.serial;
-}
-
 /* ------------------------------------------------------------------ the model */
 
 enum { NAMESPACES = 2, NAMES = 6, KEYS = NAMESPACES * NAMES };
@@ -106,7 +56,7 @@ enum { NAMESPACES = 2, NAMES = 6, KEYS = NAMESPACES * NAMES };
 static const char *const names[NAMES] = {"a", "aa", "ab", "b", "ba", "c"}; /* in order */
 
 struct state {
-    int only; /* a state within a transaction, which only this node's cache may have seen; -1: the central was so */
+    int only; /* a state within a transaction, which only this node may have seen; -1: the central was so */
     bool absent;
     bool loose; /* of meta only version and size are known */
     struct kv_meta meta;
@@ -122,7 +72,7 @@ struct key {
     size_t floor[NODES];
 };
 
-enum what { READING, LISTING, CHANGING };
+enum what { READING, ACCEPTING, LISTING, CHANGING };
 
 /* An operation under way. */
 struct frame {
@@ -194,7 +144,6 @@ struct trace {
     enum step step;
     int64_t now_ns;
     uint64_t moment;
-    long long detail;
 };
 
 #define TRACE 64
@@ -255,9 +204,9 @@ __attribute__((noreturn)) static void broken(struct model *model, int node, int 
     for (size_t i = first; i < model->traced; i++) {
         const struct trace *trace = &model->trace[i % TRACE];
 
-        fprintf(stderr, "  %*s%lld ms, moment %llu: node %d %s key %d (%lld)\n", trace->depth * 4, "",
+        fprintf(stderr, "  %*s%lld ms, moment %llu: node %d %s key %d\n", trace->depth * 4, "",
                 (long long)(trace->now_ns / MS), (unsigned long long)trace->moment, trace->node,
-                step_names[trace->step], trace->key, trace->detail);
+                step_names[trace->step], trace->key);
     }
     if (key >= 0) {
         size_t count = model->keys[key].count;
@@ -271,10 +220,10 @@ __attribute__((noreturn)) static void broken(struct model *model, int node, int 
     abort();
 }
 
-static void trace(struct model *model, int node, int key, enum step step, long long detail)
+static void trace(struct model *model, int node, int key, enum step step)
 {
     model->trace[model->traced++ % TRACE] =
-        (struct trace){model->depth, node, key, step, mono_ns(model), model->moment, detail};
+        (struct trace){model->depth, node, key, step, mono_ns(model), model->moment};
 }
 
 static const struct state *last_state(const struct key *key) { return &key->states[key->count - 1]; }
@@ -319,13 +268,24 @@ static void overtake(struct model *model, int node, int key)
     }
 }
 
-static bool is_under_way(const struct model *model, enum what what, int node, int key)
+/* Would a change of the node wait for this thread? */
+static bool is_changing(const struct model *model, int node)
+{
+    for (int i = 0; i < model->depth; i++) {
+        if (model->frames[i].node == node && model->frames[i].what == CHANGING)
+            return true;
+    }
+    return false;
+}
+
+/* Would a read of the key? */
+static bool is_reading(const struct model *model, int node, int key)
 {
     for (int i = 0; i < model->depth; i++) {
         const struct frame *frame = &model->frames[i];
 
-        if (frame->what == what && frame->node == node && !frame->overtaken &&
-            (what == CHANGING || frame->key == key))
+        if (frame->node == node && frame->key == key &&
+            (frame->what == ACCEPTING || (frame->what == READING && !frame->overtaken)))
             return true;
     }
     return false;
@@ -400,14 +360,14 @@ static bool says(const struct state *state, bool absent, const struct kv_meta *m
         return state->absent && absent;
     if (state->loose)
         return state->meta.version == meta->version && state->meta.size == meta->size;
-    return same_meta(&state->meta, meta) && (value == NULL || content_serial(value) == state->serial);
+    return same_meta(&state->meta, meta) && (value == NULL || test_content_serial(value) == state->serial);
 }
 
 /* Is it the accepted put, as promised? Such an answer comes at once: nothing can have happened meanwhile. */
 static bool is_promised(const struct job *job, const struct kv_meta *meta, const struct kv_value *value)
 {
     return meta != NULL && same_meta(&job->change.meta, meta) &&
-           (value == NULL || content_serial(value) == job->serial);
+           (value == NULL || test_content_serial(value) == job->serial);
 }
 
 /* Check an answer. meta NULL: absent. fresh NULL: not known */
@@ -419,7 +379,7 @@ static void check_answer(struct model *model, const struct reading *reading, con
     int64_t now_ns = mono_ns(model), asked_ns = INT64_MIN;
     size_t found, floor = reading->floor;
 
-    if (value != NULL && (content_serial(value) == 0 || value->size != meta->size))
+    if (value != NULL && (test_content_serial(value) == 0 || value->size != meta->size))
         broken(model, reading->node, reading->key, "the value is not whole");
     if (reading->accepted) {
         const struct job *job = &reading->promise;
@@ -458,7 +418,8 @@ static void check_answer(struct model *model, const struct reading *reading, con
     }
     if (meta != NULL)
         fprintf(stderr, "answer: version %llu, serial %llu, size %llu, mode %o, ctime %lld", //
-                (unsigned long long)meta->version, (unsigned long long)(value != NULL ? content_serial(value) : 0),
+                (unsigned long long)meta->version,
+                (unsigned long long)(value != NULL ? test_content_serial(value) : 0),
                 (unsigned long long)meta->size, meta->attr.mode,
                 (long long)(meta->attr.ctime_ns - TEST_CLOCK_START_NS));
     else
@@ -545,11 +506,12 @@ static void step_peek(struct model *model, int number, int k)
 
 static void step_forget(struct model *model, int number, int k)
 {
-    const struct key *key = &model->keys[k];
+    struct key *key = &model->keys[k];
 
     kv_forget(model->nodes[number].kv, &key->ref);
     overtake(model, number, k);
-    raise_floor(&model->keys[k], number, key->count - 1);
+    if (last_accepted(&model->nodes[number], k) == NULL) /* else that is shown all the same */
+        raise_floor(key, number, key->count - 1);
 }
 
 /* ---------------------------------------------------------------------- listings */
@@ -685,7 +647,8 @@ static void step_list(struct model *model, int number, int namespace)
     static const char *const prefixes[] = {"", "a", "aa", "b", "c", "d"};
     struct node *node = &model->nodes[number];
     int from = one_in(model, 2) ? 0 : (int)below(model, NAMES);
-    struct listing listing = {.limit = 1 + below(model, NAMES), .prefix = prefixes[below(model, 6)]};
+    const char *prefix = prefixes[below(model, 6)];
+    struct listing listing = {.limit = 1 + below(model, NAMES), .prefix = prefix};
     uint64_t began = model->moment;
     struct kv_list list;
     int injected, rc;
@@ -742,7 +705,7 @@ static int predict(const struct model *model, const struct job *job, struct stat
     switch (change->kind) {
     case KV_PUT:
         next[0].serial = job->serial;
-        next[0].meta.size = content_size(job->serial);
+        next[0].meta.size = test_content_size(job->serial);
         if (from->absent) {
             next[0].meta.attr.mode = change->attr.mode;
             next[0].meta.has_xattrs = false;
@@ -792,7 +755,7 @@ static void complete_state(struct model *model, const struct job *job, struct st
 
     if (is_put ? result->version <= model->version : result->version != state->meta.version)
         broken(model, job->node, job->key, "a version that is not newer, or another one for the same value");
-    if (result->size != content_size(state->serial) || result->attr.mode != state->meta.attr.mode ||
+    if (result->size != test_content_size(state->serial) || result->attr.mode != state->meta.attr.mode ||
         result->has_xattrs != state->meta.has_xattrs)
         broken(model, job->node, job->key, "a result that the change does not make");
     if (is_put)
@@ -921,7 +884,7 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     change->attr.mtime_ns = change->attr.ctime_ns = real_ns(model);
     if (step == PUT || step == DELETE)
         change->conditional = one_in(model, 3);
-    if (step == PUT && is_under_way(model, READING, number, k))
+    if (step == PUT && is_reading(model, number, k))
         change->conditional = true; /* to accept it the node would wait for this thread's fetch */
     if (change->conditional && one_in(model, 2)) {
         const struct state *state = &key->states[key->count - 1 - below(model, key->count < 3 ? key->count : 3)];
@@ -932,7 +895,7 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     case PUT:
         change->kind = KV_PUT;
         job->serial = ++model->serial;
-        change->value = content_new(job->serial);
+        change->value = test_content(job->serial);
         break;
     case DELETE:
         change->kind = KV_DELETE;
@@ -983,7 +946,7 @@ static void submit(struct model *model, struct node *node, struct job *job)
     bool asks = node->accepts && job->change.kind == KV_PUT && !job->change.conditional;
 
     if (asks)
-        push(model, READING, job->node, job->key);
+        push(model, ACCEPTING, job->node, job->key);
     kv_submit(node->kv, &job->change);
     if (asks)
         pop(model);
@@ -1013,9 +976,12 @@ static void step_change(struct model *model, int number, int k, enum step step)
     node->jobs_count = count;
     node->committed_count = 0;
     if (step == GROUP) {
-        for (size_t i = 0; i < count; i++)
-            prepare(model, number, one_in(model, 2) ? k : (int)below(model, KEYS),
-                    i == 0 && node->accepts ? SETATTR : some_change(model), &node->jobs[i]);
+        for (size_t i = 0; i < count; i++) {
+            enum step kind = i == 0 && node->accepts ? SETATTR : some_change(model);
+            int key = one_in(model, 2) ? k : (int)below(model, KEYS);
+
+            prepare(model, number, key, kind, &node->jobs[i]);
+        }
         submit(model, node, &node->jobs[0]);
         sem_wait(&node->arrived);
         for (size_t i = 1; i < count; i++)
@@ -1117,13 +1083,14 @@ static void make_step(struct model *model)
 
     if (step == PUT && model->nodes[number].accepted_count == ACCEPTED_MAX)
         step = SYNC;
-    if (((step >= PUT && step <= GROUP) || (model->nodes[number].accepts && step >= SCAN && step <= SYNC)) &&
-        is_under_way(model, CHANGING, number, k))
+    if (((step >= PUT && step <= GROUP) || step == SYNC ||
+         (model->nodes[number].accepts && (step == SCAN || step == LIST))) &&
+        is_changing(model, number))
         step = GET; /* it would wait for the committer, or a lock, which is here */
-    if ((step == STAT || step == GET) && is_under_way(model, READING, number, k))
+    if ((step == STAT || step == GET) && is_reading(model, number, k))
         step = PEEK; /* it would wait for this thread */
     model->steps++;
-    trace(model, number, k, step, 0);
+    trace(model, number, k, step);
     switch (step) {
     case STAT:
     case GET:
@@ -1196,9 +1163,10 @@ static void open_node(struct model *model, struct test_central *central, int num
     struct node *node = &model->nodes[number];
     struct kv_store *store;
     int64_t ttl_ms = ttls_ms[number < 2 ? below(model, 6) : 6 - below(model, 2)];
+    size_t cache_bytes = sizes[below(model, 7)];
 
     *node = (struct node){
-        .model = model, .accepts = one_in(model, 3), .ttl_ns = ttl_ms * MS, .cache_bytes = sizes[below(model, 7)]};
+        .model = model, .accepts = one_in(model, 3), .ttl_ns = ttl_ms * MS, .cache_bytes = cache_bytes};
     sem_init(&node->arrived, 0, 0);
     sem_init(&node->go, 0, 0);
     sem_init(&node->done, 0, 0);
@@ -1211,18 +1179,6 @@ static void open_node(struct model *model, struct test_central *central, int num
         assert_int_equal(kv_sync(store), 0);
     }
     node->kv = store; /* from here on the hook looks */
-}
-
-static void make_namespaces(struct kv_store *store, size_t count, uint64_t *ids)
-{
-    struct kv_node account, namespace;
-
-    assert_int_equal(kv_node_make(store, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &account), 0);
-    for (size_t i = 0; i < count; i++) {
-        assert_int_equal(
-            kv_node_make(store, KV_NAMESPACE, account.id, (char[]){(char)('m' + i), '\0'}, 0, &namespace), 0);
-        ids[i] = namespace.id;
-    }
 }
 
 /* When all entries are too old, all nodes say what the central has. */
@@ -1246,7 +1202,7 @@ static void check_the_end(struct model *model)
 }
 
 /* A run takes far less than a second; longer only where a step waits for itself. */
-enum { RUN_LIMIT_S = 100 };
+enum { RUN_LIMIT_S = 20 };
 
 static struct model *running;
 
@@ -1270,7 +1226,7 @@ static void run(struct model *model, uint64_t seed, size_t steps)
     assert_int_equal(engine_memory_open(&inner), 0);
     central = test_central_new(inner);
     model->truth = open_store(test_central_share(central, NULL, NULL), &model->clock, 0, 0, NULL);
-    make_namespaces(model->truth, NAMESPACES, model->namespaces);
+    test_make_namespaces(model->truth, NAMESPACES, model->namespaces);
     for (int number = 0; number < NODES; number++)
         open_node(model, central, number);
     model->moment = model->serial = model->version = 0;
@@ -1305,24 +1261,6 @@ static void run(struct model *model, uint64_t seed, size_t steps)
         free(model->keys[k].states);
 }
 
-static uint64_t number_from(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
-
-static uint64_t chosen_seed(void)
-{
-    struct timespec now;
-    uint64_t seed;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    seed = number_from("KVFS_TEST_SEED", (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed;
-}
-
 /* Only one of its threads runs at any time: on one processor, they hand over to each other faster. */
 static void stay_on_one_processor(cpu_set_t *before)
 {
@@ -1336,7 +1274,7 @@ static void stay_on_one_processor(cpu_set_t *before)
 
 static void no_node_says_what_the_rules_do_not_allow(void **state)
 {
-    uint64_t steps = number_from("KVFS_TEST_STEPS", STEPS_DEFAULT), seed = chosen_seed();
+    uint64_t steps = test_number_from("KVFS_TEST_STEPS", STEPS_DEFAULT), seed = test_seed();
     struct model *model = calloc(1, sizeof(*model));
     cpu_set_t processors;
 
@@ -1354,378 +1292,16 @@ static void no_node_says_what_the_rules_do_not_allow(void **state)
         (unsigned long long)steps, (unsigned long long)model->nested, (unsigned long long)model->cached,
         (unsigned long long)model->listed, (unsigned long long)model->refused, (unsigned long long)model->failed,
         (unsigned long long)model->accepted, (unsigned long long)model->lost);
-    if (steps >= RUN_STEPS)
+    if (steps >= 40 * RUN_STEPS) /* a few runs need not have everything */
         assert_true(model->nested > 0 && model->cached > 0 && model->listed > 0 && model->refused > 0 &&
-                    model->failed > 0);
+                    model->failed > 0 && model->accepted > 0 && model->lost > 0);
     free(model);
-}
-
-/* ----------------------------------------------------------------- real threads
- *
- * Keys of two kinds
- *   common  are put by everybody and never deleted. Their versions tell the order of the puts (none of these
- *           nodes accepts a put before its commit), so a node that was told of one, or showed it, must not show a smaller one.
- *   own     are changed by the two threads of one node only, one at a time; so the order of their states is
- *           known, and also when a state was surely over. */
-
-enum { COMMON = 3, OWN = 2, THREADS = 2 };
-
-struct own_state {
-    uint64_t serial; /* 0: absent */
-    _Atomic int64_t over_ns;
-};
-
-struct own_key {
-    struct kv_ref ref;
-    pthread_mutex_t order;
-    struct own_state *states;
-    _Atomic size_t issued, known; /* the newest that may be there, and that was acknowledged */
-};
-
-struct common_key {
-    struct kv_ref ref;
-    _Atomic uint64_t floor[NODES]; /* versions */
-};
-
-struct crowd {
-    struct kv_store *kv[NODES];
-    int64_t ttl_ns[NODES];
-    struct common_key common[COMMON];
-    struct own_key own[NODES][OWN];
-    size_t steps, states_max;
-    uint64_t namespace_id, seed;
-    _Atomic uint64_t serial, cached;
-};
-
-struct person {
-    struct crowd *crowd;
-    int node;
-    struct test_random random;
-};
-
-static int64_t real_mono_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-__attribute__((noreturn)) static void crowd_broken(const struct person *person, const struct kv_ref *ref,
-                                                   const char *what, uint64_t got, uint64_t bound)
-{
-    fprintf(stderr, "node %d, key %s: %s: %llu, bound %llu (seed %llu)\n", person->node, ref->key, what,
-            (unsigned long long)got, (unsigned long long)bound, (unsigned long long)person->crowd->seed);
-    abort();
-}
-
-static void raise_to(_Atomic uint64_t *floor, uint64_t version)
-{
-    uint64_t old = atomic_load(floor);
-
-    while (old < version && !atomic_compare_exchange_weak(floor, &old, version))
-        ;
-}
-
-/* Read a key, or only its metadata. returns its serial (1 where only metadata was asked for); 0: absent */
-static uint64_t read_key(struct person *person, const struct kv_ref *ref, bool want_value, struct kv_meta *meta)
-{
-    struct kv_store *kv = person->crowd->kv[person->node];
-    struct kv_value *value;
-    struct kv_fresh fresh;
-    uint64_t serial = 1;
-    int rc = want_value ? kv_get(kv, ref, meta, &value, &fresh) : kv_stat(kv, ref, meta, &fresh);
-
-    if (rc == -ENOENT)
-        return 0;
-    if (rc < 0)
-        crowd_broken(person, ref, "a read failed", (uint64_t)-rc, 0);
-    if (want_value) {
-        serial = content_serial(value);
-        if (serial == 0 || value->size != meta->size)
-            crowd_broken(person, ref, "a value that is not whole", value->size, meta->size);
-        kv_value_unref(value);
-    }
-    atomic_fetch_add(&person->crowd->cached, fresh.from_cache);
-    return serial;
-}
-
-static void read_common(struct person *person, struct common_key *key)
-{
-    uint64_t floor = atomic_load(&key->floor[person->node]), serial;
-    struct kv_meta meta;
-
-    serial = read_key(person, &key->ref, test_random_below(&person->random, 2), &meta);
-    if (serial == 0)
-        crowd_broken(person, &key->ref, "a key is gone", 0, floor);
-    if (meta.version < floor)
-        crowd_broken(person, &key->ref, "an older version than was known here", meta.version, floor);
-    raise_to(&key->floor[person->node], meta.version);
-}
-
-static int crowd_visit(void *arg, const char *name, size_t size, const struct kv_meta *meta)
-{
-    uint64_t *versions = arg;
-
-    if (size == 7 && memcmp(name, "common", 6) == 0)
-        versions[name[6] - '0'] = meta->version;
-    return 0;
-}
-
-static void list_common(struct person *person)
-{
-    struct crowd *crowd = person->crowd;
-    uint64_t versions[COMMON] = {0}, floors[COMMON];
-    int rc;
-
-    for (int i = 0; i < COMMON; i++)
-        floors[i] = atomic_load(&crowd->common[i].floor[person->node]);
-    rc = kv_scan(crowd->kv[person->node], crowd->namespace_id, "", 0, false, crowd_visit, versions);
-    for (int i = 0; i < COMMON; i++) {
-        if (rc < 0 || versions[i] < floors[i])
-            crowd_broken(person, &crowd->common[i].ref, "a listing is wrong or failed", versions[i], floors[i]);
-        raise_to(&crowd->common[i].floor[person->node], versions[i]);
-    }
-}
-
-static void change_common(struct person *person, struct common_key *key)
-{
-    struct crowd *crowd = person->crowd;
-    struct kv_change change = {.kind = KV_PUT, .ref = key->ref, .attr.mode = 0644};
-    int rc;
-
-    if (test_random_below(&person->random, 4) == 0) {
-        change.kind = KV_SETATTR;
-        change.attr_mask = KV_MODE;
-    } else {
-        change.value = content_new(atomic_fetch_add(&crowd->serial, 1) + 1);
-        change.if_version = atomic_load(&key->floor[person->node]);
-        change.conditional = change.if_version != 0 && test_random_below(&person->random, 3) == 0;
-    }
-    rc = kv_apply(crowd->kv[person->node], &change);
-    kv_value_unref(change.value);
-    if (rc < 0 && (rc != -ECANCELED || !change.conditional))
-        crowd_broken(person, &key->ref, "a change failed", (uint64_t)-rc, 0);
-    if (rc == 0)
-        raise_to(&key->floor[person->node], change.meta.version);
-}
-
-static void read_own(struct person *person, int owner, struct own_key *key)
-{
-    struct crowd *crowd = person->crowd;
-    int64_t oldest_ns = real_mono_ns() - crowd->ttl_ns[person->node];
-    bool want_value = test_random_below(&person->random, 2);
-    size_t floor = person->node == owner ? atomic_load(&key->known) : 0, i;
-    struct kv_meta meta;
-    uint64_t serial = read_key(person, &key->ref, want_value, &meta);
-
-    for (i = atomic_load(&key->issued);; i--) {
-        const struct own_state *state = &key->states[i];
-
-        if (atomic_load(&state->over_ns) <= oldest_ns || i < floor)
-            crowd_broken(person, &key->ref, "a state that is older than may be served", serial, i);
-        if (serial == state->serial ||
-            (serial == 1 && state->serial != 0 && content_size(state->serial) == meta.size))
-            return;
-        if (i == 0)
-            crowd_broken(person, &key->ref, "a state that never was", serial, 0);
-    }
-}
-
-/* The next state of a key whose order is held. returns  whether there is room for it */
-static bool issue(const struct crowd *crowd, struct own_key *key, uint64_t serial)
-{
-    size_t next = atomic_load(&key->issued) + 1;
-
-    if (next == crowd->states_max)
-        return false;
-    key->states[next].serial = serial;
-    atomic_store(&key->states[next].over_ns, INT64_MAX);
-    atomic_store(&key->issued, next);
-    return true;
-}
-
-static void acknowledge(struct own_key *key)
-{
-    size_t known = atomic_load(&key->issued);
-
-    if (known > atomic_load(&key->known))
-        atomic_store(&key->states[known - 1].over_ns, real_mono_ns());
-    atomic_store(&key->known, known);
-}
-
-static uint64_t own_serial(const struct own_key *key) { return key->states[atomic_load(&key->issued)].serial; }
-
-static void change_own(struct person *person, struct own_key *key)
-{
-    struct crowd *crowd = person->crowd;
-    struct kv_change change = {.kind = KV_PUT, .ref = key->ref, .attr.mode = 0644};
-    uint64_t serial = 0;
-    int rc, expected = 0;
-
-    pthread_mutex_lock(&key->order);
-    if (test_random_below(&person->random, 3) == 0) {
-        change.kind = KV_DELETE;
-        expected = own_serial(key) == 0 ? -ENOENT : 0;
-    } else {
-        serial = atomic_fetch_add(&crowd->serial, 1) + 1;
-        change.value = content_new(serial);
-    }
-    if (expected < 0 || issue(crowd, key, serial)) {
-        rc = kv_apply(crowd->kv[person->node], &change);
-        if (rc != expected)
-            crowd_broken(person, &key->ref, "a verdict", (uint64_t)-rc, (uint64_t)-expected);
-        acknowledge(key);
-    }
-    pthread_mutex_unlock(&key->order);
-    kv_value_unref(change.value);
-}
-
-static void rename_own(struct person *person, struct own_key *from, struct own_key *to)
-{
-    struct crowd *crowd = person->crowd;
-    struct kv_change change = {.kind = KV_RENAME, .ref = from->ref, .to = to->ref};
-    struct own_key *first = from < to ? from : to, *second = from < to ? to : from;
-    uint64_t serial;
-    int rc;
-
-    if (from == to)
-        return;
-    pthread_mutex_lock(&first->order);
-    pthread_mutex_lock(&second->order);
-    serial = own_serial(from);
-    if (serial == 0 || (issue(crowd, from, 0) && issue(crowd, to, serial))) {
-        rc = kv_apply(crowd->kv[person->node], &change);
-        if (rc != (serial == 0 ? -ENOENT : 0))
-            crowd_broken(person, &from->ref, "a verdict of a rename", (uint64_t)-rc, serial);
-        acknowledge(from);
-        acknowledge(to);
-    }
-    pthread_mutex_unlock(&second->order);
-    pthread_mutex_unlock(&first->order);
-}
-
-static void *live(void *arg)
-{
-    struct person *person = arg;
-    struct crowd *crowd = person->crowd;
-
-    for (size_t step = 0; step < crowd->steps; step++) {
-        struct common_key *common = &crowd->common[test_random_below(&person->random, COMMON)];
-        int owner =
-            test_random_below(&person->random, 2) ? person->node : (int)test_random_below(&person->random, NODES);
-        struct own_key *mine = crowd->own[person->node], *own = crowd->own[owner];
-        size_t i = test_random_below(&person->random, OWN), j = test_random_below(&person->random, OWN);
-        size_t die = test_random_below(&person->random, 100);
-
-        if (die < 32)
-            read_common(person, common);
-        else if (die < 64)
-            read_own(person, owner, &own[i]);
-        else if (die < 70)
-            list_common(person);
-        else if (die < 72)
-            kv_forget(crowd->kv[person->node], &common->ref);
-        else if (die < 84)
-            change_common(person, common);
-        else if (die < 96)
-            change_own(person, &mine[i]);
-        else
-            rename_own(person, &mine[i], &mine[j]);
-    }
-    return NULL;
-}
-
-/* Every now and then a thread is held up where much can come in between. */
-static void hold_up(void *arg, enum test_moment moment)
-{
-    static atomic_uint moments;
-    const struct timespec a_while = {.tv_nsec = 200000};
-
-    (void)arg;
-    (void)moment;
-    if (atomic_fetch_add(&moments, 1) % 32 == 0)
-        nanosleep(&a_while, NULL);
-}
-
-static void open_crowd(struct crowd *crowd)
-{
-    static const int64_t ttls_ms[NODES] = {25, 3, 0};
-    static const size_t sizes[NODES] = {50000, 3000, 50000};
-    struct test_central *central;
-    struct engine *inner;
-
-    assert_int_equal(engine_memory_open(&inner), 0);
-    central = test_central_new(inner);
-    for (int node = 0; node < NODES; node++) {
-        crowd->ttl_ns[node] = ttls_ms[node] * MS;
-        crowd->kv[node] =
-            open_store(test_central_share(central, hold_up, NULL), NULL, ttls_ms[node], sizes[node], NULL);
-    }
-    test_central_unref(central);
-    make_namespaces(crowd->kv[0], 1, &crowd->namespace_id);
-    for (int i = 0; i < COMMON; i++) {
-        char name[] = {'c', 'o', 'm', 'm', 'o', 'n', (char)('0' + i), '\0'};
-        struct kv_value *value = content_new(++crowd->serial);
-
-        crowd->common[i].ref = kv_ref_key(crowd->namespace_id, name, sizeof(name) - 1);
-        assert_int_equal(kv_put(crowd->kv[0], &crowd->common[i].ref, value->data, value->size), 0);
-        kv_value_unref(value);
-    }
-    for (int i = 0; i < NODES * OWN; i++) {
-        char name[] = {'n', (char)('0' + i / OWN), 'k', (char)('0' + i % OWN), '\0'};
-        struct own_key *key = &crowd->own[i / OWN][i % OWN];
-
-        key->ref = kv_ref_key(crowd->namespace_id, name, sizeof(name) - 1);
-        key->states = calloc(crowd->states_max, sizeof(*key->states));
-        assert_non_null(key->states);
-        atomic_store(&key->states[0].over_ns, INT64_MAX);
-        pthread_mutex_init(&key->order, NULL);
-    }
-}
-
-static void close_crowd(struct crowd *crowd)
-{
-    for (int node = 0; node < NODES; node++)
-        kv_close(crowd->kv[node]);
-    for (int i = 0; i < NODES * OWN; i++) {
-        pthread_mutex_destroy(&crowd->own[i / OWN][i % OWN].order);
-        free(crowd->own[i / OWN][i % OWN].states);
-    }
-}
-
-static void threads_of_three_nodes_see_whole_values_and_their_own_changes(void **state)
-{
-    uint64_t steps = number_from("KVFS_TEST_STEPS", 1000000) / 10;
-    struct crowd *crowd = calloc(1, sizeof(*crowd));
-    struct person people[NODES * THREADS];
-    pthread_t threads[NODES * THREADS];
-
-    (void)state;
-    assert_non_null(crowd);
-    crowd->seed = chosen_seed();
-    crowd->steps = steps / (NODES * THREADS) + 1;
-    crowd->states_max = steps / 8 + 100;
-    open_crowd(crowd);
-    for (int i = 0; i < NODES * THREADS; i++) {
-        people[i] = (struct person){crowd, i % NODES, {crowd->seed + (uint64_t)i}};
-        assert_int_equal(pthread_create(&threads[i], NULL, live, &people[i]), 0);
-    }
-    for (int i = 0; i < NODES * THREADS; i++)
-        pthread_join(threads[i], NULL);
-    print_message("%llu steps, %llu answers from a cache\n", (unsigned long long)steps,
-                  (unsigned long long)crowd->cached);
-    if (steps >= 1000)
-        assert_true(crowd->cached > 0);
-    close_crowd(crowd);
-    free(crowd);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_node_says_what_the_rules_do_not_allow),
-        cmocka_unit_test(threads_of_three_nodes_see_whole_values_and_their_own_changes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
