@@ -300,6 +300,8 @@ int apply_node_limits(struct tx *tx, struct kv_change *change)
 
     if (rc < 0)
         return rc;
+    if (change->node.limit_bytes > KV_LIMIT_MAX || change->node.limit_namespaces > KV_LIMIT_MAX)
+        return -EFBIG;
     slot->node.limit_bytes = change->node.limit_bytes;
     slot->node.limit_namespaces = change->node.limit_namespaces;
     slot->node.attr.ctime_ns = tx->now_ns;

@@ -12,6 +12,7 @@
 
 #define NODE_DEPTH_MAX 5 /* of a binding, and one more */
 #define BEGINS_MAX 100   /* that other processes' commits may spoil in a row */
+#define REPAIRS_MAX 100  /* each of which can bring more within reach: where damage lay upon damage */
 
 /* ------------------------------------------------------------------- what is noted */
 
@@ -93,6 +94,8 @@ void check_found(struct check *check, const char *kind, bool repairable, const c
     char where_text[2 * KV_KEY_MAX], what_text[512];
     va_list args;
 
+    if (check->again && !repairable)
+        return;
     check->report.findings++;
     check->repairable += repairable;
     if (check->options->found == NULL)
@@ -148,7 +151,7 @@ struct check_place check_place_key(struct check *check, uint64_t namespace_id, c
     struct check_place place;
     size_t used = put_path(check, namespace_id, 0, place.text, sizeof(place.text));
 
-    snprintf(place.text + used, sizeof(place.text) - used, "%s%s", used > 0 ? "/" : "", key);
+    snprintf(place.text + used, sizeof(place.text) - used, "%s%s", used > 0 || key[0] == '\0' ? "/" : "", key);
     return place;
 }
 
@@ -408,8 +411,11 @@ static int check_entry(struct check *check, const struct check_entry *entry)
     char name[KV_NAME_MAX + 1] = "";
     int rc = 1;
 
-    if (key.size > 8)
-        snprintf(name, sizeof(name), "%.*s", (int)(key.size - 8), (const char *)key.data + 8);
+    for (size_t i = 0; i + 8 < key.size && i < KV_NAME_MAX; i++) { /* a damaged one can have a NUL */
+        char symbol = ((const char *)key.data)[8 + i];
+
+        name[i] = symbol != '\0' ? symbol : '?';
+    }
     place = check_place_key(check, key.size >= 8 ? name_get_u64(key.data) : 0, name);
     if (entry->malformed) {
         rc = !check->nameless; /* one of those may have been meant */
@@ -492,7 +498,7 @@ static void check_account(struct check *check, struct check_node *found, const c
 {
     const struct kv_node *node = &found->node;
 
-    if (node->limit_bytes > INT64_MAX || node->limit_namespaces > INT64_MAX)
+    if (node->limit_bytes > KV_LIMIT_MAX || node->limit_namespaces > KV_LIMIT_MAX)
         check_found(check, "limit", false, where,
                     "its limits are %" PRIu64 " bytes and %" PRIu64
                     " namespaces, beyond what can be set; set them with: kvctl account limit",
@@ -624,10 +630,12 @@ static int check_counter(struct check *check)
 
     if (rc < 0 && rc != -ENOENT)
         return rc;
-    if (next_id > check->highest && next_id >= TX_FIRST_ID && next_id <= CHECK_ID_MAX)
+    if (next_id > check->highest && next_id >= TX_FIRST_ID && next_id <= CHECK_ID_MAX) {
+        check->no_ids = next_id > CHECK_ID_REPAIRABLE;
         return 0;
-    check->raise_next_id = check->highest < CHECK_ID_MAX;
-    check->no_ids = !check->raise_next_id;
+    }
+    check->no_ids = check->highest > CHECK_ID_REPAIRABLE;
+    check->raise_next_id = !check->no_ids;
     if (rc == -ENOENT || bytes.size != 8)
         check_found(check, "counter", check->raise_next_id, TX_NEXT_ID,
                     "the counter of ids is missing or damaged");
@@ -674,16 +682,15 @@ static void free_noted(struct check *check)
     free(check->renumber.bytes);
 }
 
-int kv_check(struct kv_store *store, const struct kv_check_options *options, struct kv_check_report *report)
+/* Look at the whole store, and repair what this look found. `again`: tell only what the repair before brought within
+ * reach, which is what can be repaired now. */
+static int check_once(struct kv_store *store, const struct kv_check_options *options, bool again,
+                      struct kv_check_report *report)
 {
     struct engine *engine = store->engine;
-    struct check check = {.options = options};
-    int rc = options->repair && store->queue == NULL ? -EROFS : 0;
+    struct check check = {.options = options, .again = again};
+    int rc = 0;
 
-    if (rc == 0 && options->repair && engine->ops->claim != NULL)
-        rc = engine->ops->claim(engine);
-    if (rc < 0)
-        return rc;
     for (int begins = 0; begins == 0 || (rc == -EAGAIN && begins < BEGINS_MAX); begins++) {
         rc = engine->ops->begin(engine, false, &check.txn);
         if (rc == 0) {
@@ -701,4 +708,28 @@ int kv_check(struct kv_store *store, const struct kv_check_options *options, str
     if (rc == 0)
         *report = check.report;
     return rc;
+}
+
+int kv_check(struct kv_store *store, const struct kv_check_options *options, struct kv_check_report *report)
+{
+    struct engine *engine = store->engine;
+    struct kv_check_report now, sum = {0};
+    int rc = options->repair && store->queue == NULL ? -EROFS : 0;
+
+    if (rc == 0 && options->repair && engine->ops->claim != NULL)
+        rc = engine->ops->claim(engine);
+    if (rc < 0)
+        return rc;
+    for (int repairs = 0; repairs < REPAIRS_MAX; repairs++) {
+        rc = check_once(store, options, repairs > 0, &now);
+        if (rc < 0)
+            return rc;
+        now.findings += sum.findings;
+        now.repaired += sum.repaired;
+        if (now.repaired == sum.repaired)
+            break;
+        sum = now;
+    }
+    *report = now;
+    return 0;
 }

@@ -6,7 +6,7 @@
  *
  * A check goes through the tables once each, within one read transaction, and builds what it needs to judge:
  * every node, and the inode numbers, versions and sizes of all keys. What can be mended is noted on the
- * way, and is done afterwards, in one write transaction.
+ * way, and is done afterwards, in one write transaction. Then it begins anew, until there is nothing more to mend.
  *
  * Kinds of findings, and what a repair does with them
  *   database  the engine's own structures, or a table that cannot be read to its end: the check ends there
@@ -34,7 +34,8 @@
 
 #include <uthash.h>
 
-#define CHECK_ID_MAX ((uint64_t)INT64_MAX) /* beyond is damage, not a number that was counted up to */
+#define CHECK_ID_MAX ((uint64_t)INT64_MAX)     /* beyond is damage, not a number that was counted up to */
+#define CHECK_ID_REPAIRABLE (CHECK_ID_MAX / 2) /* up to here there are ids for all that a repair makes anew */
 
 struct check_sums {
     uint64_t keys, bytes;
@@ -80,8 +81,9 @@ struct check {
     struct engine_txn *txn;
     const struct kv_check_options *options;
     struct kv_check_report report;
+    bool again;      /* a repair came before: what cannot be repaired was told */
     bool unreadable; /* there was a finding of the kind `database` */
-    bool no_ids;     /* the counter is wrong, and no id is left that it could be set to */
+    bool no_ids;     /* numbers are in use from which a repair cannot count on */
     uint64_t repairable;
 
     struct check_node *nodes;

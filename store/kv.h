@@ -22,13 +22,14 @@
 #define KV_CHECKED __attribute__((warn_unused_result))
 
 /* Limits of the EdgeOne Pages KV model. */
-#define KV_KEY_MAX 512                /* symbols in a key */
-#define KV_NAME_MAX 64                /* bytes in every other name */
-#define KV_VALUE_MAX 26214400u        /* 25 MiB */
-#define KV_ACCOUNT_BYTES (1ull << 30) /* default; sum of key and value bytes */
-#define KV_ACCOUNT_NAMESPACES 10      /* default */
-#define KV_LIST_MAX 256               /* keys in a page of kv_list() */
-#define KV_XATTR_MAX 1024             /* bytes of names and values per object */
+#define KV_KEY_MAX 512                     /* symbols in a key */
+#define KV_NAME_MAX 64                     /* bytes in every other name */
+#define KV_VALUE_MAX 26214400u             /* 25 MiB */
+#define KV_ACCOUNT_BYTES (1ull << 30)      /* default; sum of key and value bytes */
+#define KV_ACCOUNT_NAMESPACES 10           /* default */
+#define KV_LIMIT_MAX ((uint64_t)INT64_MAX) /* that an account's limits can be set to */
+#define KV_LIST_MAX 256                    /* keys in a page of kv_list() */
+#define KV_XATTR_MAX 1024                  /* bytes of names and values per object */
 
 #define KV_ROOT_ID 1ull /* node id and inode number of the root */
 
@@ -287,7 +288,7 @@ enum kv_change_kind {
     KV_NODE_DELETE, /* node.{parent,name}; must be empty. An account goes with its empty PROJECTS,
                        a namespace with the bindings to it */
     KV_NODE_RENAME, /* node.{parent,name} to to_parent, to_name; flags */
-    KV_NODE_LIMITS, /* node.{id,limit_bytes,limit_namespaces} -> node */
+    KV_NODE_LIMITS, /* node.{id,limit_bytes,limit_namespaces}, of at most KV_LIMIT_MAX -> node */
     KV_RESERVE_IDS, /* private to the store */
 };
 
@@ -346,7 +347,8 @@ struct kv_change {
 
 /* Errors of changes (through done or kv_apply):
  *   -ENOENT the key, node or namespace is not there     -EEXIST it is there already
- *   -EINVAL, -ENAMETOOLONG the name breaks its rule      -EFBIG  the value is over KV_VALUE_MAX
+ *   -EINVAL, -ENAMETOOLONG the name breaks its rule      -EFBIG  the value is over KV_VALUE_MAX, a limit over
+ *                                                                KV_LIMIT_MAX
  *   -EDQUOT over the account's bytes or namespaces       -ENOSPC disk or map full; attributes full
  *   -ENOTEMPTY a node with children or keys              -EXDEV  rename between accounts
  *   -EROFS opened read-only                              -ECANCELED condition not met
@@ -415,7 +417,7 @@ struct kv_finding {
 
 struct kv_check_options {
     bool fast;   /* leave out the values' bytes, so that what takes long is not read */
-    bool repair; /* mend what is repairable, all of it in one transaction */
+    bool repair; /* mend what is repairable, and what becomes so thereby; what one look finds in one transaction */
     /* Called for each finding within the read transaction: it must be quick and must not call the store. The
      * finding is borrowed. May be NULL. */
     void (*found)(void *arg, const struct kv_finding *finding);
@@ -427,11 +429,12 @@ struct kv_check_report {
     uint64_t findings, repaired;
 };
 
-/* Check the whole store. A database that cannot be read to its end is a finding, too; then, and where the
- * highest of all ids is in use, nothing is repaired.
+/* Check the whole store. A database that cannot be read to its end is a finding, too; then, and where ids are in
+ * use that no store ever counts up to, nothing is repaired.
  * A repair makes this process the store's only user until kv_close(); the caches of the store are not told of it.
  * returns  0 whatever was found; -EBUSY a repair, and others have the store open; -EROFS a repair, and it was
- *          opened read-only; -ENOSPC, -EIO a repair could not be made: nothing was changed; -ENOMEM, -ETIMEDOUT */
+ *          opened read-only; -ENOSPC, -EIO what one look found could not be repaired: nothing of it was changed;
+ *          -ENOMEM, -ETIMEDOUT */
 KV_CHECKED int kv_check(struct kv_store *store, const struct kv_check_options *options,
                         struct kv_check_report *report);
 

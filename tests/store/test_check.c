@@ -1091,6 +1091,24 @@ static void a_repair_that_fails_changes_nothing(void **state)
     expect_clean(test);
 }
 
+/* While an entry below it leads elsewhere, a node that is missing may have been something. */
+static void damage_upon_damage_is_repaired_at_once(void **state)
+{
+    struct test_store *test = *state;
+    struct name upper, lower;
+    uint8_t id[8];
+
+    name_of_child(NOT_THERE + 1, "n", 1, &upper);
+    name_put_u64(id, NOT_THERE);
+    put_record(test, ENGINE_NAMES, &upper, id, sizeof(id));
+    name_of_child(NOT_THERE, "m", 1, &lower);
+    name_put_u64(id, NOT_THERE + 2);
+    put_record(test, ENGINE_NAMES, &lower, id, sizeof(id));
+    check_store(test, false, true);
+    assert_int_equal(report.repaired, 2);
+    expect_clean(test);
+}
+
 static void a_damaged_database_is_not_repaired(void **state)
 {
     struct test_store *test = *state;
@@ -1292,6 +1310,7 @@ int main(void)
         ON_BOTH(a_check_without_a_listener_counts_the_findings),
         ON_BOTH(a_failing_engine_is_told_and_never_taken_for_a_sound_store),
         ON_BOTH(a_repair_that_fails_changes_nothing),
+        ON_BOTH(damage_upon_damage_is_repaired_at_once),
         ON_BOTH(a_damaged_database_is_not_repaired),
         IN_DIRECTORY(a_repair_needs_the_store_for_itself),
         IN_DIRECTORY(a_read_only_store_is_checked_and_not_repaired),

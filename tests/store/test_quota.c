@@ -221,6 +221,18 @@ static void the_eleventh_namespace_says_edquot(void **state)
     assert_int_equal(kv_node_make(test->kv, KV_NAMESPACE, test->account.id, "n5", 0, &node), -EDQUOT);
 }
 
+static void limits_beyond_what_can_be_kept_are_refused(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_node account;
+
+    assert_int_equal(set_limits(test, KV_LIMIT_MAX, KV_LIMIT_MAX), 0);
+    assert_int_equal(set_limits(test, KV_LIMIT_MAX + 1, 10), -EFBIG);
+    assert_int_equal(set_limits(test, 1000, KV_LIMIT_MAX + 1), -EFBIG);
+    account = test_node(test, test->account.id);
+    assert_true(account.limit_bytes == KV_LIMIT_MAX && account.limit_namespaces == KV_LIMIT_MAX);
+}
+
 static void the_namespace_limit_can_be_raised_and_lowered(void **state)
 {
     struct test_store *test = *state;
@@ -361,6 +373,7 @@ int main(void)
         TEST_ON_MEMORY(renaming_over_a_key_frees_what_it_held),
         TEST_ON_MEMORY(lowered_limits_stop_growth_and_nothing_else),
         TEST_ON_MEMORY(the_eleventh_namespace_says_edquot),
+        TEST_ON_MEMORY(limits_beyond_what_can_be_kept_are_refused),
         TEST_ON_MEMORY(the_namespace_limit_can_be_raised_and_lowered),
         TEST_ON_MEMORY(projects_and_bindings_do_not_count_as_namespaces),
         TEST_ON_MEMORY(limits_are_answered_and_kept),

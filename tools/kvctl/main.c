@@ -164,7 +164,7 @@ static void print_help(void)
 
 /* ------------------------------------------------------------- option values */
 
-/* A whole number of at most INT64_MAX, or with `units` also one with K, M, G or T. */
+/* A whole number of at most KV_LIMIT_MAX, or with `units` also one with K, M, G or T. */
 static bool parse_number(const char *text, bool units, uint64_t *out)
 {
     static const char unit_letters[] = "KMGT";
@@ -186,7 +186,7 @@ static bool parse_number(const char *text, bool units, uint64_t *out)
         shift = 10 * (unsigned)(letter - unit_letters + 1);
         end++;
     }
-    if (*end != '\0' || number > (uint64_t)INT64_MAX >> shift)
+    if (*end != '\0' || number > KV_LIMIT_MAX >> shift)
         return false;
     *out = number << shift;
     return true;
