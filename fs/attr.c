@@ -1,5 +1,7 @@
 #include "fs/attr.h"
 
+#include "fs/control.h"
+#include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/options.h"
 
@@ -20,9 +22,17 @@ int64_t fs_now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-double fs_timeout_of(const struct kv_fresh *fresh) { return (double)fresh->remaining_ms / 1000; }
+/* The kernel counts a timeout from when it gets the answer, in ticks that it rounds up. */
+#define UNDER_WAY_MS 10
 
-double fs_timeout_full(const struct fs *fs) { return (double)fs->options->cache_ttl_ms / 1000; }
+static double timeout_of(int64_t remaining_ms)
+{
+    return remaining_ms > UNDER_WAY_MS ? (double)(remaining_ms - UNDER_WAY_MS) / 1000 : 0;
+}
+
+double fs_timeout_of(const struct kv_fresh *fresh) { return timeout_of(fresh->remaining_ms); }
+
+double fs_timeout_full(const struct fs *fs) { return timeout_of(fs->options->cache_ttl_ms); }
 
 static struct timespec time_of(int64_t ns)
 {
@@ -64,6 +74,8 @@ int fs_attr_target(struct fs *fs, const struct kv_node *binding, char out[FS_TAR
 
 void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out)
 {
+    int64_t touched_ns;
+
     if (node->kind == KV_BINDING) {
         char target[FS_TARGET_MAX];
         bool known = fs_attr_target(fs, node, target) == 0;
@@ -72,6 +84,9 @@ void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out
         return;
     }
     fill(&node->attr, S_IFDIR, node->bytes, out);
+    touched_ns = fs_inode_touched_ns(fs, node->id);
+    if (touched_ns > node->attr.ctime_ns)
+        out->st_mtim = out->st_ctim = time_of(touched_ns);
     out->st_blocks = 0;
     out->st_nlink = 2 + node->children;
 }
@@ -83,7 +98,7 @@ void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struc
     struct kv_attr attr = {.ino = inode->id, .uid = geteuid(), .gid = getegid()};
 
     (void)fs;
-    attr.mode = inode->kind == FS_CONTROL_DIR ? 0555 : 0444;
+    attr.mode = inode->kind == FS_CONTROL_DIR ? 0555 : fs_control_mode(inode->id);
     attr.atime_ns = attr.mtime_ns = attr.ctime_ns = fs_now_ns();
     fill(&attr, inode->kind == FS_CONTROL_DIR ? S_IFDIR : S_IFREG, 0, out);
     if (inode->kind == FS_CONTROL_DIR)
@@ -123,8 +138,18 @@ static int get_closed(struct fs *fs, struct fs_inode *inode, struct stat *out, d
     return 0;
 }
 
+/* For how much longer this node may serve what it knows of a key. */
+static double remaining(struct fs *fs, const struct kv_ref *ref)
+{
+    struct kv_fresh fresh;
+    struct kv_meta meta;
+
+    return kv_peek(fs->store, ref, &meta, &fresh) == 0 ? fs_timeout_of(&fresh) : 0;
+}
+
 static int get_key(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
+    bool local, named;
     struct kv_ref ref;
     int rc = 0;
 
@@ -132,10 +157,12 @@ static int get_key(struct fs *fs, struct fs_inode *inode, struct stat *out, doub
     if (inode->body != NULL) {
         pthread_rwlock_rdlock(&inode->body->io);
         fs_attr_of_key(&inode->body->meta, out);
+        local = fs_body_is_local(inode->body);
         pthread_rwlock_unlock(&inode->body->io);
-        *timeout = fs_timeout_full(fs);
-        if (!fs_inode_ref(fs, inode, &ref))
+        named = fs_inode_ref(fs, inode, &ref);
+        if (!named)
             out->st_nlink = 0;
+        *timeout = local || !named ? fs_timeout_full(fs) : remaining(fs, &ref);
     } else {
         rc = get_closed(fs, inode, out, timeout);
     }
@@ -166,7 +193,7 @@ static int store_space(struct fs *fs, struct statvfs *out)
     struct statvfs disk;
 
     if (statvfs(fs->options->store, &disk) < 0)
-        return -errno;
+        return -EIO; /* whatever it says of the store's path is not about this file system */
     out->f_blocks = disk.f_blocks * disk.f_frsize / out->f_frsize;
     out->f_bfree = disk.f_bfree * disk.f_frsize / out->f_frsize;
     out->f_bavail = disk.f_bavail * disk.f_frsize / out->f_frsize;
@@ -187,7 +214,7 @@ int fs_attr_statfs(struct fs *fs, struct fs_inode *inode, struct statvfs *out)
 {
     struct kv_ref ref = {.node = inode->id};
     struct kv_node account;
-    uint64_t free_blocks;
+    uint64_t free;
     int rc;
 
     if (inode->kind == FS_KEY)
@@ -197,57 +224,51 @@ int fs_attr_statfs(struct fs *fs, struct fs_inode *inode, struct statvfs *out)
     if (rc < 0)
         return rc;
     *out = (struct statvfs){.f_bsize = BLOCK, .f_frsize = BLOCK, .f_namemax = KV_KEY_MAX};
-    out->f_files = account.keys;
-    if (account.kind == KV_ROOT)
-        return store_space(fs, out);
-    free_blocks = account.limit_bytes > account.bytes ? (account.limit_bytes - account.bytes) / BLOCK : 0;
-    out->f_blocks = account.limit_bytes / BLOCK;
-    out->f_bfree = out->f_bavail = free_blocks;
-    return 0;
+    if (account.kind == KV_ROOT) {
+        rc = store_space(fs, out);
+    } else {
+        free = account.limit_bytes > account.bytes ? account.limit_bytes - account.bytes : 0;
+        out->f_blocks = (account.bytes + free) / BLOCK;
+        out->f_bfree = out->f_bavail = free / BLOCK;
+    }
+    /* Keys are limited by their bytes only. */
+    out->f_ffree = out->f_favail = out->f_bavail;
+    out->f_files = account.keys + out->f_ffree;
+    return rc;
 }
 
 /* ---------------------------------------------------------------------- changing */
 
-static void set_fields(struct kv_attr *attr, const struct kv_attr *from, unsigned mask)
-{
-    if (mask & KV_MODE)
-        attr->mode = from->mode;
-    if (mask & KV_UID)
-        attr->uid = from->uid;
-    if (mask & KV_GID)
-        attr->gid = from->gid;
-    if (mask & KV_ATIME)
-        attr->atime_ns = from->atime_ns;
-    if (mask & KV_MTIME)
-        attr->mtime_ns = from->mtime_ns;
-    attr->ctime_ns = fs_now_ns();
-}
-
-static int set_central(struct fs *fs, const struct kv_ref *ref, const struct kv_attr *attr, unsigned mask)
+static int set_central(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_attr *attr,
+                       unsigned mask)
 {
     struct kv_change change = {.kind = KV_SETATTR, .ref = *ref, .attr = *attr, .attr_mask = mask};
     int rc = kv_apply(fs->store, &change);
 
     atomic_fetch_add(&fs->changes, 1);
+    fs_errors_note(fs, inode, NULL, "setattr", rc);
     return rc;
 }
 
 static int set_key(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask)
 {
-    struct fs_body *body = fs_body_pin(fs, inode);
     bool named, in_central = true;
+    struct fs_body *body;
     struct kv_ref ref;
     int rc = 0;
 
+    if (mask & (KV_UID | KV_GID) && !(mask & KV_MODE))
+        mask |= KV_NO_SETID;
+    pthread_mutex_lock(&inode->naming);
+    body = fs_body_pin(fs, inode);
     if (body != NULL) {
-        pthread_mutex_lock(&body->name);
         pthread_rwlock_rdlock(&body->io);
         in_central = body->exists || body->submitted;
         pthread_rwlock_unlock(&body->io);
     }
     named = fs_inode_ref(fs, inode, &ref) && fs_inode_is_current(fs, inode);
     if (in_central && named)
-        rc = set_central(fs, &ref, attr, mask);
+        rc = set_central(fs, inode, &ref, attr, mask);
     else if (body == NULL)
         rc = -ESTALE;
     if (body != NULL) {
@@ -255,12 +276,16 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const struct kv_attr *
             rc = 0;
         if (rc == 0) {
             pthread_rwlock_wrlock(&body->io);
-            set_fields(&body->meta.attr, attr, mask);
+            kv_attr_set(&body->meta.attr, attr, mask);
+            body->meta.attr.ctime_ns = fs_now_ns();
+            if (!in_central || !named) /* a later put of it brings it along */
+                body->changed |= mask & KV_NO_SETID ? mask | KV_MODE : mask;
             pthread_rwlock_unlock(&body->io);
         }
-        pthread_mutex_unlock(&body->name);
-        fs_body_unpin(fs, inode);
     }
+    pthread_mutex_unlock(&inode->naming);
+    if (body != NULL)
+        fs_body_unpin(fs, inode);
     return rc;
 }
 
@@ -271,7 +296,7 @@ int fs_attr_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *att
     switch (inode->kind) {
     case FS_NODE:
         ref = kv_ref_node(inode->id);
-        return set_central(fs, &ref, attr, mask);
+        return set_central(fs, inode, &ref, attr, mask);
     case FS_KEY:
         return set_key(fs, inode, attr, mask);
     case FS_CONTROL_DIR:

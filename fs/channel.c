@@ -2,9 +2,16 @@
 
 #include "fs/stats.h"
 
+#include <errno.h>
 #include <linux/fuse.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#define REFUSED_MAX ((1u << 20) + 65536) /* bytes of the largest request */
+#define LOOK_MS 20                       /* between looks at whether it is over */
 
 /* What the INIT request said. It comes once, before all others. */
 static struct {
@@ -47,4 +54,63 @@ int fs_channel_use(struct fuse_session *session)
     static const struct fuse_custom_io channel = {.read = channel_read, .writev = channel_writev};
 
     return fuse_session_custom_io(session, &channel, fuse_session_fd(session));
+}
+
+struct fs_channel_refuser {
+    int fd;
+    pthread_t thread;
+    atomic_bool stopping;
+    char request[REFUSED_MAX];
+};
+
+static bool wants_answer(uint32_t opcode)
+{
+    return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT;
+}
+
+static void *refuse_all(void *arg)
+{
+    struct fs_channel_refuser *refuser = arg;
+    struct fuse_in_header header;
+
+    while (!atomic_load(&refuser->stopping)) {
+        struct pollfd wait = {.fd = refuser->fd, .events = POLLIN};
+        ssize_t got = poll(&wait, 1, LOOK_MS) == 1 ? read(refuser->fd, refuser->request, REFUSED_MAX) : 0;
+
+        if (got < 0 && errno == ENODEV)
+            break; /* unmounted */
+        if (got < (ssize_t)sizeof(header))
+            continue;
+        memcpy(&header, refuser->request, sizeof(header));
+        if (wants_answer(header.opcode)) {
+            struct fuse_out_header answer = {sizeof(answer), -ENOTCONN, header.unique};
+
+            (void)!write(refuser->fd, &answer, sizeof(answer)); /* it may have been interrupted meanwhile */
+        }
+    }
+    return NULL;
+}
+
+int fs_channel_refuse(struct fuse_session *session, struct fs_channel_refuser **out)
+{
+    struct fs_channel_refuser *refuser = calloc(1, sizeof(*refuser));
+    int rc;
+
+    if (refuser == NULL)
+        return -ENOMEM;
+    refuser->fd = fuse_session_fd(session);
+    rc = pthread_create(&refuser->thread, NULL, refuse_all, refuser);
+    if (rc != 0) {
+        free(refuser);
+        return -rc;
+    }
+    *out = refuser;
+    return 0;
+}
+
+void fs_channel_refuse_stop(struct fs_channel_refuser *refuser)
+{
+    atomic_store(&refuser->stopping, true);
+    pthread_join(refuser->thread, NULL);
+    free(refuser);
 }

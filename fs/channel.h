@@ -11,4 +11,11 @@
 /* Use it for a mounted session, before its loop starts. returns 0 or a negative errno */
 KV_CHECKED int fs_channel_use(struct fuse_session *session);
 
+/* After the loop has ended by a signal requests still come, and whoever makes them may hold locks in the kernel that
+ * notifications of ours wait for. Refuse them all, with ENOTCONN, by a thread of its own, until it is stopped.
+ * returns  0 and *out; -ENOMEM, -EAGAIN */
+struct fs_channel_refuser;
+KV_CHECKED int fs_channel_refuse(struct fuse_session *session, struct fs_channel_refuser **out);
+void fs_channel_refuse_stop(struct fs_channel_refuser *refuser);
+
 #endif

@@ -38,10 +38,12 @@ static int config_text(struct fs *fs, char **out, size_t *size)
 /* Inode numbers below the store's first; the directory has FIRST_INO. */
 enum { FIRST_INO = 2 };
 
+/* Errors tell the names of keys, also those of accounts that are closed to others. */
 static const struct control_file {
     const char *name;
     control_text *text;
-} files[] = {{"config", config_text}, {"errors", errors_text}, {"stats", fs_stats_text}};
+    mode_t mode;
+} files[] = {{"config", config_text, 0444}, {"errors", errors_text, 0400}, {"stats", fs_stats_text, 0444}};
 
 #define FILES (sizeof(files) / sizeof(files[0]))
 
@@ -52,6 +54,8 @@ const char *fs_control_name(size_t n, uint64_t *ino)
     *ino = FIRST_INO + 1 + n;
     return files[n].name;
 }
+
+mode_t fs_control_mode(uint64_t ino) { return files[ino - FIRST_INO - 1].mode; }
 
 int fs_control_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
 {

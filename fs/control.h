@@ -19,6 +19,8 @@ void fs_text_read(struct fs_text *text, fuse_req_t req, size_t size, off_t offse
 /* At the end of the session: close those whose RELEASE the kernel did not send any more. */
 void fs_texts_end(struct fs *fs);
 
+/* Permissions of the file with this inode number. */
+mode_t fs_control_mode(uint64_t ino);
 /* The names in the control directory: entry n, or NULL behind the last one. *ino: its inode number. */
 const char *fs_control_name(size_t n, uint64_t *ino);
 

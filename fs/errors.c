@@ -62,6 +62,9 @@ void fs_errors_add_reason(struct fs *fs, struct fs_inode *inode, const char *chi
     char *line;
 
     fs_inode_path(fs, inode, child, path, sizeof(path));
+    for (char *c = path; *c != '\0'; c++) /* a name that is refused can be anything */
+        if ((unsigned char)*c < ' ' || *c == '\x7f')
+            *c = '?';
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &utc);
@@ -78,6 +81,12 @@ void fs_errors_add_reason(struct fs *fs, struct fs_inode *inode, const char *chi
 void fs_errors_add(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc)
 {
     fs_errors_add_reason(fs, inode, child, operation, reason_of(rc));
+}
+
+void fs_errors_note(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc)
+{
+    if (rc == -EIO || rc == -ETIMEDOUT || rc == -ENOMEM || rc == -ENOSPC || rc == -EDQUOT)
+        fs_errors_add(fs, inode, child, operation, rc);
 }
 
 int fs_errors_text(struct fs_errors *errors, char **out, size_t *size)

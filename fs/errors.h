@@ -12,7 +12,10 @@ void fs_errors_free(struct fs_errors *errors);
 /* Note that an operation on an inode (or on the name `child` in it) failed with -rc. */
 void fs_errors_add(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc);
 
-/* The same with words for this one case. */
+/* The same, unless rc is 0 or the caller's own affair: only where the store failed, or has no room. */
+void fs_errors_note(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation, int rc);
+
+/* As fs_errors_add(), with words for this one case. */
 void fs_errors_add_reason(struct fs *fs, struct fs_inode *inode, const char *child, const char *operation,
                           const char *reason);
 

@@ -1,5 +1,6 @@
 #include "fs/file.h"
 
+#include "fs/loss.h"
 #include "fs/scratch.h"
 
 #include <errno.h>
@@ -17,12 +18,16 @@
 static int body_new(struct fs_inode *inode, struct fs_body **out)
 {
     struct fs_body *body = calloc(1, sizeof(*body));
+    pthread_rwlockattr_t writers_first;
 
     if (body == NULL)
         return -ENOMEM;
     body->inode = inode;
-    pthread_mutex_init(&body->name, NULL);
-    pthread_rwlock_init(&body->io, NULL);
+    /* The committer writes here: readers that follow one another must not keep it waiting. */
+    pthread_rwlockattr_init(&writers_first);
+    pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&body->io, &writers_first);
+    pthread_rwlockattr_destroy(&writers_first);
     *out = body;
     return 0;
 }
@@ -41,11 +46,14 @@ void fs_body_list(struct fs *fs, struct fs_body *body, bool listed)
 
 static void body_free(struct fs *fs, struct fs_body *body)
 {
+    struct kv_ref ref;
+
+    if (body->lost < 0 && fs_inode_ref(fs, body->inode, &ref))
+        fs_loss_note(fs, &ref, body->lost);
     fs_body_list(fs, body, false);
-    fs_scratch_charge(fs, body, 0);
+    fs_scratch_discharge(fs, body);
     kv_value_unref(body->value);
     free(body->xattrs);
-    pthread_mutex_destroy(&body->name);
     pthread_rwlock_destroy(&body->io);
     free(body);
 }
@@ -102,6 +110,8 @@ static int load(struct fs *fs, struct fs_inode *inode, bool truncate, struct fs_
         rc = kv_value_new(0, &body->value);
     body->exists = true;
     body->put_size = body->meta.size;
+    if (rc == 0)
+        body->lost = fs_loss_take(fs, &ref);
     return rc;
 }
 
@@ -133,13 +143,29 @@ static int add_handle(struct fs *fs, struct fs_inode *inode, int flags, struct f
     int rc = 0;
 
     file->inode = inode;
+    file->writes = (flags & O_ACCMODE) != O_RDONLY;
+    pthread_rwlock_wrlock(&inode->body->io);
     if (flags & O_TRUNC) { /* also with O_RDONLY: the kernel has asked for the permission to write */
-        pthread_rwlock_wrlock(&inode->body->io);
         rc = fs_body_truncate(fs, inode->body, file, 0);
         file->emptied = file->written;
-        pthread_rwlock_unlock(&inode->body->io);
     }
+    if (rc == 0)
+        inode->body->writers += file->writes;
+    pthread_rwlock_unlock(&inode->body->io);
     return rc;
+}
+
+/* What is loaded must not be what a change of the name or the attributes is about to make old. */
+static void lock_to_open(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&inode->naming);
+    fs_inode_lock(fs, inode);
+}
+
+static void unlock_opened(struct fs *fs, struct fs_inode *inode)
+{
+    fs_inode_unlock(fs, inode);
+    pthread_mutex_unlock(&inode->naming);
 }
 
 /* Open with the inode's lock held; `attr` of a key that may be created, or NULL. */
@@ -168,6 +194,7 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
     } else if (rc == -ENOENT && attr != NULL) {
         body->exclusive = flags & O_EXCL;
         rc = start_local(body, attr, file);
+        fs_inode_touch(fs, inode->parent);
     } else if (rc == -ENOENT) {
         fs_inode_detach(fs, inode, false);
         rc = -ESTALE;
@@ -227,9 +254,9 @@ int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, struct fs_fil
 
     if (file == NULL)
         return -ENOMEM;
-    fs_inode_lock(fs, inode);
+    lock_to_open(fs, inode);
     rc = open_locked(fs, inode, flags, NULL, file);
-    fs_inode_unlock(fs, inode);
+    unlock_opened(fs, inode);
     if (rc < 0) {
         file_free(fs, file);
         return rc;
@@ -250,11 +277,11 @@ int fs_file_create(struct fs *fs, struct fs_inode *namespace, const char *key, s
     if (rc == 0)
         rc = fs_inode_of_key(fs, namespace, key, size, &inode);
     if (rc == 0) {
-        fs_inode_lock(fs, inode);
+        lock_to_open(fs, inode);
         if (flags & O_EXCL)
             kv_forget(fs->store, &ref);
         rc = open_locked(fs, inode, flags, &new_attr, file);
-        fs_inode_unlock(fs, inode);
+        unlock_opened(fs, inode);
     }
     if (rc < 0) {
         fs_inode_put(fs, inode);
@@ -274,6 +301,9 @@ static int start_scratch(struct fs *fs, struct fs_inode *inode, const struct kv_
 
     if (inode->body != NULL)
         return -EEXIST;
+    rc = fs_scratch_room(fs, FS_SCRATCH_COST);
+    if (rc < 0)
+        return rc;
     rc = body_new(inode, &body);
     if (rc < 0)
         return rc;
@@ -283,6 +313,9 @@ static int start_scratch(struct fs *fs, struct fs_inode *inode, const struct kv_
         return rc;
     }
     body->scratch = true;
+    body->writers = 1;
+    file->writes = true;
+    fs_scratch_charge(fs, body, 0);
     inode->body = body;
     inode->opens = 2;
     fs_inode_get(fs, inode);
@@ -332,6 +365,7 @@ void fs_file_close(struct fs *fs, struct fs_file *file)
     /* For writing: a thread whose READ was answered may still be about to let go of the lock. A handle whose
      * failure was told already has nothing more to say. */
     pthread_rwlock_wrlock(&body->io);
+    body->writers -= file->writes;
     lost = body->error == 0 && file->written > body->put && file->written > body->failed;
     pthread_rwlock_unlock(&body->io);
     if (lost)
@@ -342,8 +376,6 @@ void fs_file_close(struct fs *fs, struct fs_file *file)
 
 void fs_files_end(struct fs *fs, bool abandon)
 {
-    struct fs_inode *inode;
-
     while (fs->files != NULL) {
         struct fs_file *file = fs->files;
 
@@ -351,9 +383,14 @@ void fs_files_end(struct fs *fs, bool abandon)
             file->written = 0;
         fs_file_close(fs, file);
     }
-    (void)!kv_sync(fs->store);    /* puts of the closes above end here */
-    DL_FOREACH(fs->inodes, inode) /* scratch files, pinned by their names */
-    {
+    (void)!kv_sync(fs->store); /* puts of the closes above end here */
+}
+
+void fs_bodies_end(struct fs *fs)
+{
+    struct fs_inode *inode;
+
+    DL_FOREACH(fs->inodes, inode) {
         if (inode->body != NULL)
             body_free(fs, inode->body);
         inode->body = NULL;

@@ -7,8 +7,10 @@
  * Generations say what is where. `written` counts changes of the content; `put`
  * is the newest of them that the central has. The body is CLEAN where they are
  * equal, else DIRTY. A handle remembers the generation of its own last write: it
- * is dirty while that is newer than `put`, and a FLUSH or FSYNC of a dirty handle
- * puts the whole value as it is then. Writes may go on while a put is under way.
+ * is dirty while that is newer than `put`, and a FLUSH of a dirty handle puts the
+ * whole value as it is then. Writes may go on while a put is under way. Pages of shared
+ * mappings are written back through whichever handle the kernel takes: they count as
+ * written by every handle that can write (`mapped`). An FSYNC puts whatever anybody has written.
  *
  * A body that was created here and never put (`exists` is false) is known to this
  * node only. Its attributes go along with its first put; if it was created with
@@ -31,8 +33,7 @@
 
 struct fs_body {
     struct fs_inode *inode;
-    pthread_mutex_t name; /* see the lock order in inode.h */
-    pthread_rwlock_t io;  /* guards everything below */
+    pthread_rwlock_t io; /* guards everything below */
     struct kv_value *value;
     struct kv_meta meta;      /* version, attributes; size is the value's */
     unsigned changed;         /* KV_MODE ...: attributes changed here that the next put carries */
@@ -42,11 +43,13 @@ struct fs_body {
     bool exclusive;
     bool scratch;           /* not a key at all: never put, see scratch.h */
     size_t scratch_charged; /* its share of fs->scratch_bytes */
+    unsigned writers;       /* handles that can write */
     uint64_t written, put;
+    uint64_t mapped;   /* generation of the last page that came from a mapping */
     uint64_t put_size; /* of the value that the central has; 0 where it has none */
     uint64_t failed;   /* the newest generation whose put failed and was told */
     int error;
-    int lost;                    /* an accepted put of it was lost with this error, and no fsync was told yet */
+    int lost; /* an accepted put of it was lost with this error, and no fsync was told yet: loss.h */
     struct fs_body *prev, *next; /* in fs->locals, while `listed`; fs->lock */
     bool listed;
 };
@@ -56,6 +59,7 @@ struct fs_file {
     struct fs_file *prev, *next; /* in fs->files; fs->lock */
     uint64_t written;            /* generation of this handle's last write; body->io */
     uint64_t emptied;            /* generation at which its open created or truncated the key; 0: it did not */
+    bool writes;                 /* it was opened for writing */
 };
 
 /* A put, or the failure to make one, has ended. Called on any thread; it may reply to the kernel. */
@@ -84,9 +88,12 @@ void fs_file_close(struct fs *fs, struct fs_file *file);
 /* At the end of the session: close the handles whose RELEASE the kernel did not send any more. `abandon`: the
  * session was ended under its users, who have not closed what they were writing: drop that. */
 void fs_files_end(struct fs *fs, bool abandon);
+/* Then, when nothing is under way any more: free the bodies that are left, of scratch files, pinned by their names. */
+void fs_bodies_end(struct fs *fs);
 
-/* Write at an offset. returns 0; -EFBIG; -EDQUOT; -ENOSPC; -ENOMEM */
-KV_CHECKED int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset);
+/* Write at an offset; `mapped`: the bytes are a page of a mapping. returns 0; -EFBIG; -EDQUOT; -ENOSPC; -ENOMEM */
+KV_CHECKED int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset,
+                             bool mapped);
 KV_CHECKED int fs_file_truncate(struct fs *fs, struct fs_file *file, uint64_t size);
 
 /* fallocate(2) with mode 0, KEEP_SIZE, PUNCH_HOLE or ZERO_RANGE. returns as fs_file_write(); -EOPNOTSUPP */
@@ -101,16 +108,17 @@ typedef void fs_file_read_reply(void *arg, const void *bytes, size_t size);
 void fs_file_read(struct fs *fs, struct fs_file *file, size_t size, uint64_t offset, fs_file_read_reply *reply,
                   void *arg);
 
-/* Has nothing been written since the open of this handle created or truncated the key? */
-bool fs_file_is_only_emptied(struct fs_file *file);
+/* Has nothing been written since the open of this handle created or truncated the key, and can nobody else write?
+ * *ino is the file's inode number. */
+bool fs_file_awaits_writes(struct fs_file *file, uint64_t *ino);
 
-/* Put the content if this handle is dirty. done is always called, maybe before this returns. */
+/* A close: put the content if this handle is dirty. done is always called, maybe before this returns. */
 void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg);
-/* The same, and wait. */
+/* The same for a truncate(2), and wait. */
 KV_CHECKED int fs_file_put_wait(struct fs *fs, struct fs_file *file);
 
-/* With durability=fsync: put what is dirty and wait until all of it is durable. */
-KV_CHECKED int fs_file_sync(struct fs *fs, struct fs_file *file);
+/* An fsync: make durable what any handle has written, or tell that an accepted put of it was lost. done as above. */
+void fs_file_sync(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg);
 /* kv_options.lost: an accepted put could not be committed. What is still open of it becomes dirty again. */
 void fs_file_lost(void *fs, const struct kv_ref *ref, int rc);
 
@@ -122,11 +130,11 @@ bool fs_body_is_local(const struct fs_body *body);
 
 /* Put a body, up to a generation at least. The caller keeps it pinned while this runs.
  * operation     for messages; not copied
- * name_is_held  the caller holds body->name
- * waited_for    a thread waits for done; false: done replies to a request that is parked */
+ * name_is_held  the caller holds the inode's `naming`
+ * at_once       false: done, which answers a FLUSH, may wait until the kernel has forgotten a name */
 void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
-                 bool waited_for, fs_file_done *done, void *arg);
-/* Make the central have what a pinned body holds. body->name is held. returns 0 or why not */
+                 bool at_once, fs_file_done *done, void *arg);
+/* Make the central have what a pinned body holds. The inode's `naming` is held. returns 0 or why not */
 KV_CHECKED int fs_body_settle(struct fs *fs, struct fs_body *body);
 
 /* Change the size of the content through a handle. body->io is held for writing. */

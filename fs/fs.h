@@ -15,6 +15,7 @@ struct fs_dir;
 struct fs_errors;
 struct fs_file;
 struct fs_inode;
+struct fs_loss;
 struct fs_notifier;
 struct fs_options;
 struct fs_text;
@@ -27,6 +28,7 @@ struct fs {
     struct fuse_session *session;
     struct fs_errors *errors;
     struct fs_notifier *notifier;
+    uint64_t mount_id; /* of the kernel's; 0: not known */
 
     pthread_mutex_t lock;    /* inode table, see inode.h */
     struct fs_inode *table;  /* by name */
@@ -37,6 +39,7 @@ struct fs {
     struct fs_dir *dirs;    /* open directories */
     struct fs_text *texts;  /* open control files */
     struct fs_body *locals; /* open keys that the central does not have yet, and scratch files */
+    struct fs_loss *losses; /* see loss.h */
     pthread_mutex_t inode_locks[FS_LOCKS];
 
     /* Counts changes of names and metadata that this node made: a listing that was read before one of

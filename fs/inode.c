@@ -64,6 +64,7 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, uint64_t nod
         free(inode);
         return NULL;
     }
+    pthread_mutex_init(&inode->naming, NULL);
     inode->kind = kind;
     inode->name_size = size;
     inode->refs = 1;
@@ -76,6 +77,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
 {
     DL_DELETE(fs->inodes, inode);
     fs->inodes_count--;
+    pthread_mutex_destroy(&inode->naming);
     free(inode->name);
     free(inode->label);
     free(inode);
@@ -356,6 +358,25 @@ void fs_inode_told(struct fs *fs, struct fs_inode *inode)
     pthread_mutex_lock(&fs->lock);
     inode->has_attr = true;
     pthread_mutex_unlock(&fs->lock);
+}
+
+void fs_inode_touch(struct fs *fs, struct fs_inode *namespace)
+{
+    pthread_mutex_lock(&fs->lock);
+    namespace->touched_ns = fs_now_ns();
+    pthread_mutex_unlock(&fs->lock);
+}
+
+int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id)
+{
+    struct fs_inode *inode;
+    int64_t touched_ns;
+
+    pthread_mutex_lock(&fs->lock);
+    inode = table_find(fs, node_id, NULL, 0);
+    touched_ns = inode != NULL ? inode->touched_ns : 0;
+    pthread_mutex_unlock(&fs->lock);
+    return touched_ns;
 }
 
 void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *parent, const char *label)

@@ -29,7 +29,8 @@
  *     that long (fs_timeout).
  *
  * Locks, in the order in which they are taken
- *   1. body->name (file.h): held over changes of a name, also while they commit
+ *   1. the inode's `naming`: held over changes of its name and attributes, also while they commit; over opens; and over
+ *      the submission of puts. So what is opened or put is so either before such a change, or as the change left it
  *   2. the inode's lock (fs_inode_lock, striped): opening, closing, adopting. It is
  *      held while the store is read, never while a change is waited for. One at a time.
  *   3. body->io (file.h): content and attributes
@@ -58,14 +59,16 @@ struct fs_name {
 struct fs_inode {
     enum fs_kind kind;
     enum kv_node_kind node_kind; /* FS_NODE */
+    pthread_mutex_t naming;      /* see above */
     bool current, unlinked;
-    bool has_pages;          /* the kernel may hold pages of it */
-    bool has_attr;           /* FS_NODE: the kernel may hold attributes of it. fs->lock */
-    unsigned opens;          /* handles and pins; the body lives while > 0. Inode lock. */
-    uint64_t lookups;        /* references of the kernel */
-    unsigned refs;           /* references of fs/ itself */
-    uint64_t id;             /* FS_NODE: node id; FS_CONTROL_FILE: which */
-    uint64_t version;        /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
+    bool has_pages;     /* the kernel may hold pages of it */
+    bool has_attr;      /* FS_NODE: the kernel may hold attributes of it. fs->lock */
+    unsigned opens;     /* handles and pins; the body lives while > 0. Inode lock. */
+    int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central. fs->lock */
+    uint64_t lookups;   /* references of the kernel */
+    unsigned refs;      /* references of fs/ itself */
+    uint64_t id;        /* FS_NODE: node id; FS_CONTROL_FILE: which */
+    uint64_t version;   /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
     struct fs_inode *parent; /* a reference; NULL: the root */
     struct fs_body *body;
     size_t name_size;             /* of name->key */
@@ -118,6 +121,9 @@ KV_CHECKED int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_
                                size_t size, bool exchange);
 /* The kernel is about to be told the attributes of a node. */
 void fs_inode_told(struct fs *fs, struct fs_inode *inode);
+/* A key came to be or went that only this node knows: its namespace was changed here and now. */
+void fs_inode_touch(struct fs *fs, struct fs_inode *namespace);
+int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id);
 /* A node's name changed. */
 void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *parent, const char *label);
 

@@ -10,13 +10,12 @@
 
 static void changed_now(struct fs_body *body)
 {
-    body->meta.attr.mtime_ns = body->meta.attr.ctime_ns = fs_now_ns();
-    if (body->meta.attr.mode & (S_ISUID | S_ISGID)) {
-        body->meta.attr.mode &= ~(uint32_t)S_ISUID;
-        if (body->meta.attr.mode & S_IXGRP)
-            body->meta.attr.mode &= ~(uint32_t)S_ISGID;
+    struct kv_attr now = {.mtime_ns = fs_now_ns()};
+
+    now.ctime_ns = now.mtime_ns;
+    if (body->meta.attr.mode & (S_ISUID | S_ISGID))
         body->changed |= KV_MODE;
-    }
+    kv_attr_set(&body->meta.attr, &now, KV_MTIME | KV_CTIME | KV_NO_SETID);
 }
 
 /* The content changed through this handle. body->io is held for writing. */
@@ -97,13 +96,16 @@ static int write_locked(struct fs *fs, struct fs_file *file, const void *bytes, 
     return 0;
 }
 
-int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset)
+int fs_file_write(struct fs *fs, struct fs_file *file, const void *bytes, size_t size, uint64_t offset,
+                  bool mapped)
 {
     struct fs_body *body = file->inode->body;
     int rc;
 
     pthread_rwlock_wrlock(&body->io);
     rc = write_locked(fs, file, bytes, size, offset, "write");
+    if (mapped)
+        body->mapped = body->written;
     pthread_rwlock_unlock(&body->io);
     return rc;
 }

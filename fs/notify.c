@@ -81,6 +81,7 @@ void fs_notifier_free(struct fs *fs)
     pthread_mutex_destroy(&notifier->lock);
     pthread_cond_destroy(&notifier->work);
     free(notifier);
+    fs->notifier = NULL;
 }
 
 void fs_notify_entry(struct fs *fs, struct fs_inode *inode, const char *name, void (*then)(void *arg), void *arg)

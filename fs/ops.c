@@ -3,6 +3,7 @@
 #include "fs/attr.h"
 #include "fs/control.h"
 #include "fs/dir.h"
+#include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/holder.h"
 #include "fs/lookup.h"
@@ -35,7 +36,16 @@ static void fs_op_init(void *userdata, struct fuse_conn_info *conn)
     conn->max_readahead = MAX_WRITE;
     conn->max_background = 64;
     conn->time_gran = 1;
+    fs_holder_know_mount(fs);
     fs->mounted(fs->mounted_arg);
+}
+
+/* Answer that an operation on an inode (or on the name `child` in it) failed: where that is the store's failure, it is
+ * noted. Changes note theirs themselves. */
+static void reply_failure(fuse_req_t req, fuse_ino_t ino, const char *child, const char *operation, int rc)
+{
+    fs_errors_note(fs_of(req), fs_inode_of(fs_of(req), ino), child, operation, rc);
+    fs_reply_error(req, rc);
 }
 
 /* ---------------------------------------------------------------------------- names */
@@ -58,9 +68,11 @@ static void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (rc == -ENOENT && entry.entry_timeout > 0) {
         entry.ino = 0; /* "not there" may be remembered */
         fuse_reply_entry(req, &entry);
-        return;
+    } else if (rc < 0) {
+        reply_failure(req, parent, name, "lookup", rc);
+    } else {
+        reply_entry(req, 0, &entry);
     }
-    reply_entry(req, rc, &entry);
 }
 
 static void fs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
@@ -128,7 +140,7 @@ static void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
     int rc = fs_tree_readlink(fs_of(req), fs_inode_of(fs_of(req), ino), target);
 
     if (rc < 0)
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "readlink", rc);
     else
         fuse_reply_readlink(req, target);
 }
@@ -169,7 +181,7 @@ static void reply_attr(fuse_req_t req, fuse_ino_t ino)
     int rc = fs_attr_get(fs_of(req), fs_inode_of(fs_of(req), ino), &attr, &timeout);
 
     if (rc < 0)
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "getattr", rc);
     else
         fuse_reply_attr(req, &attr, timeout);
 }
@@ -223,6 +235,7 @@ static int set_size(struct fs *fs, struct fs_inode *inode, uint64_t size, const 
     if (fi != NULL)
         return fs_file_truncate(fs, (struct fs_file *)(uintptr_t)fi->fh, size);
     rc = fs_file_open(fs, inode, O_WRONLY | (size == 0 ? O_TRUNC : 0), &file);
+    fs_errors_note(fs, inode, NULL, "truncate", rc);
     if (rc < 0)
         return rc;
     rc = fs_file_truncate(fs, file, size);
@@ -255,7 +268,7 @@ static void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)
     int rc = fs_attr_statfs(fs_of(req), fs_inode_of(fs_of(req), ino), &result);
 
     if (rc < 0)
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "statfs", rc);
     else
         fuse_reply_statfs(req, &result);
 }
@@ -304,7 +317,7 @@ static void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     }
     rc = fs_file_open(fs, inode, fi->flags, &file);
     if (rc < 0) {
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "open", rc);
         return;
     }
     set_open_flags(file, fi);
@@ -327,7 +340,7 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
         return rc;
     if (fs_scratch_is_wanted(name, flags, mode))
         rc = fs_file_create_scratch(fs_of(req), directory, name, strlen(name), &attr, &inode, file);
-    else if ((rc = kv_name_check(KV_NAME_KEY, name, strlen(name))) == 0)
+    else if ((rc = fs_tree_check_key(fs_of(req), directory, name, "create")) == 0)
         rc = fs_file_create(fs_of(req), directory, name, strlen(name), flags, &attr, &inode, file);
     if (rc < 0)
         return rc;
@@ -352,7 +365,7 @@ static void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mo
     int rc = create(req, parent, name, mode, fi->flags, &entry, &file);
 
     if (rc < 0) {
-        fs_reply_error(req, rc);
+        reply_failure(req, parent, name, "create", rc);
         return;
     }
     set_open_flags(file, fi);
@@ -372,6 +385,7 @@ static void fs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mod
     int rc = S_ISREG(mode) ? create(req, parent, name, mode, O_EXCL | O_WRONLY, &entry, &file) : -EPERM;
 
     (void)rdev;
+    fs_errors_note(fs, fs_inode_of(fs, parent), name, "create", rc);
     if (rc == 0) {
         rc = fs_file_put_wait(fs, file);
         fs_file_close(fs, file);
@@ -395,7 +409,7 @@ static void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
 static void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                         struct fuse_file_info *fi)
 {
-    int rc = fs_file_write(fs_of(req), file_of(fi), bytes, size, (uint64_t)offset);
+    int rc = fs_file_write(fs_of(req), file_of(fi), bytes, size, (uint64_t)offset, fi->writepage);
 
     (void)ino;
     if (rc < 0)
@@ -437,8 +451,10 @@ static void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 {
     struct fs_file *file = file_of(fi);
     struct fs *fs = fs_of(req);
+    uint64_t st_ino;
 
-    if (fs_file_is_only_emptied(file) && fs_holder_has_more(fs, fs_inode_of(fs, ino), fuse_req_ctx(req)->pid))
+    (void)ino;
+    if (fs_file_awaits_writes(file, &st_ino) && fs_holder_has_more(fs, st_ino, fuse_req_ctx(req)->pid))
         fs_reply_error(req, 0); /* one of several closes, and the writes are still to come */
     else
         fs_file_put(fs, file, reply_put, req);
@@ -449,10 +465,8 @@ static void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
     (void)datasync;
     if (fs_inode_of(fs_of(req), ino)->kind == FS_CONTROL_FILE)
         fs_reply_error(req, 0);
-    else if (fs_of(req)->options->durability == KV_DURABILITY_CLOSE)
-        fs_file_put(fs_of(req), file_of(fi), reply_put, req);
     else
-        fs_reply_error(req, fs_file_sync(fs_of(req), file_of(fi)));
+        fs_file_sync(fs_of(req), file_of(fi), reply_put, req);
 }
 
 static void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -475,7 +489,7 @@ static void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
     int rc = fs_dir_open(fs, fs_inode_of(fs, ino), &dir);
 
     if (rc < 0) {
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "opendir", rc);
         return;
     }
     fi->fh = (uintptr_t)dir;
@@ -483,13 +497,14 @@ static void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
         fs_dir_close(fs, dir);
 }
 
-static void read_dir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi, bool plus)
+static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi,
+                     bool plus)
 {
     char *buffer = malloc(size);
     int rc = buffer == NULL ? -ENOMEM : fs_dir_read(fs_of(req), dir_of(fi), req, buffer, size, offset, plus);
 
     if (rc < 0)
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "readdir", rc);
     else
         fuse_reply_buf(req, buffer, (size_t)rc);
     free(buffer);
@@ -497,14 +512,12 @@ static void read_dir(fuse_req_t req, size_t size, off_t offset, struct fuse_file
 
 static void fs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    (void)ino;
-    read_dir(req, size, offset, fi, false);
+    read_dir(req, ino, size, offset, fi, false);
 }
 
 static void fs_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    (void)ino;
-    read_dir(req, size, offset, fi, true);
+    read_dir(req, ino, size, offset, fi, true);
 }
 
 static void fs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -525,10 +538,10 @@ static void fs_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct 
 
 /* --------------------------------------------------------------- extended attributes */
 
-static void reply_xattr(fuse_req_t req, int rc, const char *bytes, size_t capacity)
+static void reply_xattr(fuse_req_t req, fuse_ino_t ino, int rc, const char *bytes, size_t capacity)
 {
     if (rc < 0)
-        fs_reply_error(req, rc);
+        reply_failure(req, ino, NULL, "getxattr", rc);
     else if (capacity == 0)
         fuse_reply_xattr(req, (size_t)rc);
     else
@@ -540,7 +553,8 @@ static void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, siz
     char value[KV_XATTR_MAX];
     size_t capacity = size < sizeof(value) ? size : sizeof(value);
 
-    reply_xattr(req, fs_xattr_get(fs_of(req), fs_inode_of(fs_of(req), ino), name, value, capacity), value, size);
+    reply_xattr(req, ino, fs_xattr_get(fs_of(req), fs_inode_of(fs_of(req), ino), name, value, capacity), value,
+                size);
 }
 
 static void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
@@ -548,7 +562,7 @@ static void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     char names[2 * KV_XATTR_MAX];
     size_t capacity = size < sizeof(names) ? size : sizeof(names);
 
-    reply_xattr(req, fs_xattr_list(fs_of(req), fs_inode_of(fs_of(req), ino), names, capacity), names, size);
+    reply_xattr(req, ino, fs_xattr_list(fs_of(req), fs_inode_of(fs_of(req), ino), names, capacity), names, size);
 }
 
 static void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,

@@ -2,37 +2,47 @@
 
 #include <string.h>
 
+static void find(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_party *party)
+{
+    *party = (struct fs_party){.inode = fs_inode_find(fs, namespace->id, name, strlen(name))};
+}
+
+static void lock(struct fs *fs, struct fs_party *party)
+{
+    if (party->inode == NULL)
+        return;
+    pthread_mutex_lock(&party->inode->naming);
+    party->body = fs_body_pin(fs, party->inode);
+}
+
 struct fs_party fs_party_of(struct fs *fs, struct fs_inode *namespace, const char *name)
 {
-    struct fs_party party = {.inode = fs_inode_find(fs, namespace->id, name, strlen(name))};
+    struct fs_party party;
 
-    if (party.inode != NULL)
-        party.body = fs_body_pin(fs, party.inode);
+    find(fs, namespace, name, &party);
+    lock(fs, &party);
     return party;
+}
+
+void fs_parties_of(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
+                   const char *to_name, struct fs_party *from, struct fs_party *to)
+{
+    find(fs, namespace, name, from);
+    find(fs, to_namespace, to_name, to);
+    if (from->inode == to->inode && to->inode != NULL) { /* one name is one party */
+        fs_inode_put(fs, to->inode);
+        to->inode = NULL;
+    }
+    lock(fs, from->inode < to->inode ? from : to);
+    lock(fs, from->inode < to->inode ? to : from);
 }
 
 void fs_party_end(struct fs *fs, struct fs_party *party)
 {
+    if (party->inode == NULL)
+        return;
+    pthread_mutex_unlock(&party->inode->naming);
     if (party->body != NULL)
         fs_body_unpin(fs, party->inode);
     fs_inode_put(fs, party->inode);
-}
-
-void fs_party_lock(struct fs_party *a, struct fs_party *b)
-{
-    struct fs_body *first = a->body < b->body ? a->body : b->body;
-    struct fs_body *second = a->body < b->body ? b->body : a->body;
-
-    if (first != NULL)
-        pthread_mutex_lock(&first->name);
-    if (second != NULL && second != first)
-        pthread_mutex_lock(&second->name);
-}
-
-void fs_party_unlock(struct fs_party *a, struct fs_party *b)
-{
-    if (a->body != NULL)
-        pthread_mutex_unlock(&a->body->name);
-    if (b->body != NULL && b->body != a->body)
-        pthread_mutex_unlock(&b->body->name);
 }

@@ -1,4 +1,5 @@
-/* Keys that take part in a rename: held open, with their names locked, until it is over. */
+/* Keys that take part in a change of names: their names are locked, and those that are open stay so, until it is
+ * over. */
 #ifndef KVFS_FS_PARTY_H
 #define KVFS_FS_PARTY_H
 
@@ -6,14 +7,14 @@
 
 struct fs_party {
     struct fs_inode *inode; /* NULL: this node knows nothing of the name */
-    struct fs_body *body;   /* NULL: it is not open */
+    struct fs_body
+        *body; /* NULL: it is not open; an open that comes later finds the name locked at its first put */
 };
 
+/* Lock a name, or two in the order of their addresses. */
 struct fs_party fs_party_of(struct fs *fs, struct fs_inode *namespace, const char *name);
+void fs_parties_of(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
+                   const char *to_name, struct fs_party *from, struct fs_party *to);
 void fs_party_end(struct fs *fs, struct fs_party *party);
-
-/* Lock both names, in the order of their addresses. */
-void fs_party_lock(struct fs_party *a, struct fs_party *b);
-void fs_party_unlock(struct fs_party *a, struct fs_party *b);
 
 #endif

@@ -1,7 +1,9 @@
 /* Puts of open keys: from a FLUSH or FSYNC to its answer. */
 #include "fs/errors.h"
 #include "fs/file.h"
+#include "fs/loss.h"
 #include "fs/notify.h"
+#include "fs/options.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,7 +18,8 @@ struct put {
     fs_file_done *done;
     void *arg;
     int rc;
-    bool waited_for;
+    bool at_once;
+    struct kv_xattrs xattrs; /* that change.xattrs refers to */
 };
 
 /* The last step, maybe after the kernel was told to look the name up again. */
@@ -37,14 +40,14 @@ static void put_end(void *arg)
 
 static void nothing(void *arg) { (void)arg; }
 
-/* The put failed or displaced another incarnation: the kernel's entry of the name is wrong. A parked reply follows
- * the notification; a thread that waits may do so for a request that holds the directory's lock in the kernel,
- * which the notification needs, so it goes first. */
+/* The put failed or displaced another incarnation: the kernel's entry of the name is wrong. A close is answered when
+ * the kernel has forgotten it. That needs the directory's lock in the kernel. A request that holds that lock, or one of
+ * the file's that the holder may wait for, is answered first: all but FLUSH. */
 static void put_end_renamed(struct put *put)
 {
     struct fs *fs = put->fs;
 
-    if (put->waited_for) {
+    if (put->at_once) {
         fs_notify_entry(fs, put->body->inode, put->change.ref.key, nothing, NULL);
         put_end(put);
     } else {
@@ -52,42 +55,12 @@ static void put_end_renamed(struct put *put)
     }
 }
 
-/* A put on condition that no node has the key found it there. Was it this body's own, by a put that was queued
- * before? Then the key is ours. If the central has this content by now, nothing is left to do; else what the
- * content is now is put without the condition, which no rename can have overtaken: it settles the content first. */
-static bool is_ours(struct put *put, bool *again)
-{
-    struct fs_body *body = put->body;
-    bool ours;
-
-    pthread_rwlock_rdlock(&body->io);
-    ours = body->exists && put->change.conditional;
-    *again = ours && put->generation > body->put;
-    if (*again) {
-        kv_value_unref(put->change.value);
-        put->change.value = kv_value_ref(body->value);
-        put->change.attr = body->meta.attr;
-        put->change.conditional = false;
-        put->generation = body->written;
-    }
-    pthread_rwlock_unlock(&body->io);
-    return ours;
-}
-
 /* On the committer thread. */
 static void put_done(struct kv_change *change, int rc)
 {
     struct put *put = change->arg;
     struct fs_body *body = put->body;
-    bool renamed, again, resized = false;
-
-    if (rc == -EEXIST && is_ours(put, &again)) {
-        if (again)
-            kv_submit(put->fs->store, change);
-        else
-            put_end(put);
-        return;
-    }
+    bool renamed, resized = false;
 
     put->rc = rc;
     if (rc == 0) {
@@ -102,10 +75,10 @@ static void put_done(struct kv_change *change, int rc)
         body->meta.attr.ino = change->meta.attr.ino;
         body->meta.attr.btime_ns = change->meta.attr.btime_ns;
         body->meta.has_xattrs = change->meta.has_xattrs;
+        atomic_fetch_add(&put->fs->changes, 1);
         pthread_rwlock_unlock(&body->io);
         fs_body_list(put->fs, body, false);
         renamed = fs_inode_attach(put->fs, body->inode);
-        atomic_fetch_add(&put->fs->changes, 1);
         if (resized)
             fs_notify_sizes(put->fs, body->inode);
     } else {
@@ -124,17 +97,19 @@ static void put_done(struct kv_change *change, int rc)
         put_end(put);
 }
 
-/* Prepare the put of a body's content as it is now. body->name and body->io are held.
+/* Prepare the put of a body's content as it is now. The inode's `naming` and body->io are held.
  * returns  0 and *out; -EALREADY nothing is to be put; else why it cannot be put */
 static int put_new(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, struct put **out)
 {
     struct put *put;
 
-    if (body->scratch || (needed <= body->put && body->exists))
+    if (body->scratch || needed <= body->put)
         return -EALREADY;
     put = calloc(1, sizeof(*put));
-    if (put == NULL)
+    if (put == NULL) {
+        fs_errors_add(fs, body->inode, NULL, operation, -ENOMEM);
         return -ENOMEM;
+    }
     if (!fs_inode_ref(fs, body->inode, &put->change.ref)) {
         free(put);
         return -EALREADY; /* unlinked: nobody will ever see it again */
@@ -147,7 +122,10 @@ static int put_new(struct fs *fs, struct fs_body *body, uint64_t needed, const c
     put->change.value = kv_value_ref(body->value);
     put->change.attr = body->meta.attr;
     put->change.attr_mask = body->changed;
-    put->change.xattrs = body->exists ? NULL : body->xattrs;
+    if (!body->exists && body->xattrs != NULL) {
+        put->xattrs = *body->xattrs;
+        put->change.xattrs = &put->xattrs;
+    }
     put->change.conditional = body->exclusive;
     put->change.done = put_done;
     put->change.arg = put;
@@ -179,10 +157,9 @@ static void failure_end(void *arg)
 }
 
 /* A put that could not even be queued: as a put that failed. */
-static void put_refused(struct fs *fs, struct fs_body *body, bool waited_for, fs_file_done *done, void *arg,
-                        int rc)
+static void put_refused(struct fs *fs, struct fs_body *body, bool at_once, fs_file_done *done, void *arg, int rc)
 {
-    struct failure *failure = waited_for ? NULL : malloc(sizeof(*failure));
+    struct failure *failure = at_once ? NULL : malloc(sizeof(*failure));
     bool current = fs_inode_is_current(fs, body->inode);
     struct kv_ref ref;
 
@@ -201,42 +178,55 @@ static void put_refused(struct fs *fs, struct fs_body *body, bool waited_for, fs
 }
 
 void fs_body_put(struct fs *fs, struct fs_body *body, uint64_t needed, const char *operation, bool name_is_held,
-                 bool waited_for, fs_file_done *done, void *arg)
+                 bool at_once, fs_file_done *done, void *arg)
 {
     struct put *put = NULL;
     int rc;
 
     (void)fs_body_pin(fs, body->inode); /* given back behind done */
     if (!name_is_held)
-        pthread_mutex_lock(&body->name);
+        pthread_mutex_lock(&body->inode->naming);
     pthread_rwlock_wrlock(&body->io);
     rc = put_new(fs, body, needed, operation, &put);
     pthread_rwlock_unlock(&body->io);
     if (rc == 0) {
         put->done = done;
         put->arg = arg;
-        put->waited_for = waited_for;
+        put->at_once = at_once;
         kv_submit(fs->store, &put->change);
     }
     if (!name_is_held)
-        pthread_mutex_unlock(&body->name);
+        pthread_mutex_unlock(&body->inode->naming);
     if (rc == -EALREADY) {
         done(arg, 0);
         fs_body_unpin(fs, body->inode);
     } else if (rc < 0) {
-        put_refused(fs, body, waited_for, done, arg, rc);
+        put_refused(fs, body, at_once, done, arg, rc);
     }
 }
 
-bool fs_file_is_only_emptied(struct fs_file *file)
+bool fs_file_awaits_writes(struct fs_file *file, uint64_t *ino)
 {
     struct fs_body *body = file->inode->body;
-    bool emptied;
+    bool awaits;
 
     pthread_rwlock_rdlock(&body->io);
-    emptied = file->emptied != 0 && file->emptied == body->written;
+    awaits = file->emptied != 0 && file->emptied == body->written && file->writes && body->writers == 1;
+    *ino = body->meta.attr.ino;
     pthread_rwlock_unlock(&body->io);
-    return emptied;
+    return awaits;
+}
+
+/* The newest generation that may be this handle's. */
+static uint64_t dirty_generation(struct fs_file *file)
+{
+    struct fs_body *body = file->inode->body;
+    uint64_t generation;
+
+    pthread_rwlock_rdlock(&body->io);
+    generation = file->writes && body->mapped > file->written ? body->mapped : file->written;
+    pthread_rwlock_unlock(&body->io);
+    return generation;
 }
 
 void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg)
@@ -244,7 +234,7 @@ void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *
     struct fs_inode *inode = file->inode;
     struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the file may be released */
 
-    fs_body_put(fs, body, file->written, "close", false, false, done, arg);
+    fs_body_put(fs, body, dirty_generation(file), "close", false, false, done, arg);
     fs_body_unpin(fs, inode);
 }
 
@@ -283,14 +273,18 @@ int fs_file_put_wait(struct fs *fs, struct fs_file *file)
     return put_wait(fs, file->inode->body, file->written, "truncate", false);
 }
 
-int fs_body_settle(struct fs *fs, struct fs_body *body)
+/* Nobody has it open: let the kernel forget what it was shown, and the next open know. */
+static void lost_closed(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, int rc)
 {
-    uint64_t needed;
-
-    pthread_rwlock_rdlock(&body->io);
-    needed = body->written;
-    pthread_rwlock_unlock(&body->io);
-    return put_wait(fs, body, needed, "rename", true);
+    fs_loss_note(fs, ref, rc);
+    if (inode == NULL)
+        return;
+    fs_inode_lock(fs, inode);
+    if (inode->body == NULL)
+        fs_inode_adopt(fs, inode, 0);
+    fs_inode_unlock(fs, inode);
+    fs_notify_entry(fs, inode, ref->key, nothing, NULL);
+    fs_notify_sizes(fs, inode);
 }
 
 void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
@@ -308,15 +302,32 @@ void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
         body->put = 0; /* whatever was written is not there */
         pthread_rwlock_unlock(&body->io);
         fs_body_unpin(fs, inode);
+    } else {
+        lost_closed(fs, inode, ref, rc);
     }
     fs_inode_put(fs, inode);
     fs_inode_put(fs, namespace);
 }
 
-int fs_file_sync(struct fs *fs, struct fs_file *file)
+static uint64_t newest_generation(struct fs_body *body)
 {
-    struct fs_body *body = file->inode->body;
-    int rc = put_wait(fs, body, file->written, "fsync", false);
+    uint64_t written;
+
+    pthread_rwlock_rdlock(&body->io);
+    written = body->written;
+    pthread_rwlock_unlock(&body->io);
+    return written;
+}
+
+int fs_body_settle(struct fs *fs, struct fs_body *body)
+{
+    return put_wait(fs, body, newest_generation(body), "rename", true);
+}
+
+/* With durability=fsync: what was lost before, or is lost now. */
+static int sync_accepted(struct fs *fs, struct fs_body *body)
+{
+    int rc = put_wait(fs, body, newest_generation(body), "fsync", false);
     int lost;
 
     if (rc < 0)
@@ -327,4 +338,16 @@ int fs_file_sync(struct fs *fs, struct fs_file *file)
     body->lost = 0;
     pthread_rwlock_unlock(&body->io);
     return lost;
+}
+
+void fs_file_sync(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg)
+{
+    struct fs_inode *inode = file->inode;
+    struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the file may be released */
+
+    if (fs->options->durability == KV_DURABILITY_CLOSE)
+        fs_body_put(fs, body, newest_generation(body), "fsync", false, true, done, arg);
+    else
+        done(arg, sync_accepted(fs, body));
+    fs_body_unpin(fs, inode);
 }

@@ -4,6 +4,7 @@
 #include "fs/errors.h"
 #include "fs/notify.h"
 #include "fs/party.h"
+#include "fs/tree.h"
 #include "fs/xattr.h"
 
 #include <errno.h>
@@ -22,11 +23,18 @@ int fs_scratch_room(struct fs *fs, size_t more)
     return atomic_load(&fs->scratch_bytes) + more > FS_SCRATCH_MAX ? -ENOSPC : 0;
 }
 
+static void charge(struct fs *fs, struct fs_body *body, size_t bytes)
+{
+    atomic_fetch_add(&fs->scratch_bytes, bytes - body->scratch_charged);
+    body->scratch_charged = bytes;
+}
+
 void fs_scratch_charge(struct fs *fs, struct fs_body *body, size_t size)
 {
-    atomic_fetch_add(&fs->scratch_bytes, size - body->scratch_charged);
-    body->scratch_charged = size;
+    charge(fs, body, FS_SCRATCH_COST + size);
 }
+
+void fs_scratch_discharge(struct fs *fs, struct fs_body *body) { charge(fs, body, 0); }
 
 int fs_scratch_lookup(struct fs *fs, struct fs_inode *namespace, const char *name, struct fuse_entry_param *entry)
 {
@@ -89,7 +97,7 @@ static int put_as_key(struct fs *fs, struct fs_body *body, struct kv_change *cha
 static void become_key(struct fs *fs, struct fs_body *body, const struct kv_change *change, uint64_t generation)
 {
     pthread_rwlock_wrlock(&body->io);
-    fs_scratch_charge(fs, body, 0);
+    fs_scratch_discharge(fs, body);
     body->scratch = false;
     body->exists = true;
     body->put = generation;
@@ -105,7 +113,7 @@ static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_party *
 {
     struct kv_change change = {.kind = KV_PUT, .replace = true, .conditional = flags & RENAME_NOREPLACE};
     uint64_t generation;
-    int rc = kv_name_check(KV_NAME_KEY, to_name, strlen(to_name));
+    int rc = fs_tree_check_key(fs, to_namespace, to_name, "rename");
 
     if (rc < 0)
         return rc;
@@ -131,8 +139,6 @@ static int rename_to_scratch(struct fs *fs, struct fs_party *from, struct fs_par
 {
     if (strlen(to_name) > KV_KEY_MAX)
         return -ENAMETOOLONG;
-    if (to->inode == from->inode)
-        return 0;
     if (to->inode != NULL && flags & RENAME_NOREPLACE)
         return -EEXIST;
     if (to->inode != NULL)
@@ -148,16 +154,12 @@ int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *nam
 
     if (flags & RENAME_EXCHANGE)
         return -EINVAL;
-    from = fs_party_of(fs, namespace, name);
-    to = fs_party_of(fs, to_namespace, to_name);
-    if (from.body == NULL) {
+    fs_parties_of(fs, namespace, name, to_namespace, to_name, &from, &to);
+    if (from.body == NULL)
         rc = -ENOENT;
-    } else {
-        fs_party_lock(&from, &to);
+    else
         rc = to_name[0] == '.' ? rename_to_scratch(fs, &from, &to, to_namespace, to_name, flags)
                                : rename_to_key(fs, &from, &to, to_namespace, to_name, flags);
-        fs_party_unlock(&from, &to);
-    }
     fs_party_end(fs, &from);
     fs_party_end(fs, &to);
     return rc;

@@ -11,15 +11,18 @@
 
 #include "fs/file.h"
 
-#define FS_SCRATCH_MAX (256u << 20) /* bytes in all scratch files of a node */
+#define FS_SCRATCH_MAX (256u << 20) /* bytes in all scratch files of a node, and what they cost besides */
+#define FS_SCRATCH_COST 4096u       /* of each, without its bytes */
 
 /* Does this create ask for a scratch file? */
 bool fs_scratch_is_wanted(const char *name, int flags, mode_t mode);
 
 /* May scratch files grow by `more` bytes? returns 0; -ENOSPC */
 KV_CHECKED int fs_scratch_room(struct fs *fs, size_t more);
-/* A scratch body is charged for `size` bytes from now on. body->io is held, or nobody else has it. */
+/* A scratch body is charged for itself and `size` bytes from now on; for nothing. body->io is held, or nobody else
+ * has it. */
 void fs_scratch_charge(struct fs *fs, struct fs_body *body, size_t size);
+void fs_scratch_discharge(struct fs *fs, struct fs_body *body);
 
 /* As their namesakes for keys; the name begins with a dot. */
 KV_CHECKED int fs_scratch_lookup(struct fs *fs, struct fs_inode *namespace, const char *name,

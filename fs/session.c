@@ -1,14 +1,17 @@
 #include "fs/session.h"
 
+#include "fs/channel.h"
 #include "fs/control.h"
 #include "fs/dir.h"
 #include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/inode.h"
+#include "fs/loss.h"
 #include "fs/notify.h"
 #include "fs/ops.h"
 
 #include <errno.h>
+#include <syslog.h>
 
 static void free_parts(struct fs *fs)
 {
@@ -16,6 +19,7 @@ static void free_parts(struct fs *fs)
         fs_notifier_free(fs);
     if (fs->session != NULL)
         fuse_session_destroy(fs->session);
+    fs_losses_free(fs);
     if (fs->root != NULL)
         fs_inodes_free(fs);
     if (fs->errors != NULL)
@@ -41,11 +45,19 @@ int fs_session_start(struct fs *fs, struct fuse_args *args)
 
 int fs_session_end(struct fs *fs, bool abandon)
 {
-    int rc = kv_sync(fs->store); /* answers every close that waits */
+    struct fs_channel_refuser *refuser = NULL;
+    int rc;
 
+    if (abandon && fs_channel_refuse(fs->session, &refuser) < 0)
+        syslog(LOG_WARNING, "requests are left unanswered at the end");
+    rc = kv_sync(fs->store); /* answers every close that waits */
     fs_files_end(fs, abandon || rc < 0);
     fs_dirs_end(fs);
     fs_texts_end(fs);
+    fs_notifier_free(fs); /* closes and bodies that wait for the kernel to forget something */
+    fs_bodies_end(fs);
+    if (refuser != NULL)
+        fs_channel_refuse_stop(refuser);
     return rc;
 }
 

@@ -36,6 +36,29 @@ static int set_name(char to[KV_NAME_MAX + 1], const char *name)
     return 0;
 }
 
+static enum kv_name_kind name_kind(enum kv_node_kind kind)
+{
+    switch (kind) {
+    case KV_ACCOUNT:
+        return KV_NAME_ACCOUNT;
+    case KV_PROJECT:
+        return KV_NAME_PROJECT;
+    case KV_BINDING:
+        return KV_NAME_VARIABLE;
+    default:
+        return KV_NAME_NAMESPACE;
+    }
+}
+
+int fs_tree_check_key(struct fs *fs, struct fs_inode *namespace, const char *name, const char *operation)
+{
+    int rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
+
+    if (rc < 0)
+        fs_errors_add_reason(fs, namespace, name, operation, kv_name_rule(KV_NAME_KEY));
+    return rc;
+}
+
 /* Run a change and note what fails. */
 static int run(struct fs *fs, struct kv_change *change, struct fs_inode *inode, const char *name,
                const char *operation)
@@ -43,13 +66,15 @@ static int run(struct fs *fs, struct kv_change *change, struct fs_inode *inode, 
     int rc = kv_apply(fs->store, change);
 
     atomic_fetch_add(&fs->changes, 1);
-    if (rc == -EDQUOT && change->kind == KV_NODE_CREATE)
+    if (change->kind == KV_NODE_CREATE && (rc == -EINVAL || rc == -ENAMETOOLONG))
+        fs_errors_add_reason(fs, inode, name, operation, kv_name_rule(name_kind(change->node.kind)));
+    else if (rc == -EDQUOT && change->kind == KV_NODE_CREATE)
         fs_errors_add_reason(
             fs, inode, name, operation,
             "the account has as many namespaces as it may: delete one, or raise its limit with kvctl "
             "account limit --namespaces");
-    else if (rc == -EIO || rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -ETIMEDOUT)
-        fs_errors_add(fs, inode, name, operation, rc);
+    else
+        fs_errors_note(fs, inode, name, operation, rc);
     return rc;
 }
 
@@ -115,6 +140,13 @@ static const char *target_namespace(struct fs *fs, const struct kv_node *account
     return target + account_size + 1;
 }
 
+static int refuse_target(struct fs *fs, struct fs_inode *project, const char *name)
+{
+    fs_errors_add_reason(fs, project, name, "create",
+                         "a binding must lead to a namespace: ../../NAMESPACE, or its path on this mount");
+    return -EINVAL;
+}
+
 int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, const char *target,
                     const struct kv_attr *attr, struct fuse_entry_param *entry)
 {
@@ -138,11 +170,11 @@ int fs_tree_symlink(struct fs *fs, struct fs_inode *parent, const char *name, co
     while (size > 0 && found[size - 1] == '/')
         size--;
     if (size == 0 || size > KV_NAME_MAX)
-        return -EINVAL;
+        return refuse_target(fs, parent, name);
     memcpy(namespace_name, found, size);
     namespace_name[size] = '\0';
     if (kv_name_check(KV_NAME_NAMESPACE, namespace_name, size) < 0)
-        return -EINVAL;
+        return refuse_target(fs, parent, name);
     rc = kv_node_find(fs->store, account.id, namespace_name, size, &namespace);
     return rc < 0 ? rc : create_node(fs, parent, KV_BINDING, name, namespace.id, attr, entry);
 }
@@ -208,30 +240,26 @@ int fs_tree_rmdir(struct fs *fs, struct fs_inode *parent, const char *name)
 static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *name)
 {
     struct kv_change change = {.kind = KV_DELETE, .ref = kv_ref_key(namespace->id, name, strlen(name))};
-    struct fs_inode *inode = fs_inode_find(fs, namespace->id, name, strlen(name));
-    struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
+    struct fs_party key = fs_party_of(fs, namespace, name);
     bool local = false;
     int rc;
 
-    if (body != NULL) {
-        pthread_mutex_lock(&body->name);
-        pthread_rwlock_rdlock(&body->io);
-        local = !body->exists;
-        pthread_rwlock_unlock(&body->io);
+    if (key.body != NULL) {
+        pthread_rwlock_rdlock(&key.body->io);
+        local = !key.body->exists;
+        pthread_rwlock_unlock(&key.body->io);
     }
-    fs_xattr_keep(fs, body, &change.ref);
+    fs_xattr_keep(fs, key.body, &change.ref);
     rc = run(fs, &change, namespace, name, "delete");
-    if (inode != NULL && (rc == 0 || rc == -ENOENT))
-        fs_inode_detach(fs, inode, true);
+    if (key.inode != NULL && (rc == 0 || rc == -ENOENT))
+        fs_inode_detach(fs, key.inode, true);
     if (rc == 0)
         fs_notify_sizes(fs, namespace);
-    if (rc == -ENOENT && local) /* it was created here and is not in the central yet */
+    if (rc == -ENOENT && local) { /* it was created here and is not in the central yet */
+        fs_inode_touch(fs, namespace);
         rc = 0;
-    if (body != NULL) {
-        pthread_mutex_unlock(&body->name);
-        fs_body_unpin(fs, inode);
     }
-    fs_inode_put(fs, inode);
+    fs_party_end(fs, &key);
     return rc;
 }
 
@@ -295,28 +323,33 @@ static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *nam
 {
     struct kv_change change = {.kind = KV_RENAME, .flags = store_flags(flags)};
     struct fs_party from, to;
-    int rc = kv_name_check(KV_NAME_KEY, to_name, strlen(to_name));
+    int rc = fs_tree_check_key(fs, to_namespace, to_name, "rename");
 
     if (rc < 0)
         return rc;
     change.ref = kv_ref_key(namespace->id, name, strlen(name));
     change.to = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
-    from = fs_party_of(fs, namespace, name);
-    to = fs_party_of(fs, to_namespace, to_name);
-    fs_party_lock(&from, &to);
+    fs_parties_of(fs, namespace, name, to_namespace, to_name, &from, &to);
     rc = rename_parties(fs, &from, &to, to_namespace, &change);
-    fs_party_unlock(&from, &to);
     fs_party_end(fs, &from);
     fs_party_end(fs, &to);
     return rc;
+}
+
+static void relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, const char *name)
+{
+    struct fs_inode *inode = fs_inode_find(fs, node_id, NULL, 0);
+
+    if (inode != NULL)
+        fs_inode_relabel(fs, inode, parent, name);
+    fs_inode_put(fs, inode);
 }
 
 static int rename_node(struct fs *fs, struct fs_inode *parent, const char *name, struct fs_inode *to_parent,
                        const char *to_name, unsigned flags)
 {
     struct kv_change change = {.kind = KV_NODE_RENAME, .flags = store_flags(flags), .to_parent = to_parent->id};
-    struct fs_inode *inode;
-    struct kv_node node;
+    struct kv_node node, target = {0};
     int rc = set_name(change.node.name, name);
 
     if (rc == 0)
@@ -324,14 +357,19 @@ static int rename_node(struct fs *fs, struct fs_inode *parent, const char *name,
     change.node.parent = parent->id;
     if (rc == 0)
         rc = kv_node_find(fs->store, parent->id, name, strlen(name), &node);
-    if (rc == 0)
-        rc = run(fs, &change, to_parent, to_name, "rename");
     if (rc < 0)
         return rc;
-    inode = fs_inode_find(fs, node.id, NULL, 0);
-    if (inode != NULL)
-        fs_inode_relabel(fs, inode, to_parent, to_name);
-    fs_inode_put(fs, inode);
+    rc = kv_node_find(fs->store, to_parent->id, to_name, strlen(to_name), &target);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (target.kind == KV_NAMESPACE && !(flags & RENAME_EXCHANGE) && has_locals(fs, target.id))
+        return -ENOTEMPTY;
+    rc = run(fs, &change, to_parent, to_name, "rename");
+    if (rc < 0)
+        return rc;
+    relabel(fs, node.id, to_parent, to_name);
+    if (flags & RENAME_EXCHANGE)
+        relabel(fs, target.id, parent, name);
     return 0;
 }
 

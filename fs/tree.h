@@ -7,6 +7,10 @@
 
 #include "fs/attr.h"
 
+/* Can a key have this name? Where not, it is noted. returns 0; -EINVAL, -ENAMETOOLONG */
+KV_CHECKED int fs_tree_check_key(struct fs *fs, struct fs_inode *namespace, const char *name,
+                                 const char *operation);
+
 /* attr.mode, uid and gid of the new object; the other fields are chosen here. */
 KV_CHECKED int fs_tree_mkdir(struct fs *fs, struct fs_inode *parent, const char *name, const struct kv_attr *attr,
                              struct fuse_entry_param *entry);

@@ -1,5 +1,6 @@
 #include "fs/xattr.h"
 
+#include "fs/errors.h"
 #include "fs/file.h"
 
 #include <errno.h>
@@ -218,8 +219,8 @@ static int set_local(struct fs_body *body, bool named, const char *name, const v
     return rc;
 }
 
-static int set_central(struct fs *fs, const struct kv_ref *ref, const char *name, const void *value, size_t size,
-                       int flags, struct kv_meta *meta)
+static int set_central(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const char *name,
+                       const void *value, size_t size, int flags, struct kv_meta *meta)
 {
     struct kv_change change = {.kind = KV_SETXATTR,
                                .ref = *ref,
@@ -231,6 +232,7 @@ static int set_central(struct fs *fs, const struct kv_ref *ref, const char *name
     int rc = kv_apply(fs->store, &change);
 
     atomic_fetch_add(&fs->changes, 1);
+    fs_errors_note(fs, inode, NULL, "setxattr", rc);
     if (rc == 0)
         *meta = change.meta;
     return rc;
@@ -239,31 +241,30 @@ static int set_central(struct fs *fs, const struct kv_ref *ref, const char *name
 static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
                    int flags)
 {
-    struct fs_body *body = fs_body_pin(fs, inode);
+    struct fs_body *body;
     struct kv_meta meta;
     struct kv_ref ref;
     bool named;
     int rc = 1;
 
-    if (body != NULL)
-        pthread_mutex_lock(&body->name);
+    pthread_mutex_lock(&inode->naming);
+    body = fs_body_pin(fs, inode);
     named = fs_inode_ref(fs, inode, &ref);
     if (body != NULL)
         rc = set_local(body, named, name, value, size, flags);
     if (rc == 1)
-        rc = named ? set_central(fs, &ref, name, value, size, flags, &meta) : -ESTALE;
+        rc = named ? set_central(fs, inode, &ref, name, value, size, flags, &meta) : -ESTALE;
     else
         meta.has_xattrs = true;
-    if (body != NULL) {
-        if (rc == 0) {
-            pthread_rwlock_wrlock(&body->io);
-            body->meta.has_xattrs = meta.has_xattrs;
-            body->meta.attr.ctime_ns = fs_now_ns();
-            pthread_rwlock_unlock(&body->io);
-        }
-        pthread_mutex_unlock(&body->name);
-        fs_body_unpin(fs, inode);
+    if (body != NULL && rc == 0) {
+        pthread_rwlock_wrlock(&body->io);
+        body->meta.has_xattrs = meta.has_xattrs;
+        body->meta.attr.ctime_ns = fs_now_ns();
+        pthread_rwlock_unlock(&body->io);
     }
+    pthread_mutex_unlock(&inode->naming);
+    if (body != NULL)
+        fs_body_unpin(fs, inode);
     return rc;
 }
 
@@ -275,8 +276,10 @@ int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const 
 
     if (!has_attributes(inode) || !starts_with(name, USER))
         return -ENOTSUP;
+    if (name[strlen(USER)] == '\0')
+        return -EINVAL;
     if (starts_with(name, COMPUTED))
         return -EPERM;
-    return inode->kind == FS_NODE ? set_central(fs, &ref, name, value, size, flags, &meta)
+    return inode->kind == FS_NODE ? set_central(fs, inode, &ref, name, value, size, flags, &meta)
                                   : set_key(fs, inode, name, value, size, flags);
 }

@@ -19,7 +19,7 @@ KV_CHECKED int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *n
                             size_t size, int flags);
 
 /* A key is about to lose its name for good, by a change that may still fail: who has it open keeps its attributes.
- * body    pinned, its name locked; NULL: nobody has it open */
+ * body    pinned, and its inode's `naming` held; NULL: nobody has it open */
 void fs_xattr_keep(struct fs *fs, struct fs_body *body, const struct kv_ref *ref);
 
 #endif

@@ -21,8 +21,6 @@ KV_CHECKED int apply_rename(struct tx *tx, struct kv_change *change);
 /* apply_attr.c: attributes of keys and nodes */
 KV_CHECKED int apply_setattr(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_setxattr(struct tx *tx, struct kv_change *change);
-/* Copy the fields of an attribute that the mask names (KV_MODE ...). */
-void apply_attr_fields(struct kv_attr *attr, const struct kv_attr *from, unsigned mask);
 
 /* apply_node.c: the tree above the keys */
 KV_CHECKED int apply_node_create(struct tx *tx, struct kv_change *change);

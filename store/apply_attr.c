@@ -1,8 +1,9 @@
 #include "store/apply.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
-void apply_attr_fields(struct kv_attr *attr, const struct kv_attr *from, unsigned mask)
+void kv_attr_set(struct kv_attr *attr, const struct kv_attr *from, unsigned mask)
 {
     if (mask & KV_MODE)
         attr->mode = from->mode & 07777;
@@ -10,6 +11,8 @@ void apply_attr_fields(struct kv_attr *attr, const struct kv_attr *from, unsigne
         attr->uid = from->uid;
     if (mask & KV_GID)
         attr->gid = from->gid;
+    if (mask & KV_NO_SETID)
+        attr->mode &= ~(uint32_t)(attr->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
     if (mask & KV_ATIME)
         attr->atime_ns = from->atime_ns;
     if (mask & KV_MTIME)
@@ -63,7 +66,7 @@ static int edit_attr(struct tx *tx, struct kv_change *change, struct kv_attr *at
 {
     (void)xattrs;
     attr->ctime_ns = tx->now_ns;
-    apply_attr_fields(attr, &change->attr, change->attr_mask);
+    kv_attr_set(attr, &change->attr, change->attr_mask);
     return 0;
 }
 

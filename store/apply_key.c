@@ -113,7 +113,8 @@ static int check_condition(const struct kv_change *change, const struct apply_ke
     if (!change->conditional)
         return 0;
     if (change->if_version == 0)
-        return old->there ? -EEXIST : 0;
+        return old->there && (change->attr.ino == 0 || old->record.meta.attr.ino != change->attr.ino) ? -EEXIST
+                                                                                                      : 0;
     return old->there && old->record.meta.version == change->if_version ? 0 : -ECANCELED;
 }
 
@@ -154,7 +155,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     record.meta.attr.mode &= 07777;
     if (old.there && !change->replace) {
         record = old.record;
-        apply_attr_fields(&record.meta.attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
+        kv_attr_set(&record.meta.attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
     } else if (record.meta.attr.ino == 0) {
         record.meta.attr.ino = tx_new_id(tx);
     }

@@ -292,8 +292,13 @@ enum kv_change_kind {
     KV_RESERVE_IDS, /* private to the store */
 };
 
-enum { KV_NOREPLACE = 1, KV_EXCHANGE = 2 };                                               /* flags */
-enum { KV_MODE = 1, KV_UID = 2, KV_GID = 4, KV_ATIME = 8, KV_MTIME = 16, KV_CTIME = 32 }; /* attr_mask */
+enum { KV_NOREPLACE = 1, KV_EXCHANGE = 2 }; /* flags */
+/* attr_mask; KV_NO_SETID takes the set-user-id bit away, and the set-group-id bit where the group may execute, as a
+ * write or a change of owner does. */
+enum { KV_MODE = 1, KV_UID = 2, KV_GID = 4, KV_ATIME = 8, KV_MTIME = 16, KV_CTIME = 32, KV_NO_SETID = 64 };
+
+/* Take the fields that a mask names. */
+void kv_attr_set(struct kv_attr *attr, const struct kv_attr *from, unsigned mask);
 
 struct kv_change {
     enum kv_change_kind kind;
@@ -311,7 +316,8 @@ struct kv_change {
     /* KV_PUT: replace the attributes by these; NULL: a key that is there keeps its own. Borrowed. */
     const struct kv_xattrs *xattrs;
 
-    /* KV_PUT, KV_DELETE: only if the key's version is this; 0: only if it is not there.
+    /* KV_PUT, KV_DELETE: only if the key's version is this; 0: only if it is not there, or is the very object that
+     * attr.ino names: a first put may be followed by others before it is known to be done.
      * Otherwise -EEXIST where it should not be there, -ECANCELED where the version differs. */
     bool conditional;
     uint64_t if_version;

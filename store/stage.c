@@ -68,7 +68,7 @@ static int predict(struct kv_store *store, const struct kv_change *change, uint6
         return rc;
     if (rc == 0) {
         *old_charge = change->ref.size + meta->size;
-        apply_attr_fields(&meta->attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
+        kv_attr_set(&meta->attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
     } else {
         *old_charge = 0;
         *meta = (struct kv_meta){.attr = change->attr};

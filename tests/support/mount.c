@@ -435,6 +435,17 @@ void mount_stop(struct mount_node *node)
         fail_msg("the daemon of %s ended badly: wait status %#x", node->path, (unsigned)status);
 }
 
+void mount_signal(struct mount_node *node, int number)
+{
+    int status;
+
+    assert_int_equal(kill(node->daemon, number), 0);
+    status = daemon_end(node);
+    if (status != 0)
+        fail_msg("the daemon of %s ended badly by signal %d: wait status %#x", node->path, number,
+                 (unsigned)status);
+}
+
 const char *mount_path(const struct mount_node *node, const char *format, ...)
 {
     static char paths[16][MOUNT_PATH + 1024];

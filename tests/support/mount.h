@@ -74,6 +74,8 @@ int mount_teardown(void **state);
 struct mount_node *mount_start(struct mount_test *test, const char *options);
 /* Unmount, and wait for the daemon's good end. */
 void mount_stop(struct mount_node *node);
+/* End the daemon by a signal, and wait for its good end. */
+void mount_signal(struct mount_node *node, int number);
 /* Mount again at the same place. */
 void mount_again(struct mount_node *node, const char *options);
 

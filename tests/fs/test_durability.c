@@ -1,0 +1,287 @@
+/* What a close, an fsync and an msync promise: another node sees the value then, whoever wrote it and however; and where
+ * it cannot be kept, somebody is told. */
+#include "tests/support/mount.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define P(...) mount_path(&((struct mount_test *)*state)->nodes[0], __VA_ARGS__)
+
+/* Another node, which asks the store each time. */
+static struct mount_node *elsewhere(void **state) { return mount_start(*state, "cache_ttl=0"); }
+
+static int open_key(const char *path, int flags) { return (int)MOUNT_OK(open(path, flags | O_CLOEXEC, 0666)); }
+
+static char *map_key(int fd, size_t size)
+{
+    char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    assert_ptr_not_equal(map, MAP_FAILED);
+    return map;
+}
+
+static void write_text(int fd, const char *text)
+{
+    assert_int_equal(MOUNT_OK(write(fd, text, strlen(text))), strlen(text));
+}
+
+/* With durability=fsync, too: make durable what was accepted. */
+static void commit_what_waits(void **state)
+{
+    int dir = open_key(P("a/n"), O_RDONLY | O_DIRECTORY);
+
+    (void)!fsync(dir);
+    MOUNT_OK(close(dir));
+}
+
+/* -------------------------------------------------------------------- whose write it was */
+
+static void an_fsync_makes_durable_what_others_wrote(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    int writer, syncer;
+
+    mount_write_text(P("a/n/key"), "old");
+    commit_what_waits(state);
+    writer = open_key(P("a/n/key"), O_WRONLY);
+    write_text(writer, "new");
+    mount_expect_text(mount_path(other, "a/n/key"), "old");
+    syncer = open_key(P("a/n/key"), O_RDONLY); /* as sync(1) does */
+    MOUNT_OK(fsync(syncer));
+    mount_expect_text(mount_path(other, "a/n/key"), "new");
+    MOUNT_OK(close(syncer));
+    MOUNT_OK(close(writer));
+}
+
+/* The kernel writes pages back through any of the handles. */
+static void a_sync_or_close_covers_a_mapping_of_another_handle(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    int fds[2];
+    char *maps[2];
+
+    mount_write_text(P("a/n/key"), "0000");
+    for (int i = 0; i < 2; i++) {
+        fds[i] = open_key(P("a/n/key"), O_RDWR);
+        maps[i] = map_key(fds[i], 4);
+    }
+    maps[0][0] = '1';
+    MOUNT_OK(msync(maps[0], 4, MS_SYNC));
+    mount_expect_text(mount_path(other, "a/n/key"), "1000");
+    maps[1][1] = '2';
+    MOUNT_OK(msync(maps[1], 4, MS_SYNC));
+    mount_expect_text(mount_path(other, "a/n/key"), "1200");
+    maps[0][2] = '3';
+    MOUNT_OK(fsync(fds[1]));
+    mount_expect_text(mount_path(other, "a/n/key"), "1230");
+    maps[0][3] = '4';
+    MOUNT_OK(close(fds[0]));
+    mount_expect_text(mount_path(other, "a/n/key"), "1234");
+    maps[0][0] = '5';
+    MOUNT_OK(close(fds[1]));
+    mount_expect_text(mount_path(other, "a/n/key"), "5234");
+    maps[1][0] = '6';
+    MOUNT_OK(msync(maps[1], 4, MS_SYNC));
+    mount_expect_text(mount_path(other, "a/n/key"), "6234");
+    MOUNT_OK(munmap(maps[0], 4));
+    MOUNT_OK(munmap(maps[1], 4));
+}
+
+static void a_close_that_wrote_nothing_puts_nothing(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    int writer = open_key(P("a/n/key"), O_RDWR | O_CREAT);
+
+    write_text(writer, "first half ");
+    MOUNT_OK(close(open_key(P("a/n/key"), O_RDWR)));
+    MOUNT_FAILS(ENOENT, access(mount_path(other, "a/n/key"), F_OK));
+    write_text(writer, "second half");
+    MOUNT_OK(close(writer));
+    mount_expect_text(mount_path(other, "a/n/key"), "first half second half");
+}
+
+/* ----------------------------------------------------------- closes before the first write */
+
+/* A close that comes with an exec waits for its answer while nobody may look at the process. */
+static void a_process_that_execs_with_an_emptied_key_open_goes_on(void **state)
+{
+    static const int flags[] = {O_WRONLY | O_TRUNC, O_RDWR | O_CREAT, O_RDONLY | O_TRUNC};
+    struct mount_node *other = elsewhere(state);
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        const char *path = P("a/n/key_%zu", i);
+        int fd = open_key(path, flags[i] | O_CREAT);
+        pid_t child = mount_fork(*state);
+
+        if (child == 0) {
+            if (dup(fd) >= 0) /* without O_CLOEXEC: it stays open */
+                execlp("true", "true", NULL);
+            _exit(1);
+        }
+        assert_int_equal(mount_wait(*state, child), 0);
+        if (i < 2)
+            write_text(fd, "value");
+        MOUNT_OK(close(fd));
+        mount_expect_text(mount_path(other, "a/n/key_%zu", i), i < 2 ? "value" : "");
+    }
+}
+
+static void an_emptied_key_is_put_by_a_close_though_it_is_open_for_reading(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    int reader, writer;
+
+    mount_write_text(P("a/n/key"), "old");
+    reader = open_key(P("a/n/key"), O_RDONLY);
+    writer = open_key(P("a/n/key"), O_WRONLY | O_TRUNC);
+    MOUNT_OK(close(writer));
+    mount_expect_text(mount_path(other, "a/n/key"), "");
+    MOUNT_OK(close(reader));
+}
+
+static void an_emptied_key_is_put_by_a_close_though_another_handle_can_write(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    int first, second;
+
+    mount_write_text(P("a/n/key"), "old");
+    first = open_key(P("a/n/key"), O_WRONLY | O_TRUNC);
+    second = open_key(P("a/n/key"), O_RDWR);
+    MOUNT_OK(close(first));
+    mount_expect_text(mount_path(other, "a/n/key"), "");
+    MOUNT_OK(close(second));
+}
+
+/* --------------------------------------------------------------------------- losses
+ *
+ * With a long interval an accepted put waits until something asks for it. */
+
+#define LATE "durability=fsync,commit_interval_ms=600000,map_size=8M,cache_ttl=60"
+
+/* Put values through another node until none fits any more. */
+static void fill_map(struct mount_node *node)
+{
+    uint8_t *bytes = mount_bytes(1, 1 << 20);
+    unsigned number = 0;
+
+    for (size_t size = 1 << 20; size >= 4096; size /= 4)
+        for (bool full = false; !full;) {
+            int fd = open_key(mount_path(node, "a/n/fill_%u", number++), O_WRONLY | O_CREAT);
+
+            full = write(fd, bytes, size) < 0;
+            full = close(fd) < 0 || full;
+        }
+    free(bytes);
+}
+
+static void a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync(void **state)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
+    uint8_t *bytes = mount_bytes(2, 300000);
+    int fd;
+
+    mount_write_text(P("a/n/key"), "old");
+    commit_what_waits(state);
+    mount_write(P("a/n/key"), bytes, 300000);
+    mount_expect(P("a/n/key"), bytes, 300000);
+    fill_map(other);
+    commit_what_waits(state);
+    assert_int_equal(mount_stat(P("a/n/key")).st_size, 3);
+    mount_expect_text(P("a/n/key"), "old");
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/key commit: "));
+    fd = open_key(P("a/n/key"), O_RDONLY);
+    MOUNT_FAILS(ENOSPC, fsync(fd));
+    MOUNT_OK(fsync(fd)); /* once is enough */
+    MOUNT_OK(close(fd));
+    free(bytes);
+}
+
+static void a_lost_new_key_is_gone(void **state)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
+
+    mount_write_text(P("a/n/first"), "value"); /* which leases the numbers that later ones need */
+    MOUNT_OK(unlink(P("a/n/first")));
+    mount_write_text(P("a/n/key"), "value");
+    assert_true(mount_is_there(P("a/n/key")));
+    MOUNT_OK(rmdir(mount_path(other, "a/n"))); /* there the namespace is empty */
+    commit_what_waits(state);
+    assert_false(mount_is_there(P("a/n/key")));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "key commit: "));
+}
+
+/* ---------------------------------------------------------------------------- races */
+
+/* Opens a key that is there, writes and closes, each time it is told to. */
+static void write_when_told(const char *path, int told)
+{
+    char byte;
+
+    while (read(told, &byte, 1) == 1) {
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0) {
+            (void)!write(fd, "written", 7);
+            close(fd);
+        }
+        (void)!write(told, "", 1);
+    }
+    _exit(0);
+}
+
+/* Whoever has opened it by then writes to a file that has no name any more. */
+static void a_removed_key_does_not_come_back(void **state)
+{
+    enum { ROUNDS = 400 };
+    char *key = strdup(P("a/n/key")), byte;
+    int ends[2];
+    pid_t child;
+
+    MOUNT_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    child = mount_fork(*state);
+    if (child == 0) {
+        close(ends[0]);
+        write_when_told(key, ends[1]);
+    }
+    close(ends[1]);
+    for (int round = 0; round < ROUNDS; round++) {
+        mount_write_text(key, "made");
+        MOUNT_OK(write(ends[0], "", 1));
+        if (round % 4 > 0)
+            usleep((useconds_t)(round % 4) * 60); /* where the two meet */
+        if (round % 2 == 0) {
+            MOUNT_OK(unlink(key));
+        } else {
+            MOUNT_OK(rename(key, P("a/n/renamed")));
+        }
+        assert_int_equal(MOUNT_OK(read(ends[0], &byte, 1)), 1);
+        assert_false(mount_is_there(key));
+        mount_expect_list(P("a/n"), round == 0 ? "" : "renamed");
+    }
+    close(ends[0]);
+    assert_int_equal(mount_wait(*state, child), 0);
+    free(key);
+}
+
+static int run(void)
+{
+    const struct CMUnitTest tests[] = {
+        MOUNT_TEST(an_fsync_makes_durable_what_others_wrote),
+        MOUNT_TEST_WITH("durability=fsync", an_fsync_makes_durable_what_others_wrote),
+        MOUNT_TEST(a_sync_or_close_covers_a_mapping_of_another_handle),
+        MOUNT_TEST(a_close_that_wrote_nothing_puts_nothing),
+        MOUNT_TEST(a_process_that_execs_with_an_emptied_key_open_goes_on),
+        MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_it_is_open_for_reading),
+        MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_another_handle_can_write),
+        MOUNT_TEST_WITH(LATE, a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync),
+        MOUNT_TEST_WITH(LATE, a_lost_new_key_is_gone),
+        MOUNT_TEST(a_removed_key_does_not_come_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void) { return mount_tests("durability", run); }
