@@ -896,10 +896,23 @@ case_help_names_every_command() {
     kv namespace delete -h | grep -qF -e '--recursive' || wrong "namespace delete -h says nothing of --recursive"
 }
 
+case_help_is_a_command_too() {
+    kv help >out || wrong "exit status $?"
+    kv --help | cmp -s - out || wrong "help is not --help"
+    kv help list >out || wrong "exit status $?"
+    kv list --help | cmp -s - out || wrong "help list is not list --help"
+    kv help namespace delete >out || wrong "exit status $?"
+    kv namespace delete --help | cmp -s - out || wrong "help namespace delete is not namespace delete --help"
+    refuses 2 'frobnicate|no such command|--help' help frobnicate
+    refuses 2 'namespace|one more word' help namespace
+    refuses 2 'surplus|one argument too many' help list surplus
+}
+
 case_help_needs_no_store() {
     unset KVFS_STORE
     kv --help >out || wrong "exit status $?"
     kv get --help >out || wrong "exit status $?"
+    kv help get >out || wrong "exit status $?"
     kv -V >out || wrong "exit status $?"
     grep -qE '^kvctl [0-9]+\.[0-9]+' out || wrong "the version is $(cat out)"
     kv --version | cmp -s - out || wrong "--version is not -V"
