@@ -23,8 +23,7 @@
 
 static void fs_op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    struct fs *fs = userdata;
-
+    (void)userdata;
     /* No writeback cache: the kernel would trust its own sizes and times over other nodes' changes. No
      * automatic invalidation: an incarnation's pages are right or dropped (inode.h). No splicing: requests
      * are read by channel.c. */
@@ -35,7 +34,6 @@ static void fs_op_init(void *userdata, struct fuse_conn_info *conn)
     conn->max_readahead = MAX_WRITE;
     conn->max_background = 64;
     conn->time_gran = 1;
-    fs->mounted(fs->mounted_arg);
 }
 
 /* ---------------------------------------------------------------------------- names */

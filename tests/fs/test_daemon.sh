@@ -116,6 +116,26 @@ case_mount_of_util_linux_takes_a_store() {
     umount "$mnt" || wrong "umount"
 }
 
+case_debug_prints_requests() {
+    local option pid
+    for option in -d --debug -odebug; do
+        "$kvfs" "$store" "$mnt" $option >out 2>err &
+        pid=$!
+        wait_until test -e "$mnt/.kvfs/config"
+        kill $pid
+        wait $pid || wrong "$option: exit status $?"
+        grep -q 'opcode: LOOKUP' err || wrong "$option: printed $(head -c 300 err)"
+    done
+}
+
+case_a_daemon_that_is_killed_before_it_serves_is_no_success() {
+    # The first write to a new store's file ends it.
+    (ulimit -f 0 && exec "$kvfs" "$store" "$mnt") 2>&1 | cat >err
+    [ "${PIPESTATUS[0]}" = 1 ] || wrong "the exit status is not 1"
+    same "kvfs: nothing is mounted: signal $(kill -l XFSZ) ended the daemon" cat err
+    not_mounted || wrong "something is mounted"
+}
+
 case_wrong_values_of_options_are_refused() {
     local value
     for value in $'a\nb' $'\033[31m' $'\377' $'a\303' $'\300\200' $'\302\205' $'\355\240\200' $'a\177' '\\'; do
@@ -197,6 +217,55 @@ case_a_store_may_be_called_anything() {
         stop
         wait_until not_mounted
     done
+}
+
+# as_other COMMAND...: run it in a mount namespace of its own as another user, who may use /dev/fuse
+as_other() {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
+    chmod 711 "$(dirname "$case_dir")" "$case_dir"
+    chmod 777 "$case_dir/here"
+    setpriv --reuid nobody --regid nogroup --clear-groups test -x "$case_dir" -a -x "$kvfs" ||
+        skip "others cannot get there"
+    mkdir -p "$case_dir/dev"
+    timeout 60 unshare -m bash -c 'mount -t tmpfs none "$1" && mknod -m 666 "$1/fuse" c 10 229 &&
+        mount --bind "$1/fuse" /dev/fuse && shift && exec setpriv --reuid nobody --regid nogroup --clear-groups "$@"' \
+        - "$case_dir/dev" "$@"
+}
+
+case_another_user_mounts_a_store() {
+    local name
+    chown nobody "$mnt" 2>/dev/null
+    for name in store 's,ro' 's\t'; do
+        same "$case_dir/here/$name
+value" as_other bash -c '"$1" "$2" "$3" && mkdir -p "$3/a/n" && echo value >"$3/a/n/key" || exit
+            printf "%b\n" "$(awk -v at="$3" "\$2 == at { print \$1 }" /proc/self/mounts)"
+            cat "$3/a/n/key"; fusermount3 -u "$3"' - "$kvfs" "$case_dir/here/$name" "$mnt"
+        wait_until no_daemons
+    done
+}
+
+# refused_to_other WORDS ARGUMENT...: as refused, to another user
+refused_to_other() {
+    local words=$1 status
+    shift
+    as_other "$kvfs" "$@" >out 2>err </dev/null
+    status=$?
+    [ $status -eq 1 ] || wrong "kvfs $*: exit status $status"
+    [ ! -s out ] || wrong "kvfs $*: printed $(cat out)"
+    [[ $(cat err) == "kvfs: "*"$words"* ]] && [ "$(grep -c . err)" = 1 ] || wrong "kvfs $*: said $(cat err)"
+    wait_until no_daemons
+}
+
+case_another_user_is_told_why_nothing_is_mounted() {
+    refused_to_other "$mnt: you may not mount here; a mount point must be" other "$mnt"
+    [ ! -e other ] || wrong "made a store"
+    chmod 1777 "$mnt"
+    refused_to_other "$mnt: you may not mount here; a mount point must be" other "$mnt"
+    chown nobody "$mnt"
+    grep -qsx user_allow_other /etc/fuse.conf && skip "others may mount for others here"
+    refused_to_other "cannot mount here: fusermount3: option allow_other only allowed if 'user_allow_other'" \
+        other "$mnt" -o allow_other
+    refused_to_other "cannot mount here: fusermount3: option allow_other only" other "$mnt" -o allow_other -f
 }
 
 case_an_absent_store_is_made() {
