@@ -186,13 +186,22 @@ static int run(struct fs_options *options)
     return status;
 }
 
+/* The store must not be opened as a standard descriptor, which is written to and replaced. */
+static bool guard_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct fs_options options;
     struct kv_error error;
     int status, rc;
 
-    if (fs_options_parse(argc, argv, &options) < 0)
+    if (!guard_standard_descriptors() || fs_options_parse(argc, argv, &options) < 0)
         return EXIT_FAILURE;
     if (options.help || options.version) {
         if (options.help)

@@ -136,6 +136,21 @@ case_a_daemon_that_is_killed_before_it_serves_is_no_success() {
     not_mounted || wrong "something is mounted"
 }
 
+case_closed_standard_descriptors_are_not_taken_for_others() {
+    local i
+    "$kvfs" "$store" "$mnt" <&- >&- 2>&- || wrong "exit status $?"
+    make_keys
+    stop
+    start && same value cat "$mnt/a/n/key"
+    stop
+    for i in 1 2 3; do
+        "$kvfs" "$store" "$mnt" -f <&- >&- 2>&- &
+        wait_until test -e "$mnt/a"
+        same value cat "$mnt/a/n/key"
+        stop
+    done
+}
+
 case_wrong_values_of_options_are_refused() {
     local value
     for value in $'a\nb' $'\033[31m' $'\377' $'a\303' $'\300\200' $'\302\205' $'\355\240\200' $'a\177' '\\'; do
