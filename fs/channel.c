@@ -35,18 +35,27 @@ static ssize_t channel_read(int fd, void *buffer, size_t size, void *userdata)
     return got;
 }
 
+/* An answer without error to INIT, which the kernel will work with. */
+static bool accepts(const struct fuse_out_header *header, int count)
+{
+    return init.unique != 0 && header->unique == init.unique && header->error == 0 && count > 1;
+}
+
 static ssize_t channel_writev(int fd, struct iovec *parts, int count, void *userdata)
 {
-    const struct fuse_out_header *header = parts[0].iov_base;
+    struct fuse_init_out *answer;
+    struct fs *fs = userdata;
+    ssize_t sent;
 
-    (void)userdata;
-    if (init.unique != 0 && header->unique == init.unique && header->error == 0 && count > 1) {
-        struct fuse_init_out *answer = parts[1].iov_base;
-
-        answer->flags |= init.offered & FUSE_HANDLE_KILLPRIV_V2;
-        init.unique = 0;
-    }
-    return writev(fd, parts, count);
+    if (!accepts(parts[0].iov_base, count))
+        return writev(fd, parts, count);
+    answer = parts[1].iov_base;
+    answer->flags |= init.offered & FUSE_HANDLE_KILLPRIV_V2;
+    init.unique = 0;
+    sent = writev(fd, parts, count);
+    if (sent >= 0)
+        fs->mounted(fs->mounted_arg);
+    return sent;
 }
 
 int fs_channel_use(struct fuse_session *session)

@@ -6,6 +6,7 @@
 #include "fs/stats.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,11 @@ static int config_text(struct fs *fs, char **out, size_t *size)
 {
     const struct fs_options *options = fs->options;
     FILE *text = open_memstream(out, size);
+    struct kv_stats stats;
 
     if (text == NULL)
         return -ENOMEM;
+    kv_stats(fs->store, &stats);
     fprintf(text, "version=%s\n", KVFS_VERSION);
     fprintf(text, "store=%s\n", options->store);
     fprintf(text, "mountpoint=%s\n", options->mountpoint);
@@ -30,6 +33,8 @@ static int config_text(struct fs *fs, char **out, size_t *size)
     fprintf(text, "cache_ttl=%lld.%03lld\n", (long long)options->cache_ttl_ms / 1000,
             (long long)options->cache_ttl_ms % 1000);
     fprintf(text, "cache_size=%zu\n", options->cache_bytes);
+    fprintf(text, "memory_size=%zu\n", options->memory_bytes);
+    fprintf(text, "map_size=%" PRIu64 "\n", stats.map_bytes);
     fprintf(text, "durability=%s\n", options->durability == KV_DURABILITY_CLOSE ? "close" : "fsync");
     fprintf(text, "commit_interval_ms=%lld\n", (long long)options->commit_interval_ms);
     return fclose(text) == 0 ? 0 : -ENOMEM;

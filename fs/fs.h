@@ -48,7 +48,7 @@ struct fs {
 
     atomic_size_t scratch_bytes; /* in scratch files, see scratch.h */
 
-    void (*mounted)(void *arg); /* called once, when the kernel has accepted the mount */
+    void (*mounted)(void *arg); /* called once, when the kernel has taken the answer to INIT */
     void *mounted_arg;
 };
 

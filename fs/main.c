@@ -7,6 +7,7 @@
 #include "fs/file.h"
 #include "fs/mountpoint.h"
 #include "fs/options.h"
+#include "fs/say.h"
 #include "fs/session.h"
 
 #include <errno.h>
@@ -22,15 +23,11 @@
 #define MAX_THREADS 64
 #define STARVED_US 100000 /* until memory is asked for again */
 
-/* What libfuse said last: the reason when it cannot mount. */
-static char last_message[256];
-
-static void keep_message(enum fuse_log_level level, const char *format, va_list args)
+/* What libfuse has to say while it serves. */
+static void log_message(enum fuse_log_level level, const char *format, va_list args)
 {
-    vsnprintf(last_message, sizeof(last_message), format, args);
-    last_message[strcspn(last_message, "\n")] = '\0';
     if (level <= FUSE_LOG_ERR)
-        syslog(LOG_ERR, "%s", last_message);
+        vsyslog(LOG_ERR, format, args);
 }
 
 /* The pipe to the process that waits for the mount; -1 in the foreground. */
@@ -38,9 +35,10 @@ static int ready_fd = -1;
 
 static void report_mounted(void *arg)
 {
+    bool *mounted = arg;
     int null;
 
-    (void)arg;
+    *mounted = true;
     if (ready_fd < 0)
         return;
     null = open("/dev/null", O_RDWR);
@@ -58,14 +56,15 @@ static void report_mounted(void *arg)
 
 static int fail(const char *what, int rc)
 {
-    fprintf(stderr, "kvfs: %s: %s\n", what, strerror(-rc));
+    fs_say("%s: %s", what, strerror(-rc));
     return EXIT_FAILURE;
 }
 
 /* Go on in a child; the parent ends with the child's first word. */
 static int daemonize(void)
 {
-    int ends[2];
+    int ends[2], status;
+    ssize_t got;
     pid_t child;
     char byte;
 
@@ -76,12 +75,12 @@ static int daemonize(void)
         return -errno;
     if (child > 0) {
         close(ends[1]);
-        while (read(ends[0], &byte, 1) != 1) {
-            if (errno == EINTR)
-                continue;
-            _exit(EXIT_FAILURE); /* the child has said why */
-        }
-        _exit(EXIT_SUCCESS);
+        do
+            got = read(ends[0], &byte, 1);
+        while (got < 0 && errno == EINTR);
+        if (got != 1 && waitpid(child, &status, 0) == child && WIFSIGNALED(status))
+            fs_say("nothing is mounted: signal %d ended the daemon", WTERMSIG(status));
+        _exit(got == 1 ? EXIT_SUCCESS : EXIT_FAILURE); /* a child that ended by itself has said why */
     }
     close(ends[0]);
     ready_fd = ends[1];
@@ -108,7 +107,7 @@ static int open_store(struct fs *fs)
     store_options.lost_arg = fs;
     rc = kv_open(options->store, &store_options, &fs->store, &error);
     if (rc < 0)
-        fprintf(stderr, "kvfs: %s\n", error.text);
+        fs_say("%s", error.text);
     return rc;
 }
 
@@ -138,15 +137,21 @@ static int serve(struct fuse_session *session)
 static int mount_and_serve(struct fs *fs)
 {
     const struct fs_options *options = fs->options;
+    struct kv_error error;
+    bool mounted = false;
     int rc;
 
     if (fuse_set_signal_handlers(fs->session) < 0)
-        return fail("signal handlers", -EINVAL);
-    if (fuse_session_mount(fs->session, options->mountpoint) < 0) {
-        fprintf(stderr, "kvfs: %s: cannot mount here: %s\n", options->mountpoint, last_message);
+        return fail("cannot handle signals", -EINVAL);
+    if (fs_mountpoint_mount(fs->session, options->mountpoint, &error) < 0) {
+        fs_say("%s", error.text);
         fuse_remove_signal_handlers(fs->session);
         return EXIT_FAILURE;
     }
+    if (!options->debug)
+        fuse_set_log_func(log_message);
+    fs->mounted = report_mounted;
+    fs->mounted_arg = &mounted;
     rc = fs_channel_use(fs->session);
     if (rc == 0)
         rc = serve(fs->session);
@@ -156,12 +161,15 @@ static int mount_and_serve(struct fs *fs)
         rc = -EIO;
     fuse_session_unmount(fs->session);
     fuse_remove_signal_handlers(fs->session);
-    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (!mounted)
+        fs_say("%s: cannot mount here: %s", options->mountpoint,
+               rc < 0 ? strerror(-rc) : "it was ended before the kernel had accepted it");
+    return rc < 0 || !mounted ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int run(struct fs_options *options)
 {
-    struct fs fs = {.options = options, .mounted = report_mounted};
+    struct fs fs = {.options = options};
     int status, rc;
 
     if (open_store(&fs) < 0)
@@ -171,14 +179,20 @@ static int run(struct fs_options *options)
         rc = fs_session_start(&fs, &options->fuse);
     if (rc < 0) {
         kv_close(fs.store);
-        if (rc != -EINVAL)
-            return fail("start", rc);
-        fprintf(stderr, "kvfs: %s\n", last_message);
-        return EXIT_FAILURE;
+        return fail("cannot start", rc);
     }
     status = mount_and_serve(&fs);
     fs_session_free(&fs);
     return status;
+}
+
+/* The store must not be opened as a standard descriptor, which is written to and replaced. */
+static bool guard_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return false;
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -187,8 +201,7 @@ int main(int argc, char **argv)
     struct kv_error error;
     int status, rc;
 
-    fuse_set_log_func(keep_message);
-    if (fs_options_parse(argc, argv, &options) < 0)
+    if (!guard_standard_descriptors() || fs_options_parse(argc, argv, &options) < 0)
         return EXIT_FAILURE;
     if (options.help || options.version) {
         if (options.help)
@@ -200,13 +213,13 @@ int main(int argc, char **argv)
     }
     rc = fs_mountpoint_prepare(options.mountpoint, options.store, &error);
     if (rc < 0) {
-        fprintf(stderr, "kvfs: %s\n", error.text);
+        fs_say("%s", error.text);
         fs_options_free(&options);
         return EXIT_FAILURE;
     }
     openlog("kvfs", LOG_PID | (options.foreground ? LOG_PERROR : 0), LOG_DAEMON);
     rc = options.foreground ? 0 : daemonize();
-    status = rc < 0 ? fail("start", rc) : run(&options);
+    status = rc < 0 ? fail("cannot start", rc) : run(&options);
     fs_options_free(&options);
     return status;
 }

@@ -24,8 +24,6 @@
 
 static void fs_op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    struct fs *fs = userdata;
-
     /* No writeback cache: the kernel would trust its own sizes and times over other nodes' changes. No
      * automatic invalidation: an incarnation's pages are right or dropped (inode.h). No splicing: requests
      * are read by channel.c. */
@@ -36,8 +34,7 @@ static void fs_op_init(void *userdata, struct fuse_conn_info *conn)
     conn->max_readahead = MAX_WRITE;
     conn->max_background = 64;
     conn->time_gran = 1;
-    fs_holder_know_mount(fs);
-    fs->mounted(fs->mounted_arg);
+    fs_holder_know_mount(userdata);
 }
 
 /* Answer that an operation on an inode (or on the name `child` in it) failed: where that is the store's failure, it is

@@ -4,9 +4,9 @@
 
 #include "fs/fs.h"
 
-/* Set up what a session needs. fs->options (with the node's name), fs->store and fs->mounted are there.
+/* Set up what a session needs. fs->options (with the node's name) and fs->store are there.
  * args     what libfuse gets of the command line; it takes out what it knows
- * returns  0 and fs->session, to be mounted; -EINVAL libfuse refused the arguments, and has logged why; -ENOMEM;
+ * returns  0 and fs->session, to be mounted; -EINVAL libfuse refused the arguments, and has said why; -ENOMEM;
  *          on failure nothing is left but the store */
 KV_CHECKED int fs_session_start(struct fs *fs, struct fuse_args *args);
 

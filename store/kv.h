@@ -184,7 +184,7 @@ struct kv_options {
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
 
-/* Defaults: ttl 60 s, cache 256 MiB, durability close, interval 100 ms. */
+/* Defaults: ttl 60 s, cache 256 MiB, memory 512 MiB, durability close, interval 100 ms. */
 struct kv_options kv_options_default(void);
 
 struct kv_error {

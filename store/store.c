@@ -39,6 +39,7 @@ struct kv_options kv_options_default(void)
         .create = true,
         .cache_ttl_ms = 60 * 1000,
         .cache_bytes = 256u << 20,
+        .memory_bytes = value_budget(0),
         .durability = KV_DURABILITY_CLOSE,
         .commit_interval_ms = 100,
     };

@@ -59,20 +59,113 @@ case_wrong_arguments_are_refused() {
     refused_and_not_mounted usage
     refused_and_not_mounted usage "$store"
     refused_and_not_mounted "one argument too many" "$store" "$mnt" third
-    refused_and_not_mounted "" "$store" "$mnt" -x
-    refused_and_not_mounted "" "$store" "$mnt" --no-such-option
-    refused_and_not_mounted no_such_option "$store" "$mnt" -o no_such_option
-    refused_and_not_mounted no_such_option "$store" "$mnt" -o cache_ttl=5,no_such_option=3
-    [ ! -e third ] || wrong "made something"
+    refused_and_not_mounted usage "" "$mnt"
+    refused_and_not_mounted usage "$store" ""
+    refused_and_not_mounted "-o: options are missing" "$store" "$mnt" -o
+    refused_and_not_mounted "a??b" "$store" "$mnt" $'a\n\033b'
+    [ ! -e "$store" ] && [ ! -e third ] || wrong "made something"
+}
+
+case_options_that_there_are_not_are_refused() {
+    local option
+    for option in -x --bogus -s; do
+        refused_and_not_mounted "kvfs: $option: unknown option; kvfs -h" "$store" "$mnt" $option
+    done
+    for option in bogus bogus=3 uid=5 gid=5 umask=0 max_read=4096 max_read blkdev fsname=x subtype=x fd=3 \
+        modules=subdir ro=1 suid=1 Ro; do
+        refused_and_not_mounted "kvfs: -o $option: unknown option; kvfs -h" "$store" "$mnt" -o "$option"
+        refused_and_not_mounted "kvfs: -o $option: unknown option" "$store" "$mnt" -o "cache_ttl=5,$option"
+    done
+    for option in cache_ttl node map_size durability; do
+        refused_and_not_mounted "kvfs: -o $option: this option takes a value" "$store" "$mnt" -o $option
+    done
+    [ ! -e "$store" ] || wrong "made a store"
+}
+
+case_options_of_every_mount_are_taken() {
+    start -o _netdev,nofail,noauto,auto,user,users,nouser,user=me,owner,group,defaults,comment=x \
+        -o x-systemd.automount,nonempty,default_permissions,relatime,nodiratime,strictatime -o '' || return
+    same yes awk -v at="$mnt" '$2 == at { print $4 ~ /^rw,nosuid,nodev,relatime,/ ? "yes" : $4 }' /proc/self/mounts
+    stop
+    start -o suid,dev,noexec,noatime,sync -o nosuid,nodev,exec,atime,async || return
+    same yes awk -v at="$mnt" '$2 == at { print $4 ~ /^rw,nosuid,nodev,.*relatime,/ ? "yes" : $4 }' /proc/self/mounts
+    stop
+    start -o noexec,noatime,rw || return
+    same yes awk -v at="$mnt" '$2 == at { print $4 ~ /^rw,nosuid,nodev,noexec,noatime,/ ? "yes" : $4 }' \
+        /proc/self/mounts
+}
+
+case_of_ro_and_rw_the_last_one_counts() {
+    start || return
+    make_keys
+    stop
+    start -o rw,ro || return
+    same ro=yes grep '^ro=' "$mnt/.kvfs/config"
+    fails_with "Read-only file system" touch "$mnt/a/n/new"
+    stop
+    start -o ro,rw || return
+    same ro=no grep '^ro=' "$mnt/.kvfs/config"
+    touch "$mnt/a/n/new" || wrong "not writable"
+}
+
+case_mount_of_util_linux_takes_a_store() {
+    [ "$(id -u)" = 0 ] && [ -x /sbin/mount.fuse ] || skip "needs root and mount.fuse"
+    timeout 60 mount -t fuse -o cache_ttl=5,nofail,noatime,_netdev "$kvfs#$store" "$mnt" >out 2>&1 ||
+        wrong "mount: exit status $?: $(cat out)"
+    same cache_ttl=5.000 grep cache_ttl "$mnt/.kvfs/config"
+    umount "$mnt" || wrong "umount"
+}
+
+case_debug_prints_requests() {
+    local option pid
+    for option in -d --debug -odebug; do
+        "$kvfs" "$store" "$mnt" $option >out 2>err &
+        pid=$!
+        wait_until test -e "$mnt/.kvfs/config"
+        kill $pid
+        wait $pid || wrong "$option: exit status $?"
+        grep -q 'opcode: LOOKUP' err || wrong "$option: printed $(head -c 300 err)"
+    done
+}
+
+case_a_daemon_that_is_killed_before_it_serves_is_no_success() {
+    # The first write to a new store's file ends it.
+    (ulimit -f 0 && exec "$kvfs" "$store" "$mnt") 2>&1 | cat >err
+    [ "${PIPESTATUS[0]}" = 1 ] || wrong "the exit status is not 1"
+    same "kvfs: nothing is mounted: signal $(kill -l XFSZ) ended the daemon" cat err
+    not_mounted || wrong "something is mounted"
+}
+
+case_closed_standard_descriptors_are_not_taken_for_others() {
+    local i
+    "$kvfs" "$store" "$mnt" <&- >&- 2>&- || wrong "exit status $?"
+    make_keys
+    stop
+    start && same value cat "$mnt/a/n/key"
+    stop
+    for i in 1 2 3; do
+        "$kvfs" "$store" "$mnt" -f <&- >&- 2>&- &
+        wait_until test -e "$mnt/a"
+        same value cat "$mnt/a/n/key"
+        stop
+    done
 }
 
 case_wrong_values_of_options_are_refused() {
     local value
+    for value in $'a\nb' $'\033[31m' $'\377' $'a\303' $'\300\200' $'\302\205' $'\355\240\200' $'a\177' '\\'; do
+        refused_and_not_mounted "printable UTF-8" "$store" "$mnt" -o "node=$value"
+    done
     for value in cache_ttl= cache_ttl=x cache_ttl=-1 cache_ttl=1s cache_ttl=nan cache_size= cache_size=1X \
         cache_size=-1 cache_size=99999999999999999999 durability= durability=none commit_interval_ms=x \
-        commit_interval_ms=-5 map_size=x memory_size=x node= 'node=a"b'; do
+        commit_interval_ms=-5 map_size=x memory_size=x map_size=0 map_size=1M memory_size=0 node= 'node=a"b'; do
         refused_and_not_mounted "${value%%=*}" "$store" "$mnt" -o "$value"
     done
+    refused_and_not_mounted "0 to 1000000" "$store" "$mnt" -o cache_ttl=2000000
+    refused_and_not_mounted "at least 4096K" "$store" "$mnt" -o map_size=1M
+    refused_and_not_mounted "at least 1K" "$store" "$mnt" -o memory_size=0
+    refused_and_not_mounted "cache_size=10M,memory_size=16M: the cache is at most half" "$store" "$mnt" \
+        -o cache_size=10M,memory_size=16M
     [ ! -e "$store" ] || wrong "made a store"
 }
 
@@ -91,11 +184,104 @@ case_options_are_taken_and_shown_in_config() {
     start
     grep -qx 'cache_ttl=60.000' "$mnt/.kvfs/config" || wrong "default cache_ttl"
     grep -qx 'cache_size=268435456' "$mnt/.kvfs/config" || wrong "default cache_size"
+    grep -qx 'memory_size=536870912' "$mnt/.kvfs/config" || wrong "default memory_size"
+    grep -Eqx 'map_size=[1-9][0-9]{9,}' "$mnt/.kvfs/config" || wrong "default map_size"
     grep -qx 'durability=close' "$mnt/.kvfs/config" || wrong "default durability"
     grep -qx "node=$(hostname)-$(daemons)" "$mnt/.kvfs/config" || wrong "default $(grep node= "$mnt/.kvfs/config")"
 }
 
+# sizes CACHE MEMORY MAP OPTIONS: what config shows of them
+sizes() {
+    start -o "$4" || return
+    same "cache_size=$(numfmt --from=iec "$1")
+memory_size=$(numfmt --from=iec "$2")
+map_size=$(numfmt --from=iec "$3")" grep '_size=' "$mnt/.kvfs/config"
+    stop
+}
+
+case_config_shows_the_sizes_that_are_in_force() {
+    sizes 400M 800M 64M cache_size=400M,map_size=64M
+    sizes 8M 16M 64M memory_size=16M,map_size=64M
+    sizes 8M 512M 64M cache_size=8M,map_size=64M
+    sizes 8M 16M 64M cache_size=8M,memory_size=16M,map_size=64M
+    sizes 0 16M 64M cache_size=0,memory_size=16M,map_size=64M
+}
+
+case_a_node_is_called_in_any_language() {
+    start -o 'node=büro 2 – 東京 🙂' || return
+    same 'node=büro 2 – 東京 🙂' grep '^node=' "$mnt/.kvfs/config"
+}
+
 # ---------------------------------------------------------------- store and mount point
+
+# The store that is mounted at DIR. The kernel escapes some bytes.
+source_of() { printf '%b' "$(awk -v at="$1" '$2 == at { print $1 }' /proc/self/mounts)"; }
+
+case_a_store_may_be_called_anything() {
+    local name
+    for name in 's,ro' 's\t' 's\' 'a b' $'a\tb' 's\,ro' 'fsname=x,ro' '-o' '"'; do
+        store=$PWD/$name
+        start || continue
+        make_keys
+        same "$PWD/$name" source_of "$mnt"
+        [ -e "$store/data.mdb" ] || wrong "$name: the store is elsewhere: $(ls)"
+        stop
+        start -o auto_unmount || continue
+        same value cat "$mnt/a/n/key"
+        touch "$mnt/a/n/new" || wrong "$name: not writable"
+        stop
+        wait_until not_mounted
+    done
+}
+
+# as_other COMMAND...: run it in a mount namespace of its own as another user, who may use /dev/fuse
+as_other() {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
+    chmod 711 "$(dirname "$case_dir")" "$case_dir"
+    chmod 777 "$case_dir/here"
+    setpriv --reuid nobody --regid nogroup --clear-groups test -x "$case_dir" -a -x "$kvfs" ||
+        skip "others cannot get there"
+    mkdir -p "$case_dir/dev"
+    timeout 60 unshare -m bash -c 'mount -t tmpfs none "$1" && mknod -m 666 "$1/fuse" c 10 229 &&
+        mount --bind "$1/fuse" /dev/fuse && shift && exec setpriv --reuid nobody --regid nogroup --clear-groups "$@"' \
+        - "$case_dir/dev" "$@"
+}
+
+case_another_user_mounts_a_store() {
+    local name
+    chown nobody "$mnt" 2>/dev/null
+    for name in store 's,ro' 's\t'; do
+        same "$case_dir/here/$name
+value" as_other bash -c '"$1" "$2" "$3" && mkdir -p "$3/a/n" && echo value >"$3/a/n/key" || exit
+            printf "%b\n" "$(awk -v at="$3" "\$2 == at { print \$1 }" /proc/self/mounts)"
+            cat "$3/a/n/key"; fusermount3 -u "$3"' - "$kvfs" "$case_dir/here/$name" "$mnt"
+        wait_until no_daemons
+    done
+}
+
+# refused_to_other WORDS ARGUMENT...: as refused, to another user
+refused_to_other() {
+    local words=$1 status
+    shift
+    as_other "$kvfs" "$@" >out 2>err </dev/null
+    status=$?
+    [ $status -eq 1 ] || wrong "kvfs $*: exit status $status"
+    [ ! -s out ] || wrong "kvfs $*: printed $(cat out)"
+    [[ $(cat err) == "kvfs: "*"$words"* ]] && [ "$(grep -c . err)" = 1 ] || wrong "kvfs $*: said $(cat err)"
+    wait_until no_daemons
+}
+
+case_another_user_is_told_why_nothing_is_mounted() {
+    refused_to_other "$mnt: you may not mount here; a mount point must be" other "$mnt"
+    [ ! -e other ] || wrong "made a store"
+    chmod 1777 "$mnt"
+    refused_to_other "$mnt: you may not mount here; a mount point must be" other "$mnt"
+    chown nobody "$mnt"
+    grep -qsx user_allow_other /etc/fuse.conf && skip "others may mount for others here"
+    refused_to_other "cannot mount here: fusermount3: option allow_other only allowed if 'user_allow_other'" \
+        other "$mnt" -o allow_other
+    refused_to_other "cannot mount here: fusermount3: option allow_other only" other "$mnt" -o allow_other -f
+}
 
 case_an_absent_store_is_made() {
     start

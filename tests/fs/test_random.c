@@ -314,7 +314,7 @@ static void a_mount_that_commits_later_answers_as_tmpfs_does(void **state)
 
 static void a_mount_with_little_memory_answers_as_tmpfs_does(void **state)
 {
-    compare(*state, "cache_size=64K,memory_size=64K", number("KVFS_TEST_STEPS", STEPS) / 10);
+    compare(*state, "cache_size=32K,memory_size=64K", number("KVFS_TEST_STEPS", STEPS) / 10);
 }
 
 static int run(void)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Small applications in shell on ordinary files: a key store, and shopping carts.
+# Small applications in shell on ordinary files: a key store, shopping carts, and README.md's session.
 case_seconds=300
 . "$(dirname "$0")/../support/tools.sh"
 
@@ -152,6 +152,27 @@ case_carts_of_several_users_are_filled_at_once() {
         same 5 grep -c ' 6 10$' "$n/$user"
     done
     only anna ben carla dora
+}
+
+# ------------------------------------------------------------------------- README.md
+
+# The programs are where tools/start builds them, and nothing else is at hand but what a new user has.
+case_the_session_of_the_readme_works_as_written() {
+    mkdir -p build/release/fs build/release/tools home
+    ln -s "$kvfs" build/release/fs/kvfs
+    ln -s "$kvctl" build/release/tools/kvctl
+    awk '/^## / { on = $0 == "## A session to copy" } on && sub(/^    /, "")' \
+        "${KVFS_SOURCE_DIR:?names the source tree}/README.md" >session
+    [ "$(grep -c . session)" -gt 15 ] || wrong "this is no session: $(cat session)"
+    HOME=$PWD/home bash -e session >out 2>err || wrong "exit status $?"
+    [ ! -s err ] || wrong "said $(cat err)"
+    grep -Fx -e '{"apples": 3}' -e '{"pears": 1}' -e carol out >values
+    same '{"apples": 3}
+{"pears": 1}
+{"pears": 1}
+carol' cat values
+    not_mounted home || wrong "still mounted"
+    wait_until no_daemons
 }
 
 run_cases "$@"

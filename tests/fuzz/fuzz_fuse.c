@@ -893,8 +893,6 @@ static struct engine *base(void)
     return engine;
 }
 
-static void mounted(void *arg) { (void)arg; }
-
 static void start(struct fs_options *options)
 {
     static char *arguments[] = {(char *)(uintptr_t) "kvfs", NULL};
@@ -903,7 +901,7 @@ static void start(struct fs_options *options)
     struct kv_error error;
 
     setlogmask(LOG_MASK(LOG_DEBUG));
-    fs = (struct fs){.options = options, .mounted = mounted};
+    fs = (struct fs){.options = options};
     FUZZ_CHECK(engine_memory_copy(base(), &store_options.engine) == 0);
     store_options.read_only = options->read_only;
     store_options.cache_ttl_ms = options->cache_ttl_ms;

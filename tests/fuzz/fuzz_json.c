@@ -37,7 +37,8 @@ static void check_refused(const uint8_t *bytes, size_t size, const char *text, s
     fuzz_check_error_line(text, text_size);
     FUZZ_CHECK(sscanf(text, "kvctl: a/n/k: the value is not JSON: line %zu, column %zu, byte %zu: ", &line,
                       &column, &byte) == 3);
-    FUZZ_CHECK(line >= 1 && line <= lines && byte <= size && column <= size);
+    /* A text that ends early is wrong behind its end. */
+    FUZZ_CHECK(line >= 1 && line <= lines && column >= 1 && column <= byte && byte <= size + 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -247,19 +247,56 @@ case_json_is_printed_as_it_was_stored() {
     done
 }
 
+# not_json LINE COLUMN BYTE VALUE: the value is refused, with the position where the bad token begins
+not_json() {
+    printf '%b' "$4" | kv put a/n/k
+    refuses 2 "a/n/k: the value is not JSON: line $1, column $2, byte $3: |--type text" get a/n/k --type json
+}
+
 case_what_is_not_json_is_refused_with_its_position() {
-    does put a/n/k $'{"a":1,\n "b":x}'
-    refuses 2 'a/n/k|not JSON|line 2|column 6|byte 14' get a/n/k --type json
-    does put a/n/k hello
-    refuses 2 'line 1|column 5|byte 5' get a/n/k --type json
-    does put a/n/k '[1] 2'
-    refuses 2 'line 1' get a/n/k --type json
-    does put a/n/k ' '
-    refuses 2 'not JSON' get a/n/k --type json
-    printf '"\377"' | kv put a/n/k
-    refuses 2 'not JSON' get a/n/k --type json
-    printf '1\0' | kv put a/n/k
-    refuses 2 'not JSON' get a/n/k --type json
+    not_json 1 1 1 hello
+    not_json 2 6 14 '{"a":1,\n "b":x}'
+    not_json 2 6 14 '{"a":1,\n "b":xyz}'
+    not_json 1 5 5 '[1] 2'
+    not_json 1 5 5 '[1] 234'
+    not_json 1 4 4 '[1,]'
+    not_json 1 6 6 '{"a" "b":1}'
+    not_json 1 2 2 '{1:2}'
+    not_json 1 1 1 truex
+    not_json 1 1 1 01
+    not_json 1 1 1 1.
+    not_json 1 4 4 '[1,1e999]'
+    not_json 1 4 4 123abc
+    not_json 1 1 1 "'a'"
+    not_json 1 1 1 '// comment'
+}
+
+case_a_position_in_json_counts_characters_and_bytes() {
+    not_json 1 6 7 '["\0303\0244",x]'
+    not_json 1 2 2 '[\0303\0244]'
+    not_json 2 6 15 '["\0342\0202\0254",\n"\0303\0244", \0303\0244\0303\0244]'
+}
+
+case_a_string_in_json_is_one_token() {
+    not_json 1 2 2 '["ab\\q"]'
+    not_json 1 8 8 '["\\"x" "a b"]'
+    not_json 1 1 1 '"ab\nc"'
+    not_json 1 2 2 '["ab'
+    not_json 1 2 2 '["ab\\'
+}
+
+case_a_byte_that_is_no_text_is_shown_in_json() {
+    not_json 1 2 2 '"\0377"'
+    not_json 1 5 5 '["ab\0377"]'
+    not_json 1 1 1 '\0377'
+    not_json 1 2 2 '1\0000'
+}
+
+case_json_that_ends_early_is_refused_at_its_end() {
+    not_json 1 6 6 '{"a":'
+    not_json 1 5 5 '[[[['
+    not_json 3 1 6 '[1,\n\n'
+    not_json 1 2 2 ' '
 }
 
 case_a_type_is_text_or_json() {
@@ -859,10 +896,23 @@ case_help_names_every_command() {
     kv namespace delete -h | grep -qF -e '--recursive' || wrong "namespace delete -h says nothing of --recursive"
 }
 
+case_help_is_a_command_too() {
+    kv help >out || wrong "exit status $?"
+    kv --help | cmp -s - out || wrong "help is not --help"
+    kv help list >out || wrong "exit status $?"
+    kv list --help | cmp -s - out || wrong "help list is not list --help"
+    kv help namespace delete >out || wrong "exit status $?"
+    kv namespace delete --help | cmp -s - out || wrong "help namespace delete is not namespace delete --help"
+    refuses 2 'frobnicate|no such command|--help' help frobnicate
+    refuses 2 'namespace|one more word' help namespace
+    refuses 2 'surplus|one argument too many' help list surplus
+}
+
 case_help_needs_no_store() {
     unset KVFS_STORE
     kv --help >out || wrong "exit status $?"
     kv get --help >out || wrong "exit status $?"
+    kv help get >out || wrong "exit status $?"
     kv -V >out || wrong "exit status $?"
     grep -qE '^kvctl [0-9]+\.[0-9]+' out || wrong "the version is $(cat out)"
     kv --version | cmp -s - out || wrong "--version is not -V"

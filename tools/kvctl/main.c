@@ -150,7 +150,7 @@ static void print_help(void)
         print_synopsis(&commands[i]);
         printf("      %s\n", commands[i].summary);
     }
-    puts("\nOptions of all commands; a command's own: kvctl COMMAND --help");
+    puts("\nOptions of all commands; a command's own: kvctl COMMAND --help, or kvctl help COMMAND");
     print_options(ALWAYS);
     printf("\nWhat begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
            "\nNames: %s;\n  %s;\n  %s.\n"
@@ -414,6 +414,20 @@ static bool print_about(const struct ctl_request *request)
     return ctl_given(request, CTL_HELP) || ctl_given(request, CTL_VERSION);
 }
 
+/* "help" and the words of a command, or none: what --help prints. Returns a status. */
+static int help(struct ctl_request *request, char **words, int count)
+{
+    int used = 0, status = count == 0 ? CTL_OK : find_command(words, count, &request->command, &used);
+
+    if (status != CTL_OK)
+        return status;
+    if (used < count)
+        return ctl_fail("%s: one argument too many; the arguments of help are a command's words", words[used]);
+    request->given |= CTL_BIT(CTL_HELP);
+    (void)print_about(request);
+    return CTL_OK;
+}
+
 static int dispatch(struct ctl_request *request, int argc, char **argv)
 {
     int next, used = 0, status = parse_options(request, ALWAYS, true, argc, argv, &next);
@@ -422,6 +436,8 @@ static int dispatch(struct ctl_request *request, int argc, char **argv)
         return status;
     if (print_about(request))
         return CTL_OK;
+    if (next < argc && strcmp(argv[next], "help") == 0)
+        return help(request, argv + next + 1, argc - next - 1);
     status = find_command(argv + next, argc - next, &request->command, &used);
     if (status != CTL_OK)
         return status;
