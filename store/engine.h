@@ -111,7 +111,7 @@ struct engine_txn {
  * map_bytes  upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space
  * returns  0; -ENOENT no store there; -ENOTDIR, -ENOTEMPTY not a store; -EACCES; -EIO damaged;
  *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space;
- *          -EBUSY another process has claimed it */
+ *          -EBUSY another process has claimed it; -ENOSPC no room for the table of readers, or for a new store */
 KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
                                 struct engine **out, struct kv_error *error);
 

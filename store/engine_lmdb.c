@@ -514,8 +514,11 @@ static int check_size(struct lmdb *lmdb, const char *dir, struct kv_error *error
 static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
     MDB_stat stat;
-    int rc = mdb_env_create(&lmdb->env);
+    int rc = lmdb_allocate_lock(dir, lmdb->read_only, error);
 
+    if (rc < 0)
+        return rc;
+    rc = mdb_env_create(&lmdb->env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(lmdb->env, ENGINE_TABLES);
     if (rc == 0)

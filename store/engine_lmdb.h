@@ -111,4 +111,8 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
 /* See to it that the directory holds data.mdb and that it may be opened. returns 0; as engine_lmdb_open() */
 KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *error);
 
+/* See to it that lock.mdb has its blocks. Call it only while this process does not have the store open: its end drops the
+ * locks that the process holds on the file. returns 0; as engine_lmdb_open() */
+KV_CHECKED int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error);
+
 #endif

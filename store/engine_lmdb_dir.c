@@ -3,6 +3,9 @@
  * A new store is built as data.mdb.new, with its tables, and renamed to data.mdb when it is on the disk. So
  * a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next one.
  * Creators exclude each other by flock() on the directory.
+ *
+ * LMDB makes lock.mdb a sparse file and writes it through a map, where a full disk answers with SIGBUS. So its blocks
+ * are allocated before LMDB opens it, and a disk without room for them is told at the open.
  */
 #include "store/engine_lmdb.h"
 
@@ -21,7 +24,8 @@
 #define DATA_FILE "data.mdb"
 #define LOCK_FILE "lock.mdb"
 #define NEW_FILE "data.mdb.new"
-#define NEW_MAP (4u << 20) /* bytes: plenty for empty tables */
+#define NEW_MAP (4u << 20)                              /* bytes: plenty for empty tables */
+#define LOCK_SIZE ((off_t)LMDB_READERS_MAX * 64 + 4096) /* bytes that LMDB makes it, at most: a cache line each */
 
 const char *const lmdb_table_names[ENGINE_TABLES] = {
     [ENGINE_META] = "meta", [ENGINE_NAMES] = "names",   [ENGINE_NODES] = "nodes",
@@ -95,6 +99,31 @@ static const char *network_filesystem(uint32_t type)
         if (known[i].type == type)
             return known[i].name;
     return NULL;
+}
+
+int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error)
+{
+    CLEANUP(close_fd) int fd = -1;
+    struct stat file;
+    char *path;
+    off_t size;
+    int rc;
+
+    if (asprintf(&path, "%s/" LOCK_FILE, dir) < 0)
+        return lmdb_refuse_answer(error, dir, ENOMEM);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    free(path);
+    if (fd < 0 && errno == EROFS && read_only)
+        return 0; /* LMDB does without one */
+    if (fd < 0 || fstat(fd, &file) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    /* Others may be using it: neither its bytes nor its size change, which is LMDB's to choose. */
+    size = file.st_size > LOCK_SIZE ? file.st_size : LOCK_SIZE;
+    do
+        rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) == 0 ? 0 : errno;
+    while (rc == EINTR);
+    /* Where nothing can be reserved the disk is trusted. */
+    return rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 
 static int sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0 : -errno; }

@@ -798,6 +798,76 @@ static void a_commit_that_the_disk_refuses_says_enospc(void **state)
     engine->ops->close(engine);
 }
 
+/* LMDB writes its table of readers through a map, where a full disk answers with a signal: so the steps are a child's. */
+
+enum { MANY_READERS = 300 }; /* of several pages of lock.mdb */
+
+static int open_on_a_full_disk(void)
+{
+    struct engine *engine;
+    struct kv_error error = {""};
+    int rc = engine_lmdb_open(directory, false, false, 0, &engine, &error);
+
+    return rc == -ENOSPC && strstr(error.text, "no space left on the disk") != NULL ? 0 : 1;
+}
+
+static int read_with_many(void)
+{
+    struct engine_txn *readers[MANY_READERS];
+    struct engine *engine;
+    struct kv_error error;
+    int rc = engine_lmdb_open(directory, false, false, 0, &engine, &error);
+
+    fill_disk("hog");
+    for (int i = 0; rc == 0 && i < MANY_READERS; i++)
+        rc = engine->ops->begin(engine, false, &readers[i]);
+    return rc == 0 ? 0 : 1;
+}
+
+static void assert_child_does(int (*what)(void))
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(what());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_full_disk_takes_as_many_readers_or_refuses_the_open(void **state)
+{
+    struct engine *engine;
+
+    (void)state;
+    if (!own_mounts())
+        skip();
+    assert_int_equal(mount("none", directory, "tmpfs", 0, "size=8m"), 0);
+    engine = create_store();
+    put_and_commit(engine, ENGINE_KEYS, "key", "value");
+    engine->ops->close(engine);
+
+    assert_child_does(read_with_many); /* with the lock file that is there */
+    unlink(in_directory("lock.mdb"));
+    fill_disk("hog");
+    assert_child_does(open_on_a_full_disk); /* with none */
+    unlink(in_directory("hog"));
+    write_file("lock.mdb", "", 0, 0);
+    assert_int_equal(truncate(in_directory("lock.mdb"), 8192), 0); /* of a program that wants fewer readers */
+    assert_child_does(read_with_many);
+    assert_int_equal(truncate(in_directory("lock.mdb"), 0), 0);
+    fill_disk("hog");
+    assert_child_does(open_on_a_full_disk);
+
+    unlink(in_directory("hog"));
+    engine = open_store(false, false, 0);
+    assert_committed(engine, ENGINE_KEYS, "key", "value");
+    engine->ops->close(engine);
+    assert_int_equal(umount2(directory, MNT_DETACH), 0);
+}
+
 /* ---------------------------------------------------------------- other processes */
 
 /* A child that takes one step for each byte from a pipe, and answers with one. */
@@ -1048,6 +1118,7 @@ int main(void)
         LMDB_TEST(a_full_tmpfs_is_survived),
         LMDB_TEST(a_full_ext4_is_survived),
         LMDB_TEST(a_commit_that_the_disk_refuses_says_enospc),
+        LMDB_TEST(a_full_disk_takes_as_many_readers_or_refuses_the_open),
         LMDB_TEST(a_commit_of_another_process_is_seen_at_the_next_begin),
         LMDB_TEST(a_writer_that_died_leaves_nothing_behind),
         LMDB_TEST(growth_beyond_the_own_map_is_followed),
