@@ -102,6 +102,11 @@ static int run(struct commit_queue *queue, struct kv_change *first, const struct
         }
         puts += change->kind == KV_PUT && change->rc == 0;
     }
+    rc = tx_flush(tx);
+    if (rc < 0) {
+        tx_abort(tx);
+        return rc;
+    }
     rc = tx_commit(tx);
     if (rc < 0) {
         *unsure = rc != -ENOSPC;

@@ -46,6 +46,9 @@ struct tx_node {
 
 /* Begin. returns 0 and *out, to be ended by tx_commit() or tx_abort(); else as the engine's begin() */
 KV_CHECKED int tx_begin(struct engine *engine, int64_t now_ns, struct tx **out);
+/* Write what the commit would write first, the nodes and the counter, so that a failure is known to be none of the
+ * commit's. On failure the transaction can only be aborted. */
+KV_CHECKED int tx_flush(struct tx *tx);
 /* End; both consume it. A commit that answers 0 is durable. */
 KV_CHECKED int tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
