@@ -6,7 +6,8 @@
  * of one key never overtake each other.
  *
  * Accepted puts (stage.h) are in no hurry: the committer lets them gather until one of them has waited for
- * the interval, or there are GROUP_BYTES of them, or anything else is queued or waits in commit_drain().
+ * the interval, or there are GROUP_CHANGES or GROUP_BYTES of them, or anything else is queued or waits in
+ * commit_drain().
  *
  * A transaction that fails as a whole is aborted, and each of its changes then
  * runs in a transaction of its own, in order: the culprit gets its error, the
