@@ -6,6 +6,8 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <sys/types.h>
 
 #define LMDB_READERS_MAX 1024 /* in all processes together */
 
@@ -111,8 +113,13 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
 /* See to it that the directory holds data.mdb and that it may be opened. returns 0; as engine_lmdb_open() */
 KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *error);
 
-/* See to it that lock.mdb has its blocks. Call it only while this process does not have the store open: its end drops the
- * locks that the process holds on the file. returns 0; as engine_lmdb_open() */
+/* May a store lie on this device, which is mounted by FUSE?
+ * mounts   the text of /proc/self/mountinfo; read from where it stands
+ * returns  0; -EOPNOTSUPP */
+KV_CHECKED int lmdb_check_fuse(FILE *mounts, dev_t device, const char *dir, struct kv_error *error);
+
+/* See to it that lock.mdb has its blocks. Call it only while this process does not have the store open: the locks that
+ * the process has on the file end with this call. returns 0; as engine_lmdb_open() */
 KV_CHECKED int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error);
 
 #endif

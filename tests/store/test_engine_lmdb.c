@@ -5,6 +5,8 @@
  * at a pipe. */
 #include "tests/store/engine_test.h"
 
+#include "store/engine_lmdb.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -13,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -367,8 +370,17 @@ static void a_network_filesystem_is_refused(void **state)
     static const struct {
         long type;
         const char *name;
-    } known[] = {
-        {0x6969, "NFS"}, {0x517b, "SMB"}, {0xff534d42, "CIFS"}, {(int32_t)0xfe534d42, "SMB"}, {0x01021997, "9p"}};
+    } known[] = {{0x6969, "NFS"},
+                 {0x517b, "SMB"},
+                 {0xff534d42, "CIFS"},
+                 {(int32_t)0xfe534d42, "SMB"},
+                 {0x01021997, "9p"},
+                 {0x19830326, "BeeGFS"},
+                 {0x47504653, "GPFS"},
+                 {0x20030528, "OrangeFS"},
+                 {0x786f4256, "vboxsf"},
+                 {(int32_t)0xbacbacbc, "vmhgfs"},
+                 {0x65735546, "several hosts"}}; /* FUSE, and not known to be local */
 
     (void)state;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -378,6 +390,37 @@ static void a_network_filesystem_is_refused(void **state)
     }
     pretended_type = 0;
     assert_int_equal(rmdir(directory), 0); /* nothing was made in it */
+}
+
+static void of_fuse_only_local_filesystems_are_let_in(void **state)
+{
+    static char mounts[] =
+        "21 27 0:40 / /a rw,relatime - fuse.sshfs me@host:/ rw,user_id=0\n"
+        "22 27 0:41 / /mnt/a\\040-\\040b rw shared:5 master:1 - fuseblk /dev/sdb1 rw,blksize=4096\n"
+        "23 27 0:42 /sub /c rw - fuse.kvfs /srv/store rw\n"
+        "24 27 8:1 / /d rw - ext4 /dev/sda1 rw\n"
+        "25 27 0:43 / /e rw shared:7 - virtiofs share rw\n"
+        "26 27 0:44 / /f rw - fuse something rw\n"
+        "27 27 0:45 / /g rw - fuse.fuse-overlayfs fuse-overlayfs rw\n"
+        "no line of this kind\n";
+    static const struct {
+        unsigned high, low;
+        const char *because; /* NULL: it is let in */
+    } devices[] = {{0, 40, "(fuse.sshfs)"}, {0, 41, NULL},     {0, 42, "inside a mounted store"},
+                   {0, 43, "(virtiofs)"},   {0, 44, "(fuse)"}, {0, 45, NULL},
+                   {40, 0, "(fuse)"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+        FILE *text = fmemopen(mounts, sizeof(mounts) - 1, "r");
+        struct kv_error error = {""};
+        int rc = lmdb_check_fuse(text, makedev(devices[i].high, devices[i].low), "dir", &error);
+
+        fclose(text);
+        assert_int_equal(rc, devices[i].because == NULL ? 0 : -EOPNOTSUPP);
+        if (devices[i].because != NULL)
+            assert_non_null(strstr(error.text, devices[i].because));
+    }
 }
 
 /* Run as a user without rights; answers its exit status. */
@@ -798,7 +841,7 @@ static void a_commit_that_the_disk_refuses_says_enospc(void **state)
     engine->ops->close(engine);
 }
 
-/* LMDB writes its table of readers through a map, where a full disk answers with a signal: so the steps are a child's. */
+/* LMDB writes its table of readers through a map, where a full disk answers with a signal: so children do this. */
 
 enum { MANY_READERS = 300 }; /* of several pages of lock.mdb */
 
@@ -1107,6 +1150,7 @@ int main(void)
         LMDB_TEST(a_file_that_was_cut_off_is_refused),
         LMDB_TEST(the_database_of_another_program_is_refused),
         LMDB_TEST(a_network_filesystem_is_refused),
+        LMDB_TEST(of_fuse_only_local_filesystems_are_let_in),
         LMDB_TEST(missing_permission_is_refused),
         LMDB_TEST(a_map_that_no_address_space_has_is_refused),
         LMDB_TEST(a_small_address_space_gets_a_smaller_map),
