@@ -58,7 +58,8 @@ struct engine_ops {
 
     /* Begin a transaction. returns 0 and *out; -EROFS for a write on a read-only engine */
     int (*begin)(struct engine *engine, bool write, struct engine_txn **out);
-    /* End a transaction; both consume it, whatever they answer. Read transactions end with abort. */
+    /* End a transaction; both consume it, whatever they answer. Read transactions end with abort.
+     * commit returns  0; -ENOSPC nothing of it is kept; any other failure: it may be kept all the same */
     int (*commit)(struct engine_txn *txn);
     void (*abort)(struct engine_txn *txn);
 

@@ -22,12 +22,16 @@ struct lmdb_free {
 
 struct lmdb {
     struct engine base;
-    MDB_env *env;
+    char *dir;   /* absolute */
+    int data_fd; /* of data.mdb, with the lock on it; it shares LMDB's own, and outlives the environment */
     bool read_only;
-    MDB_dbi tables[ENGINE_TABLES];
     uint64_t page_size;
     uint64_t limit;   /* bytes of the file that growth must not pass; the map may be larger */
     uint64_t reserve; /* bytes that growth must leave */
+
+    /* Change only under `lock` while nothing is open in this process. */
+    MDB_env *env; /* NULL: it could not be opened again */
+    MDB_dbi tables[ENGINE_TABLES];
 
     pthread_mutex_t lock; /* guards what follows, up to the empty line */
     pthread_cond_t none_open;
@@ -36,6 +40,7 @@ struct lmdb {
     unsigned idle_count;
 
     /* Guarded by LMDB's writer lock. */
+    bool header_unsure; /* the last write of the header failed; set as `env` is */
     uint64_t allocated; /* bytes of the file that the disk surely has */
     bool no_fallocate;  /* the filesystem cannot */
     struct lmdb_free free;
@@ -112,6 +117,9 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
 
 /* See to it that the directory holds data.mdb and that it may be opened. returns 0; as engine_lmdb_open() */
 KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *error);
+
+/* Is this descriptor's file the one that is data.mdb in the directory now? */
+bool lmdb_is_data(const char *dir, int fd);
 
 /* May a store lie on this device, which is mounted by FUSE?
  * mounts   the text of /proc/self/mountinfo; read from where it stands

@@ -295,6 +295,20 @@ static int find_data(int dir_fd, const char *dir, struct kv_error *error)
     return 1;
 }
 
+bool lmdb_is_data(const char *dir, int fd)
+{
+    struct stat is, should;
+    char *path;
+    bool same;
+
+    if (asprintf(&path, "%s/" DATA_FILE, dir) < 0)
+        return false;
+    same = stat(path, &is) == 0 && fstat(fd, &should) == 0 && is.st_dev == should.st_dev &&
+           is.st_ino == should.st_ino;
+    free(path);
+    return same;
+}
+
 /* Open the directory, made where it is absent and `create` says so. returns a descriptor */
 static int open_directory(const char *dir, bool create, struct kv_error *error)
 {
