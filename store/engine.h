@@ -79,8 +79,10 @@ struct engine_ops {
     int (*del)(struct engine_txn *txn, enum engine_table table, struct slice key);
 
     /* Can the transaction grow by `bytes` more, beyond what it has put so far, keeping the reserve that
-     * deletes need? Called inside a write transaction. returns 0; -ENOSPC. */
-    int (*room)(struct engine_txn *txn, uint64_t bytes);
+     * deletes need? Called inside a write transaction.
+     * part     the size of the largest record that they come in; where space is scattered less may do
+     * returns  0; -ENOSPC */
+    int (*room)(struct engine_txn *txn, uint64_t bytes, size_t part);
 
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);

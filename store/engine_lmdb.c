@@ -34,9 +34,10 @@
  *   there. The last `reserve` bytes of the tail are for changes that do not grow the store. So:
  *   - room() accepts growth that fits the tail above the reserve, without asking the free list;
  *   - else it counts the free list (once per transaction). Large records need runs of adjacent pages, so
- *     these must fit long enough runs and what the tail has above the reserve; and all growth must leave
- *     free pages and tail of the reserve's size together. Three quarters of it do once something was
- *     committed after a refusal: what `rm` gave back shall not be refused for a few copied pages;
+ *     these must fit long enough runs and what the tail has above the reserve: told no, the store asks again for
+ *     smaller records, down to a page each. And all growth must leave free pages and tail of the reserve's
+ *     size together. Three quarters of it do once something was committed after a refusal: what `rm` gave back
+ *     shall not be refused for a few copied pages;
  *   - when the end is near and the last commit freed pages, begin(write) makes an empty commit first:
  *     so what `rm` gave back can be used by the very next put.
  *   The file always covers the pages that its header counts; one that is shorter was cut off.
@@ -524,7 +525,7 @@ static int lmdb_put(struct engine_txn *base, enum engine_table table, struct sli
         return rc;
     rc = lmdb_errno(mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0));
     txn->failed = rc;
-    lmdb_space_put(txn, key.size + value.size);
+    lmdb_space_put(txn, table, key, value.size);
     return rc;
 }
 
@@ -539,17 +540,17 @@ static int lmdb_del(struct engine_txn *base, enum engine_table table, struct sli
     rc = lmdb_errno(mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL));
     if (rc != -ENOENT)
         txn->failed = rc;
-    lmdb_space_del(txn);
+    lmdb_space_del(txn, table, key);
     return rc;
 }
 
-static int lmdb_room(struct engine_txn *base, uint64_t bytes)
+static int lmdb_room(struct engine_txn *base, uint64_t bytes, size_t part)
 {
     struct lmdb_txn *txn = txn_of(base);
 
     if (txn->failed < 0)
         return txn->failed;
-    return txn->write ? lmdb_space_room(txn, bytes) : -EINVAL;
+    return txn->write ? lmdb_space_room(txn, bytes, part) : -EINVAL;
 }
 
 static void lmdb_usage(struct engine *engine, uint64_t *used, uint64_t *limit)

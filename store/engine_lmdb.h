@@ -10,14 +10,17 @@
 #include <sys/types.h>
 
 #define LMDB_READERS_MAX 1024 /* in all processes together */
+#define LMDB_RUNS 7 /* kinds of runs of free pages: of 1, 2, 4 .. 64, which is what the largest record needs */
 
 /* The free list, as the last commit left it. */
 struct lmdb_free {
-    uint64_t as_of;        /* id of the write transaction that counted; 0: nobody did */
-    uint64_t ripe;         /* pages usable by that transaction */
-    uint64_t unripe;       /* pages freed by the last commit: usable after the next one */
-    uint64_t runs;         /* of as many adjacent ripe pages as the largest record needs; they do not overlap */
-    uint64_t longest_rest; /* adjacent ripe pages beside these */
+    uint64_t as_of;  /* id of the write transaction that counted; 0: nobody did */
+    uint64_t ripe;   /* pages usable by that transaction */
+    uint64_t unripe; /* pages freed by the last commit: usable after the next one */
+    struct {
+        uint64_t count;        /* runs of 1 << i adjacent ripe pages; they do not overlap */
+        uint64_t longest_rest; /* adjacent ripe pages beside these */
+    } runs[LMDB_RUNS];
 };
 
 struct lmdb {
@@ -56,6 +59,7 @@ struct lmdb_txn {
     int failed;     /* of a put or del; all that follows answers it */
     uint64_t grown; /* bytes of pages that its changes took, at most */
     uint64_t runs;  /* of these, in runs of adjacent pages */
+    uint64_t value; /* id of the value that the last chunk belonged to */
     struct lmdb_txn *next_idle;
 };
 
@@ -85,11 +89,11 @@ void lmdb_space_choose(struct lmdb *lmdb);
 void lmdb_space_allocate(struct lmdb *lmdb);
 /* At the begin of a write transaction: keep the reserve, ripen what was freed. A failure is lmdb_txn_again()'s. */
 KV_CHECKED int lmdb_space_begin(struct lmdb_txn *txn);
-/* A record of so many bytes of key and value was put; one was deleted. */
-void lmdb_space_put(struct lmdb_txn *txn, uint64_t size);
-void lmdb_space_del(struct lmdb_txn *txn);
+/* A record with a value of so many bytes was put; one was deleted. */
+void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice key, uint64_t size);
+void lmdb_space_del(struct lmdb_txn *txn, enum engine_table table, struct slice key);
 /* As the engine's room(). */
-KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes);
+KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part);
 
 /* ------------------------------------------------------------- engine_lmdb_guard.c */
 

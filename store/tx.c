@@ -29,9 +29,9 @@ int tx_del(struct tx *tx, enum engine_table table, const struct name *name)
     return watch(tx, tx->txn->ops->del(tx->txn, table, name_slice(name)));
 }
 
-int tx_room(struct tx *tx, uint64_t bytes)
+int tx_room(struct tx *tx, uint64_t bytes, size_t part)
 {
-    int rc = tx->txn->ops->room(tx->txn, bytes);
+    int rc = tx->txn->ops->room(tx->txn, bytes, part);
 
     return rc == -ENOSPC ? rc : watch(tx, rc);
 }

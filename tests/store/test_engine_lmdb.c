@@ -545,7 +545,7 @@ static int put_parts(struct engine *engine, unsigned number, unsigned parts)
 {
     static const uint8_t bytes[PART];
     struct engine_txn *txn = begin(engine, true);
-    int rc = txn->ops->room(txn, (uint64_t)parts * PART);
+    int rc = txn->ops->room(txn, (uint64_t)parts * PART, PART);
 
     for (unsigned i = 0; rc == 0 && i < parts; i++) {
         unsigned key[2] = {number, i};
@@ -632,7 +632,7 @@ static int put_small(struct engine *engine, unsigned from, unsigned count)
     for (unsigned i = from; rc == 0 && i < from + count; i++) {
         unsigned key = i * 2654435761u;
 
-        rc = txn->ops->room(txn, SMALL);
+        rc = txn->ops->room(txn, SMALL, SMALL);
         if (rc == 0)
             rc = txn->ops->put(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)), slice_of(bytes, sizeof(bytes)));
     }
@@ -690,7 +690,7 @@ static void a_refused_growth_is_enospc_and_the_old_state_stays(void **state)
     (void)state;
     put_and_commit(engine, ENGINE_KEYS, "key", "old");
     txn = begin(engine, true);
-    assert_int_equal(txn->ops->room(txn, 100 * MIB), -ENOSPC);
+    assert_int_equal(txn->ops->room(txn, 100 * MIB, MIB), -ENOSPC);
     assert_int_equal(put(txn, ENGINE_KEYS, "key", "new"), 0); /* room() is a question only */
     for (char name[2] = "a"; rc == 0; name[0]++)
         rc = txn->ops->put(txn, ENGINE_CHUNKS, text(name), slice_of(bytes, sizeof(bytes)));
