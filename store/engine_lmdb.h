@@ -126,7 +126,7 @@ KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *err
 bool lmdb_is_data(const char *dir, int fd);
 
 /* May a store lie on this device, which is mounted by FUSE?
- * mounts   the text of /proc/self/mountinfo; read from where it stands
+ * mounts   the text of /proc/self/mountinfo, read from where it stands; NULL: there is none
  * returns  0; -EOPNOTSUPP */
 KV_CHECKED int lmdb_check_fuse(FILE *mounts, dev_t device, const char *dir, struct kv_error *error);
 

@@ -26,13 +26,17 @@ static int setup(void **state)
     return 0;
 }
 
+static void stop_recording(void)
+{
+    struct record_io_log log = record_io_stop();
+
+    record_io_free(&log);
+}
+
 static int teardown(void **state)
 {
-    struct record_io_log log;
-
     test_store_close(*state);
-    log = record_io_stop();
-    record_io_free(&log);
+    stop_recording();
     return 0;
 }
 
@@ -231,6 +235,7 @@ static void readers_beside_failing_commits_are_answered(void **state)
     options.cache_ttl_ms = 0;
     options.cache_bytes = 0;
     test_store_close(test);
+    stop_recording();
     test = *state = test_store_open(TEST_LMDB, &options);
     record_io_start(test->dir);
     ref = test_key(test, "key");
