@@ -72,7 +72,9 @@ static int edit_attr(struct tx *tx, struct kv_change *change, struct kv_attr *at
 
 static int edit_xattr(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs)
 {
-    int rc = change->xattr_value == NULL ? 0 : tx_room(tx, KV_XATTR_MAX); /* removing works on a full disk, too */
+    int rc = change->xattr_value == NULL
+                 ? 0
+                 : tx_room(tx, KV_XATTR_MAX, KV_XATTR_MAX); /* removing works on a full disk, too */
 
     if (rc == 0)
         rc = kv_xattrs_set(xattrs, change->xattr_name, change->xattr_name_size, change->xattr_value,

@@ -75,37 +75,53 @@ int apply_key_write(struct tx *tx, const struct name *name, const struct record_
     return tx_put(tx, ENGINE_KEYS, name, slice_of(bytes.data, bytes.size));
 }
 
-static int write_chunks(struct tx *tx, uint64_t version, const struct kv_value *value)
+static int write_chunks(struct tx *tx, const struct record_key *record, const struct kv_value *value)
 {
-    uint32_t chunks = record_chunks(value->size);
+    uint32_t chunks = record_chunks(value->size, record->cut);
+    const uint8_t *at = value->data;
 
     for (uint32_t i = 0; i < chunks; i++) {
+        size_t size = record_chunk_size(value->size, record->cut, i);
         struct name name;
         int rc;
 
-        name_of_chunk(version, i, &name);
-        rc = tx_put(tx, ENGINE_CHUNKS, &name,
-                    slice_of(value->data + (size_t)i * RECORD_CHUNK, record_chunk_size(value->size, i)));
+        name_of_chunk(record->meta.version, i, &name);
+        rc = tx_put(tx, ENGINE_CHUNKS, &name, slice_of(at, size));
         if (rc < 0)
             return rc;
+        at += size;
     }
     return 0;
 }
 
-static int drop_chunks(struct tx *tx, const struct kv_meta *meta)
+static int drop_chunks(struct tx *tx, const struct record_key *record)
 {
-    uint32_t chunks = record_chunks(meta->size);
+    uint32_t chunks = record_chunks(record->meta.size, record->cut);
 
     for (uint32_t i = 0; i < chunks; i++) {
         struct name name;
         int rc;
 
-        name_of_chunk(meta->version, i, &name);
+        name_of_chunk(record->meta.version, i, &name);
         rc = tx_del(tx, ENGINE_CHUNKS, &name);
         if (rc < 0 && rc != -ENOENT) /* a value that lost a chunk can still be replaced and deleted */
             return rc;
     }
     return 0;
+}
+
+/* Choose the longest chunks that there is room for. returns 0; -ENOSPC */
+static int choose_cut(struct tx *tx, size_t size, uint8_t *out)
+{
+    int rc = -ENOSPC;
+
+    for (uint8_t cut = 0; rc == -ENOSPC && cut < (size <= RECORD_INLINE_MAX ? 1 : RECORD_CUTS); cut++) {
+        size_t most = record_chunk_most(cut);
+
+        rc = tx_room(tx, size, size < most ? size : most);
+        *out = cut;
+    }
+    return rc;
 }
 
 static int check_condition(const struct kv_change *change, const struct apply_key *old)
@@ -133,6 +149,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     struct apply_key old;
     struct place place;
     int64_t delta;
+    uint8_t cut;
     int rc;
 
     if (value->size > KV_VALUE_MAX)
@@ -147,7 +164,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     delta = (int64_t)(change->ref.size + value->size) - (int64_t)old.charge;
     rc = change->accepted ? 0 : check_quota(&place, delta);
     if (rc == 0)
-        rc = tx_room(tx, value->size);
+        rc = choose_cut(tx, value->size, &cut);
     if (rc < 0)
         return rc;
 
@@ -165,12 +182,13 @@ int apply_put(struct tx *tx, struct kv_change *change)
     record.meta.version = change->version != 0 ? change->version : tx_new_id(tx);
     record.meta.size = value->size;
     record.checksum = change->checksum;
+    record.cut = cut;
     record.inlined = slice_of(value->data, value->size <= RECORD_INLINE_MAX ? value->size : 0);
 
     if (old.there)
-        rc = drop_chunks(tx, &old.record.meta);
+        rc = drop_chunks(tx, &old.record);
     if (rc == 0)
-        rc = write_chunks(tx, record.meta.version, value);
+        rc = write_chunks(tx, &record, value);
     if (rc == 0)
         rc = apply_key_write(tx, &old.name, &record);
     if (rc == 0)
@@ -200,7 +218,7 @@ int apply_delete(struct tx *tx, struct kv_change *change)
 
     rc = tx_del(tx, ENGINE_KEYS, &old.name);
     if (rc == 0)
-        rc = drop_chunks(tx, &old.record.meta);
+        rc = drop_chunks(tx, &old.record);
     if (rc == 0)
         rc = count(tx, place, -1, -(int64_t)old.charge);
     if (rc < 0)
@@ -239,7 +257,7 @@ static int move_key(struct tx *tx, struct kv_change *change, struct apply_key *f
     from->record.meta.attr.ctime_ns = tx->now_ns;
     rc = tx_del(tx, ENGINE_KEYS, &from->name);
     if (rc == 0 && to->there)
-        rc = drop_chunks(tx, &to->record.meta);
+        rc = drop_chunks(tx, &to->record);
     if (rc == 0)
         rc = apply_key_write(tx, &to->name, &from->record);
     if (rc == 0)

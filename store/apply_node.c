@@ -70,7 +70,7 @@ int apply_node_create(struct tx *tx, struct kv_change *change)
         return -EDQUOT;
     rc = node->kind == KV_BINDING ? check_binding(tx, parent, node->target) : 0;
     if (rc == 0)
-        rc = tx_room(tx, 0);
+        rc = tx_room(tx, 0, 0);
     if (rc < 0)
         return rc;
 

@@ -5,7 +5,7 @@
  *   check_repair.c  mending what was noted
  *
  * A check goes through the tables once each, within one read transaction, and builds what it needs to judge:
- * every node, and the inode numbers, versions and sizes of all keys. What can be mended is noted on the
+ * every node, and the inode numbers, versions and chunks of all keys. What can be mended is noted on the
  * way, and is done afterwards, in one write transaction. Then it begins anew, until there is nothing more to mend.
  *
  * Kinds of findings, and what a repair does with them
@@ -61,7 +61,8 @@ struct check_node {
 };
 
 struct check_value {
-    uint64_t version, size;
+    uint64_t version;
+    uint32_t chunks;
 };
 
 /* Names of records, one after the other. */

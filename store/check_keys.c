@@ -23,12 +23,14 @@ static int make_room(struct check *check, size_t size)
 
 /* Look for all parts of a value; unless `fast`, put them together.
  * returns  0 they are there; 1 a finding was told; negative: as the engine's get() */
-static int gather_chunks(struct check *check, const struct kv_meta *meta, const char *where)
+static int gather_chunks(struct check *check, const struct record_key *record, const char *where)
 {
-    uint32_t chunks = record_chunks(meta->size);
+    const struct kv_meta *meta = &record->meta;
+    uint32_t chunks = record_chunks(meta->size, record->cut);
+    uint8_t *at = check->value;
 
     for (uint32_t i = 0; i < chunks; i++) {
-        size_t size = record_chunk_size(meta->size, i);
+        size_t size = record_chunk_size(meta->size, record->cut, i);
         struct slice bytes;
         struct name name;
         int rc;
@@ -47,8 +49,10 @@ static int gather_chunks(struct check *check, const struct kv_meta *meta, const 
                         size);
             return 1;
         }
-        if (!check->options->fast)
-            memcpy(check->value + (size_t)i * RECORD_CHUNK, bytes.data, size);
+        if (!check->options->fast) {
+            memcpy(at, bytes.data, size);
+            at += size;
+        }
     }
     return 0;
 }
@@ -59,11 +63,11 @@ static int check_value(struct check *check, const struct record_key *record, con
     const void *bytes = record->inlined.data;
     int rc = 0;
 
-    if (record_chunks(meta->size) > 0) {
+    if (record_chunks(meta->size, record->cut) > 0) {
         if (!check->options->fast)
             rc = make_room(check, (size_t)meta->size);
         if (rc == 0)
-            rc = gather_chunks(check, meta, where);
+            rc = gather_chunks(check, record, where);
         if (rc != 0)
             return rc < 0 ? rc : 0;
         bytes = check->value;
@@ -75,13 +79,15 @@ static int check_value(struct check *check, const struct record_key *record, con
 
 /* ---------------------------------------------------------------------------- keys */
 
-static int note_value(struct check *check, const struct kv_meta *meta)
+static int note_value(struct check *check, const struct record_key *record)
 {
+    const struct kv_meta *meta = &record->meta;
     int rc =
         check_grow((void **)&check->values, check->values_count, &check->values_capacity, sizeof(*check->values));
 
     if (rc == 0)
-        check->values[check->values_count++] = (struct check_value){meta->version, meta->size};
+        check->values[check->values_count++] =
+            (struct check_value){meta->version, record_chunks(meta->size, record->cut)};
     check_note_number(check, meta->version);
     return rc;
 }
@@ -140,7 +146,7 @@ static int check_record(struct check *check, struct slice name, struct slice val
     if (rc == 0 && is_given_out(record.meta.attr.ino))
         rc = check_note_ino(check, record.meta.attr.ino);
     if (rc == 0)
-        rc = note_value(check, &record.meta);
+        rc = note_value(check, &record);
     return rc == 0 ? check_value(check, &record, where) : rc;
 }
 
@@ -210,7 +216,7 @@ static bool has_owner(const struct check *check, uint64_t version, uint32_t numb
             high = middle;
     }
     for (; low < check->values_count && check->values[low].version == version; low++)
-        if (number < record_chunks(check->values[low].size))
+        if (number < check->values[low].chunks)
             return true;
     return false;
 }

@@ -26,7 +26,7 @@ struct commit_queue {
     size_t urgent_unsettled; /* the same, until they are settled */
     uint64_t urgent_count;   /* the same, ever */
     size_t drains;           /* callers in commit_drain() */
-    size_t queued_bytes;
+    size_t queued, queued_bytes;
     int64_t interval_ns;
     struct timespec gather_until; /* CLOCK_MONOTONIC; set when an accepted put comes into an empty queue */
     bool stopping;
@@ -37,7 +37,8 @@ static size_t weight(const struct kv_change *change) { return change->kind == KV
 /* Is there no reason to let what is queued gather any longer? The lock is held. */
 static bool is_due(const struct commit_queue *queue)
 {
-    return queue->stopping || queue->urgent > 0 || queue->drains > 0 || queue->queued_bytes >= GROUP_BYTES;
+    return queue->stopping || queue->urgent > 0 || queue->drains > 0 || queue->queued >= GROUP_CHANGES ||
+           queue->queued_bytes >= GROUP_BYTES;
 }
 
 /* Wait until there is something to commit now; or until the end, with an empty queue. The lock is held. */
@@ -70,6 +71,7 @@ static struct kv_change *take_group(struct commit_queue *queue)
         queue->urgent -= !(*end)->accepted;
         changes++;
     }
+    queue->queued -= changes;
     queue->queued_bytes -= bytes;
     queue->head = *end;
     if (queue->head == NULL)
@@ -101,6 +103,11 @@ static int run(struct commit_queue *queue, struct kv_change *first, const struct
             return rc;
         }
         puts += change->kind == KV_PUT && change->rc == 0;
+    }
+    rc = tx_flush(tx);
+    if (rc < 0) {
+        tx_abort(tx);
+        return rc;
     }
     rc = tx_commit(tx);
     if (rc < 0) {
@@ -232,6 +239,7 @@ static void push(struct commit_queue *queue, struct kv_change *change)
     queue->urgent += !change->accepted;
     queue->urgent_unsettled += !change->accepted;
     queue->urgent_count += !change->accepted;
+    queue->queued++;
     queue->queued_bytes += weight(change);
     pthread_cond_signal(&queue->work);
 }

@@ -6,12 +6,13 @@
  * of one key never overtake each other.
  *
  * Accepted puts (stage.h) are in no hurry: the committer lets them gather until one of them has waited for
- * the interval, or there are GROUP_BYTES of them, or anything else is queued or waits in commit_drain().
+ * the interval, or there are GROUP_CHANGES or GROUP_BYTES of them, or anything else is queued or waits in
+ * commit_drain().
  *
  * A transaction that fails as a whole is aborted, and each of its changes then
  * runs in a transaction of its own, in order: the culprit gets its error, the
  * others succeed. Nothing is retried after that: every change ends with one
- * verdict, told through `settled` and then change->done. Where the commit itself
+ * verdict, told through `settled` and then change->done. Where the engine's commit itself
  * failed, and not for want of space, it may have been kept all the same: run
  * again, a change could then be refused because of what it did. So all changes of
  * that group end with its error.

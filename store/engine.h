@@ -58,7 +58,8 @@ struct engine_ops {
 
     /* Begin a transaction. returns 0 and *out; -EROFS for a write on a read-only engine */
     int (*begin)(struct engine *engine, bool write, struct engine_txn **out);
-    /* End a transaction; both consume it, whatever they answer. Read transactions end with abort. */
+    /* End a transaction; both consume it, whatever they answer. Read transactions end with abort.
+     * commit returns  0; -ENOSPC nothing of it is kept; any other failure: it may be kept all the same */
     int (*commit)(struct engine_txn *txn);
     void (*abort)(struct engine_txn *txn);
 
@@ -78,8 +79,10 @@ struct engine_ops {
     int (*del)(struct engine_txn *txn, enum engine_table table, struct slice key);
 
     /* Can the transaction grow by `bytes` more, beyond what it has put so far, keeping the reserve that
-     * deletes need? Called inside a write transaction. returns 0; -ENOSPC. */
-    int (*room)(struct engine_txn *txn, uint64_t bytes);
+     * deletes need? Called inside a write transaction.
+     * part     the size of the largest record that they come in; where space is scattered less may do
+     * returns  0; -ENOSPC */
+    int (*room)(struct engine_txn *txn, uint64_t bytes, size_t part);
 
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
@@ -111,7 +114,7 @@ struct engine_txn {
  * map_bytes  upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space
  * returns  0; -ENOENT no store there; -ENOTDIR, -ENOTEMPTY not a store; -EACCES; -EIO damaged;
  *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space;
- *          -EBUSY another process has claimed it */
+ *          -EBUSY another process has claimed it; -ENOSPC no room for the table of readers, or for a new store */
 KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
                                 struct engine **out, struct kv_error *error);
 

@@ -174,12 +174,12 @@ static int fault_del(struct engine_txn *base, enum engine_table table, struct sl
     return rc;
 }
 
-static int fault_room(struct engine_txn *base, uint64_t bytes)
+static int fault_room(struct engine_txn *base, uint64_t bytes, size_t part)
 {
     struct fault_txn *txn = txn_of(base);
     int rc = enter_txn(txn, ENGINE_ROOM);
 
-    return rc != 0 ? rc : txn->inner->ops->room(txn->inner, bytes);
+    return rc != 0 ? rc : txn->inner->ops->room(txn->inner, bytes, part);
 }
 
 static void fault_usage(struct engine *engine, uint64_t *used, uint64_t *limit)

@@ -10,6 +10,17 @@
  *   `open_txns` counts what may look at the map. Where another process has a larger map and uses it,
  *   begin meets MDB_MAP_RESIZED, waits until nothing is open in this process, and maps anew.
  *
+ * Failures of the disk
+ *   A commit writes its pages, flushes them, and writes one of the two headers through to the disk. Where the pages
+ *   cannot be written or flushed, the last header still counts. The kernel may have dropped pages whose flush failed
+ *   and call them clean from then on, so that no later flush tells; but nothing relies on those: the pages of the last
+ *   state were flushed before its header was written, and the next commit writes all of its own again.
+ *
+ *   Where the header cannot be written, LMDB writes the old one back and refuses to go on (MDB_PANIC). Which of the two
+ *   the file has then, and which the disk, is open, but both states are whole. begin meets MDB_PANIC, waits until
+ *   nothing is open in this process, and opens the environment anew, with what the file has. Before the next commit
+ *   builds on that (and takes the pages that it does not use any more) the headers are written and flushed again.
+ *
  * Space (engine_lmdb_space.c)
  *   LMDB never writes a page that the last commit uses: whoever changes a page, also by deleting from
  *   it, needs another one first. It takes that from the free list, whose pages are usable from the
@@ -23,9 +34,10 @@
  *   there. The last `reserve` bytes of the tail are for changes that do not grow the store. So:
  *   - room() accepts growth that fits the tail above the reserve, without asking the free list;
  *   - else it counts the free list (once per transaction). Large records need runs of adjacent pages, so
- *     these must fit long enough runs and what the tail has above the reserve; and all growth must leave
- *     free pages and tail of the reserve's size together. Three quarters of it do once something was
- *     committed after a refusal: what `rm` gave back shall not be refused for a few copied pages;
+ *     these must fit long enough runs and what the tail has above the reserve: told no, the store asks again for
+ *     smaller records, down to a page each. And all growth must leave free pages and tail of the reserve's
+ *     size together. Three quarters of it do once something was committed after a refusal: what `rm` gave back
+ *     shall not be refused for a few copied pages;
  *   - when the end is near and the last commit freed pages, begin(write) makes an empty commit first:
  *     so what `rm` gave back can be used by the very next put.
  *   The file always covers the pages that its header counts; one that is shorter was cut off.
@@ -40,17 +52,19 @@
 #include "store/engine_lmdb.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     IDLE_MAX = 32, /* read transactions kept for the next begin */
     READER_CHECK_S = 30,
-    RESIZE_WAIT_S = 10 /* for the transactions of this process to end */
+    UNUSED_WAIT_S = 10 /* for the transactions of this process to end */
 };
 
 #define MIB ((uint64_t)1 << 20)
@@ -116,17 +130,26 @@ static int widen_map(struct lmdb *lmdb)
     return lmdb_errno(mdb_env_set_mapsize(lmdb->env, size));
 }
 
-/* Another process has made the file larger than this one's map. */
-static int follow_growth(struct lmdb *lmdb)
+/* Wait until nothing is open in this process. The lock is held. returns 0; -ETIMEDOUT */
+static int wait_until_unused(struct lmdb *lmdb)
 {
     struct timespec deadline;
     int rc = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += RESIZE_WAIT_S;
-    pthread_mutex_lock(&lmdb->lock);
+    deadline.tv_sec += UNUSED_WAIT_S;
     while (rc == 0 && lmdb->open_txns > 0)
         rc = -pthread_cond_timedwait(&lmdb->none_open, &lmdb->lock, &deadline);
+    return rc;
+}
+
+/* Another process has made the file larger than this one's map. */
+static int follow_growth(struct lmdb *lmdb)
+{
+    int rc;
+
+    pthread_mutex_lock(&lmdb->lock);
+    rc = wait_until_unused(lmdb);
     if (rc == 0)
         rc = widen_map(lmdb);
     pthread_mutex_unlock(&lmdb->lock);
@@ -176,19 +199,118 @@ static void free_txn(struct lmdb_txn *txn)
     free(txn);
 }
 
-/* LMDB keeps two headers in turn. A reader that is held up between choosing one and copying it can get that
- * of a commit under way, two commits later: a state that is not durable yet, and, where the copy met the
- * writing, none at all. Then the newest header is two ahead of what was chosen. */
-static bool was_overtaken(const struct lmdb_txn *txn)
+/* ------------------------------------------------------------------- the environment */
+
+static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
+{
+    int rc = lmdb_allocate_lock(dir, lmdb->read_only, error);
+
+    if (rc < 0)
+        return rc;
+    rc = mdb_env_create(&lmdb->env);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(lmdb->env, ENGINE_TABLES);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(lmdb->env, LMDB_READERS_MAX);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(lmdb->env, lmdb->limit);
+    if (rc == 0)
+        rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
+    if (rc == 0)
+        rc = lmdb_guard(lmdb->env);
+    return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
+}
+
+/* Open tables that are there. returns 0; -ENOTEMPTY the database is somebody else's */
+static int open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *error)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &txn);
+
+    if (rc != 0)
+        return lmdb_refuse_answer(error, dir, rc);
+    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
+        rc = lmdb_guarded_open(txn, lmdb_table_names[i], &lmdb->tables[i]);
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE)
+        return lmdb_refuse(error, -ENOTEMPTY, dir,
+                           "holds the database of another program: choose another directory");
+    return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
+}
+
+/* Close the environment, which may be none. No transaction may be open. */
+static void close_environment(struct lmdb *lmdb)
+{
+    struct lmdb_txn *txn;
+
+    while ((txn = lmdb->idle) != NULL) {
+        lmdb->idle = txn->next_idle;
+        free_txn(txn);
+    }
+    lmdb->idle_count = 0;
+    if (lmdb->env != NULL)
+        mdb_env_close(lmdb->env);
+    lmdb->env = NULL;
+}
+
+/* Begin met this environment, of which LMDB says that it can only be closed. Where the new one cannot be opened the
+ * next begin tries again. returns 0; -EIO; -ETIMEDOUT */
+static int reopen(struct lmdb *lmdb, const MDB_env *broken)
+{
+    struct kv_error error;
+    int rc;
+
+    pthread_mutex_lock(&lmdb->lock);
+    rc = wait_until_unused(lmdb);
+    if (rc == 0 && lmdb->env == broken) {
+        close_environment(lmdb);
+        lmdb->header_unsure = true;
+        if (!lmdb_is_data(lmdb->dir, lmdb->data_fd) || open_environment(lmdb, lmdb->dir, &error) < 0 ||
+            open_tables(lmdb, lmdb->dir, &error) < 0 || widen_map(lmdb) < 0) {
+            close_environment(lmdb);
+            rc = -EIO;
+        }
+    }
+    pthread_mutex_unlock(&lmdb->lock);
+    return rc;
+}
+
+/* Write both headers as the file has them now, and flush them. LMDB's writer lock is held. */
+static int settle_header(struct lmdb *lmdb)
+{
+    size_t size = 2 * lmdb->page_size;
+    uint8_t *bytes = malloc(size);
+    int rc = bytes == NULL ? -ENOMEM : 0;
+
+    if (rc == 0 && (pread(lmdb->data_fd, bytes, size, 0) != (ssize_t)size ||
+                    pwrite(lmdb->data_fd, bytes, size, 0) != (ssize_t)size || fdatasync(lmdb->data_fd) != 0))
+        rc = -EIO;
+    free(bytes);
+    lmdb->header_unsure = rc < 0;
+    return rc;
+}
+
+/* ------------------------------------------------------------- begin, abort and commit */
+
+/* The id of the transaction that the newest header is of. */
+static size_t newest(const struct lmdb *lmdb)
 {
     MDB_envinfo info;
 
-    mdb_env_info(txn->lmdb->env, &info);
-    return info.me_last_txnid > mdb_txn_id(txn->mdb) + 1;
+    mdb_env_info(lmdb->env, &info);
+    return info.me_last_txnid;
 }
 
+/* LMDB keeps two headers in turn. A reader that is held up between choosing one and copying it can get that
+ * of a commit under way, two commits later: a state that is not durable yet, and, where the copy met the
+ * writing, none at all. Then the newest header is two ahead of what was chosen. */
+static bool was_overtaken(const struct lmdb_txn *txn) { return newest(txn->lmdb) > mdb_txn_id(txn->mdb) + 1; }
+
 /* Begin or, where txn->mdb is set, renew. The transaction is counted in, and stays so whatever is answered. */
-static int begin_mdb(struct lmdb_txn *txn)
+static int begin_any(struct lmdb_txn *txn)
 {
     struct lmdb *lmdb = txn->lmdb;
     bool readers_checked = false;
@@ -196,7 +318,9 @@ static int begin_mdb(struct lmdb_txn *txn)
     for (;;) {
         int rc;
 
-        if (txn->mdb != NULL)
+        if (lmdb->env == NULL)
+            rc = MDB_PANIC;
+        else if (txn->mdb != NULL)
             rc = mdb_txn_renew(txn->mdb);
         else
             rc = mdb_txn_begin(lmdb->env, NULL, txn->write ? 0 : MDB_RDONLY, &txn->mdb);
@@ -205,6 +329,16 @@ static int begin_mdb(struct lmdb_txn *txn)
         } else if (rc == MDB_MAP_RESIZED) {
             leave(lmdb, NULL);
             rc = follow_growth(lmdb);
+            enter(lmdb, false);
+            if (rc < 0)
+                return rc;
+        } else if (rc == MDB_PANIC) {
+            const MDB_env *broken = lmdb->env;
+
+            mdb_txn_abort(txn->mdb);
+            txn->mdb = NULL;
+            leave(lmdb, NULL);
+            rc = reopen(lmdb, broken);
             enter(lmdb, false);
             if (rc < 0)
                 return rc;
@@ -217,6 +351,20 @@ static int begin_mdb(struct lmdb_txn *txn)
             return lmdb_errno(rc);
         }
     }
+}
+
+static int begin_mdb(struct lmdb_txn *txn)
+{
+    int rc = begin_any(txn);
+
+    if (rc == 0 && txn->write && txn->lmdb->header_unsure) {
+        rc = settle_header(txn->lmdb);
+        if (rc < 0) {
+            mdb_txn_abort(txn->mdb);
+            txn->mdb = NULL;
+        }
+    }
+    return rc;
 }
 
 int lmdb_txn_begin(struct lmdb *lmdb, bool write, struct lmdb_txn **out)
@@ -300,11 +448,15 @@ static int lmdb_commit(struct engine_txn *base)
     int rc = !txn->write ? -EINVAL : txn->failed;
 
     if (rc == 0) {
+        size_t id = mdb_txn_id(txn->mdb);
+
         rc = lmdb_errno(mdb_txn_commit(txn->mdb));
         txn->mdb = NULL;
         /* LMDB calls a short write an I/O error. */
         if (rc == -EIO && lmdb_disk_full(txn->lmdb))
             rc = -ENOSPC;
+        if (rc == -ENOSPC && newest(txn->lmdb) >= id) /* it is kept */
+            rc = -EIO;
     }
     lmdb_txn_abort(txn);
     return rc;
@@ -373,7 +525,7 @@ static int lmdb_put(struct engine_txn *base, enum engine_table table, struct sli
         return rc;
     rc = lmdb_errno(mdb_put(txn->mdb, txn->lmdb->tables[table], &name, &bytes, 0));
     txn->failed = rc;
-    lmdb_space_put(txn, key.size + value.size);
+    lmdb_space_put(txn, table, key, value.size);
     return rc;
 }
 
@@ -388,17 +540,17 @@ static int lmdb_del(struct engine_txn *base, enum engine_table table, struct sli
     rc = lmdb_errno(mdb_del(txn->mdb, txn->lmdb->tables[table], &name, NULL));
     if (rc != -ENOENT)
         txn->failed = rc;
-    lmdb_space_del(txn);
+    lmdb_space_del(txn, table, key);
     return rc;
 }
 
-static int lmdb_room(struct engine_txn *base, uint64_t bytes)
+static int lmdb_room(struct engine_txn *base, uint64_t bytes, size_t part)
 {
     struct lmdb_txn *txn = txn_of(base);
 
     if (txn->failed < 0)
         return txn->failed;
-    return txn->write ? lmdb_space_room(txn, bytes) : -EINVAL;
+    return txn->write ? lmdb_space_room(txn, bytes, part) : -EINVAL;
 }
 
 static void lmdb_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
@@ -406,19 +558,18 @@ static void lmdb_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
     struct lmdb *lmdb = lmdb_of(engine);
 
     enter(lmdb, false); /* the map must stay where it is */
-    *used = lmdb_used(lmdb);
-    *limit = lmdb->limit;
+    *used = lmdb->env != NULL ? lmdb_used(lmdb) : 0;
+    *limit = lmdb->env != NULL ? lmdb->limit : 0;
     leave(lmdb, NULL);
 }
 
 /* Lock data.mdb, or lock it otherwise. returns 0; -EWOULDBLOCK another process has it locked */
 static int lock_data(struct lmdb *lmdb, int how)
 {
-    int fd, rc;
+    int rc;
 
-    mdb_env_get_fd(lmdb->env, &fd);
     do
-        rc = flock(fd, how | LOCK_NB) == 0 ? 0 : -errno;
+        rc = flock(lmdb->data_fd, how | LOCK_NB) == 0 ? 0 : -errno;
     while (rc == -EINTR);
     return rc;
 }
@@ -433,16 +584,13 @@ static int lmdb_claim(struct engine *engine)
 static void lmdb_close(struct engine *engine)
 {
     struct lmdb *lmdb = lmdb_of(engine);
-    struct lmdb_txn *txn;
 
-    while ((txn = lmdb->idle) != NULL) {
-        lmdb->idle = txn->next_idle;
-        free_txn(txn);
-    }
-    if (lmdb->env != NULL)
-        mdb_env_close(lmdb->env);
+    close_environment(lmdb);
+    if (lmdb->data_fd >= 0)
+        close(lmdb->data_fd);
     pthread_cond_destroy(&lmdb->none_open);
     pthread_mutex_destroy(&lmdb->lock);
+    free(lmdb->dir);
     free(lmdb);
 }
 
@@ -474,35 +622,13 @@ static uint64_t default_map(void)
     return size;
 }
 
-/* Open tables that are there. returns 0; -ENOTEMPTY the database is somebody else's */
-static int open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *error)
-{
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &txn);
-
-    if (rc != 0)
-        return lmdb_refuse_answer(error, dir, rc);
-    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
-        rc = lmdb_guarded_open(txn, lmdb_table_names[i], &lmdb->tables[i]);
-    if (rc == 0)
-        rc = mdb_txn_commit(txn);
-    else
-        mdb_txn_abort(txn);
-    if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE)
-        return lmdb_refuse(error, -ENOTEMPTY, dir,
-                           "holds the database of another program: choose another directory");
-    return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
-}
-
 /* LMDB would answer a page behind the end of the file with a signal. */
 static int check_size(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
     uint64_t used = lmdb_used(lmdb);
     struct stat file;
-    int fd;
 
-    mdb_env_get_fd(lmdb->env, &fd);
-    if (fstat(fd, &file) != 0)
+    if (fstat(lmdb->data_fd, &file) != 0)
         return lmdb_refuse_answer(error, dir, errno);
     if ((uint64_t)file.st_size < used)
         return lmdb_refuse(error, -EIO, dir,
@@ -511,23 +637,16 @@ static int check_size(struct lmdb *lmdb, const char *dir, struct kv_error *error
     return 0;
 }
 
-static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
+/* Lock data.mdb, and see to it that it is one that this program can use. */
+static int check_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
     MDB_stat stat;
-    int rc = mdb_env_create(&lmdb->env);
+    int fd, rc;
 
-    if (rc == 0)
-        rc = mdb_env_set_maxdbs(lmdb->env, ENGINE_TABLES);
-    if (rc == 0)
-        rc = mdb_env_set_maxreaders(lmdb->env, LMDB_READERS_MAX);
-    if (rc == 0)
-        rc = mdb_env_set_mapsize(lmdb->env, lmdb->limit);
-    if (rc == 0)
-        rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
-    if (rc == 0)
-        rc = lmdb_guard(lmdb->env);
-    if (rc != 0)
-        return lmdb_refuse_answer(error, dir, rc);
+    mdb_env_get_fd(lmdb->env, &fd);
+    lmdb->data_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (lmdb->data_fd < 0)
+        return lmdb_refuse_answer(error, dir, errno);
     rc = lock_data(lmdb, LOCK_SH);
     if (rc == -EWOULDBLOCK)
         return lmdb_refuse(error, -EBUSY, dir, "being repaired just now: try again when that is done");
@@ -557,6 +676,7 @@ int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_by
     if (lmdb == NULL)
         return lmdb_refuse_answer(error, dir, ENOMEM);
     lmdb->base.ops = &lmdb_ops;
+    lmdb->data_fd = -1;
     lmdb->read_only = read_only;
     lmdb->limit = map_bytes == 0 ? default_map() : map_bytes < MAP_SMALLEST ? MAP_SMALLEST : map_bytes;
     lmdb->limit -= lmdb->limit % MAP_STEP;
@@ -566,7 +686,15 @@ int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_by
     pthread_cond_init(&lmdb->none_open, &attr);
     pthread_condattr_destroy(&attr);
 
-    rc = lmdb_map_fits(lmdb->limit) ? open_environment(lmdb, dir, error) : lmdb_refuse_answer(error, dir, ENOMEM);
+    lmdb->dir = realpath(dir, NULL);
+    if (lmdb->dir == NULL)
+        rc = lmdb_refuse_answer(error, dir, errno);
+    else if (!lmdb_map_fits(lmdb->limit))
+        rc = lmdb_refuse_answer(error, dir, ENOMEM);
+    else
+        rc = open_environment(lmdb, dir, error);
+    if (rc == 0)
+        rc = check_environment(lmdb, dir, error);
     if (rc == 0)
         rc = check_size(lmdb, dir, error);
     if (rc == 0)

@@ -6,26 +6,35 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <sys/types.h>
 
 #define LMDB_READERS_MAX 1024 /* in all processes together */
+#define LMDB_RUNS 7 /* kinds of runs of free pages: of 1, 2, 4 .. 64, which is what the largest record needs */
 
 /* The free list, as the last commit left it. */
 struct lmdb_free {
-    uint64_t as_of;        /* id of the write transaction that counted; 0: nobody did */
-    uint64_t ripe;         /* pages usable by that transaction */
-    uint64_t unripe;       /* pages freed by the last commit: usable after the next one */
-    uint64_t runs;         /* of as many adjacent ripe pages as the largest record needs; they do not overlap */
-    uint64_t longest_rest; /* adjacent ripe pages beside these */
+    uint64_t as_of;  /* id of the write transaction that counted; 0: nobody did */
+    uint64_t ripe;   /* pages usable by that transaction */
+    uint64_t unripe; /* pages freed by the last commit: usable after the next one */
+    struct {
+        uint64_t count;        /* runs of 1 << i adjacent ripe pages; they do not overlap */
+        uint64_t longest_rest; /* adjacent ripe pages beside these */
+    } runs[LMDB_RUNS];
 };
 
 struct lmdb {
     struct engine base;
-    MDB_env *env;
+    char *dir;   /* absolute */
+    int data_fd; /* of data.mdb, with the lock on it; it shares LMDB's own, and outlives the environment */
     bool read_only;
-    MDB_dbi tables[ENGINE_TABLES];
     uint64_t page_size;
     uint64_t limit;   /* bytes of the file that growth must not pass; the map may be larger */
     uint64_t reserve; /* bytes that growth must leave */
+
+    /* Change only under `lock` while nothing is open in this process. */
+    MDB_env *env; /* NULL: it could not be opened again */
+    MDB_dbi tables[ENGINE_TABLES];
 
     pthread_mutex_t lock; /* guards what follows, up to the empty line */
     pthread_cond_t none_open;
@@ -34,6 +43,7 @@ struct lmdb {
     unsigned idle_count;
 
     /* Guarded by LMDB's writer lock. */
+    bool header_unsure; /* the last write of the header failed; set as `env` is */
     uint64_t allocated; /* bytes of the file that the disk surely has */
     bool no_fallocate;  /* the filesystem cannot */
     struct lmdb_free free;
@@ -49,6 +59,7 @@ struct lmdb_txn {
     int failed;     /* of a put or del; all that follows answers it */
     uint64_t grown; /* bytes of pages that its changes took, at most */
     uint64_t runs;  /* of these, in runs of adjacent pages */
+    uint64_t value; /* id of the value that the last chunk belonged to */
     struct lmdb_txn *next_idle;
 };
 
@@ -78,11 +89,11 @@ void lmdb_space_choose(struct lmdb *lmdb);
 void lmdb_space_allocate(struct lmdb *lmdb);
 /* At the begin of a write transaction: keep the reserve, ripen what was freed. A failure is lmdb_txn_again()'s. */
 KV_CHECKED int lmdb_space_begin(struct lmdb_txn *txn);
-/* A record of so many bytes of key and value was put; one was deleted. */
-void lmdb_space_put(struct lmdb_txn *txn, uint64_t size);
-void lmdb_space_del(struct lmdb_txn *txn);
+/* A record with a value of so many bytes was put; one was deleted. */
+void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice key, uint64_t size);
+void lmdb_space_del(struct lmdb_txn *txn, enum engine_table table, struct slice key);
 /* As the engine's room(). */
-KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes);
+KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part);
 
 /* ------------------------------------------------------------- engine_lmdb_guard.c */
 
@@ -110,5 +121,17 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
 
 /* See to it that the directory holds data.mdb and that it may be opened. returns 0; as engine_lmdb_open() */
 KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *error);
+
+/* Is this descriptor's file the one that is data.mdb in the directory now? */
+bool lmdb_is_data(const char *dir, int fd);
+
+/* May a store lie on this device, which is mounted by FUSE?
+ * mounts   the text of /proc/self/mountinfo, read from where it stands; NULL: there is none
+ * returns  0; -EOPNOTSUPP */
+KV_CHECKED int lmdb_check_fuse(FILE *mounts, dev_t device, const char *dir, struct kv_error *error);
+
+/* See to it that lock.mdb has its blocks. Call it only while this process does not have the store open: the locks that
+ * the process has on the file end with this call. returns 0; as engine_lmdb_open() */
+KV_CHECKED int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error);
 
 #endif

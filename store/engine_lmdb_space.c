@@ -14,9 +14,9 @@
 #define FREE_LIST 0 /* LMDB's own table of free pages */
 
 enum {
-    RUN_PAGES = 64,     /* adjacent pages that the largest record needs */
     SLACK_PAGES = 16,   /* what a change copies on its way */
     PAGE_OVERHEAD = 16, /* bytes: a page's header */
+    LEAF_SHARE = 64,    /* bytes that a large record takes in a leaf that is half full */
     TURN_PAGES = 32     /* freed by the last commit: worth an empty commit */
 };
 
@@ -156,21 +156,30 @@ static int note_pages(const MDB_val *set, uint64_t pages, uint8_t *bitmap)
     return 0;
 }
 
+static void note_run(struct lmdb_free *free, uint64_t pages)
+{
+    free->ripe += pages;
+    for (int i = 0; i < LMDB_RUNS; i++) {
+        uint64_t rest = pages % ((uint64_t)1 << i);
+
+        free->runs[i].count += pages >> i;
+        if (rest > free->runs[i].longest_rest)
+            free->runs[i].longest_rest = rest;
+    }
+}
+
 /* Count the set bits and their runs. */
 static void count_runs(const uint8_t *bitmap, uint64_t pages, struct lmdb_free *free)
 {
     uint64_t run = 0;
 
-    free->ripe = free->runs = free->longest_rest = 0;
+    *free = (struct lmdb_free){0};
     for (uint64_t i = 0; i <= pages; i++) {
         if (i < pages && (bitmap[i / 8] >> i % 8 & 1) != 0) {
             run++;
             continue;
         }
-        free->ripe += run;
-        free->runs += run / RUN_PAGES;
-        if (run % RUN_PAGES > free->longest_rest)
-            free->longest_rest = run % RUN_PAGES;
+        note_run(free, run);
         run = 0;
         while (i % 8 == 7 && i + 8 < pages && bitmap[i / 8 + 1] == 0)
             i += 8;
@@ -271,49 +280,81 @@ int lmdb_space_begin(struct lmdb_txn *txn)
 
 bool lmdb_disk_full(struct lmdb *lmdb) { return disk_available(lmdb) < SLACK_PAGES * lmdb->page_size; }
 
-/* A record takes the copy of a leaf and up to twice its bytes there; a large one has pages of its own. */
-void lmdb_space_put(struct lmdb_txn *txn, uint64_t size)
+/* What a change of a record takes for its leaf: a copy. But chunks of a value lie side by side, and share theirs. */
+static uint64_t leaf(struct lmdb_txn *txn, enum engine_table table, struct slice key)
 {
-    uint64_t page = txn->lmdb->page_size;
+    uint64_t value = 0;
 
-    if (size < page / 2 - PAGE_OVERHEAD) {
-        txn->grown += page + 2 * size;
+    if (table != ENGINE_CHUNKS || key.size < sizeof(value))
+        return txn->lmdb->page_size;
+    memcpy(&value, key.data, sizeof(value));
+    if (value == txn->value)
+        return LEAF_SHARE;
+    txn->value = value;
+    return txn->lmdb->page_size;
+}
+
+/* Bytes of the pages that a large record has for itself. */
+static uint64_t own_pages(const struct lmdb *lmdb, uint64_t size)
+{
+    return (size + PAGE_OVERHEAD + lmdb->page_size - 1) / lmdb->page_size * lmdb->page_size;
+}
+
+/* A small record takes up to twice its bytes in its leaf. */
+void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice key, uint64_t size)
+{
+    txn->grown += leaf(txn, table, key);
+    if (key.size + size < txn->lmdb->page_size / 2 - PAGE_OVERHEAD) {
+        txn->grown += 2 * (key.size + size);
     } else {
-        uint64_t pages = (size + PAGE_OVERHEAD + page - 1) / page;
-
-        txn->grown += (pages + 1) * page;
-        txn->runs += pages * page;
+        txn->grown += own_pages(txn->lmdb, size);
+        txn->runs += own_pages(txn->lmdb, size);
     }
 }
 
-void lmdb_space_del(struct lmdb_txn *txn) { txn->grown += txn->lmdb->page_size; }
-
-/* Is enough free for this growth? `parts` of it must be in runs. LMDB does not always find the runs that are
- * there, and takes the tail then; so the less is left of that, the more of them are asked for. */
-static bool fits_free(const struct lmdb *lmdb, uint64_t growth, uint64_t parts, uint64_t tail, uint64_t reserve)
+void lmdb_space_del(struct lmdb_txn *txn, enum engine_table table, struct slice key)
 {
-    const struct lmdb_free *free = &lmdb->free;
-    uint64_t run = RUN_PAGES * lmdb->page_size, rest = parts % run / lmdb->page_size, runs = parts / run;
-    uint64_t runs_in_tail = tail > reserve ? (tail - reserve) / run : 0;
-
-    if (rest > free->longest_rest)
-        runs++;
-    if (tail < reserve / 2)
-        runs *= 2;
-    return free->runs + runs_in_tail >= runs &&
-           tail + (free->ripe + free->unripe) * lmdb->page_size >= growth + reserve;
+    txn->grown += leaf(txn, table, key);
 }
 
-int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes)
+/* Is enough free for this growth? `bytes` of it must be in runs, of at most `part` bytes each. LMDB does not always
+ * find the runs that are there, and takes the tail then; so the less is left of that, the more of them are asked for.
+ * Single pages it finds. */
+static bool fits_free(const struct lmdb *lmdb, uint64_t growth, uint64_t bytes, size_t part, uint64_t tail,
+                      uint64_t reserve)
+{
+    const struct lmdb_free *free = &lmdb->free;
+    uint64_t page = lmdb->page_size, run, rest, runs, runs_in_tail;
+    int kind = 0;
+
+    while (kind < LMDB_RUNS - 1 && page << kind < part + PAGE_OVERHEAD)
+        kind++;
+    run = page << kind;
+    rest = bytes % run / page;
+    runs = bytes / run;
+    runs_in_tail = tail > reserve ? (tail - reserve) / run : 0;
+    if (rest > free->runs[kind].longest_rest)
+        runs++;
+    if (tail < reserve / 2 && kind > 0)
+        runs *= 2;
+    return free->runs[kind].count + runs_in_tail >= runs &&
+           tail + (free->ripe + free->unripe) * page >= growth + reserve;
+}
+
+int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part)
 {
     struct lmdb *lmdb = txn->lmdb;
-    uint64_t used = lmdb_used(lmdb), page = lmdb->page_size, id, growth, parts, end, tail, reserve;
+    uint64_t used = lmdb_used(lmdb), page = lmdb->page_size, id, growth, parts, records, end, tail, reserve;
 
     if (bytes > lmdb->limit)
         return -ENOSPC;
     /* Small records leave up to half of their pages empty, large ones next to nothing. */
     growth = txn->grown + bytes + (bytes < 4 * page ? bytes : 4 * page) + bytes / 64 + SLACK_PAGES * page;
-    parts = txn->runs + (bytes + page - 1) / page * page;
+    records = part > 0 ? bytes / part : 0;
+    growth += records * LEAF_SHARE;
+    parts = txn->runs + records * own_pages(lmdb, part);
+    if (bytes > records * part)
+        parts += own_pages(lmdb, bytes - records * part);
     if (used + growth + lmdb->reserve <= lmdb->limit)
         allocate(lmdb, used + growth + lmdb->reserve);
     end = lmdb->allocated < lmdb->limit ? lmdb->allocated : lmdb->limit;
@@ -331,7 +372,7 @@ int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes)
             return rc;
     }
     reserve = lmdb->refused_in != 0 && lmdb->refused_in < id ? lmdb->reserve / 4 * 3 : lmdb->reserve;
-    if (fits_free(lmdb, growth, parts, tail, reserve))
+    if (fits_free(lmdb, growth, parts, part, tail, reserve))
         return 0;
     lmdb->refused_in = id;
     return -ENOSPC;

@@ -375,11 +375,12 @@ static int memory_del(struct engine_txn *base, enum engine_table table, struct s
     return rc;
 }
 
-static int memory_room(struct engine_txn *base, uint64_t bytes)
+static int memory_room(struct engine_txn *base, uint64_t bytes, size_t part)
 {
     const struct memory_txn *txn = txn_of(base);
 
     (void)bytes;
+    (void)part;
     return txn->write ? txn->failed : -EINVAL;
 }
 

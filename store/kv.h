@@ -125,9 +125,10 @@ KV_CHECKED int kv_xattrs_set(struct kv_xattrs *set, const char *name, size_t nam
  *
  * A value is a reference-counted buffer. Whoever holds the only reference may
  * change it; a shared one is immutable. Buffers stay in memory while the
- * process's budget lasts and are then backed by unlinked files in the spill
- * directory, so that the kernel can page them out; `data` is addressable
- * either way.
+ * process's budget lasts (those below 64 KiB have 64 MiB beyond it) and are
+ * then backed by unlinked files in the spill directory, so that the kernel can
+ * page them out; `data` is addressable either way. 32,768 values can have such
+ * files at a time.
  */
 struct kv_value {
     uint8_t *data; /* NULL only where capacity is 0 */
@@ -139,7 +140,8 @@ struct kv_value {
 };
 
 /* A new value of `size` zero bytes, owned by the caller.
- * returns  0; -ENOMEM; -ENOSPC the spill directory is full; -EFBIG size > KV_VALUE_MAX */
+ * returns  0; -ENOMEM no memory, or as many files as can be; -ENOSPC the spill directory is full;
+ *          -EFBIG size > KV_VALUE_MAX */
 KV_CHECKED int kv_value_new(size_t size, struct kv_value **out);
 /* A new value that is a copy of bytes. Errors as kv_value_new(). */
 KV_CHECKED int kv_value_copy(const void *bytes, size_t size, struct kv_value **out);

@@ -44,12 +44,14 @@ static int get_key(struct reading *reading, const struct kv_ref *ref, struct rec
 }
 
 /* Put a value together from its chunks. A missing or short chunk is damage. */
-static int get_chunks(struct reading *reading, const struct kv_meta *meta, struct kv_value *value)
+static int get_chunks(struct reading *reading, const struct record_key *record, struct kv_value *value)
 {
-    uint32_t chunks = record_chunks(meta->size);
+    const struct kv_meta *meta = &record->meta;
+    uint32_t chunks = record_chunks(meta->size, record->cut);
+    uint8_t *at = value->data;
 
     for (uint32_t i = 0; i < chunks; i++) {
-        size_t size = record_chunk_size(meta->size, i);
+        size_t size = record_chunk_size(meta->size, record->cut, i);
         struct slice bytes;
         struct name name;
         int rc;
@@ -60,7 +62,8 @@ static int get_chunks(struct reading *reading, const struct kv_meta *meta, struc
             return -EIO;
         if (rc < 0)
             return rc;
-        memcpy(value->data + (size_t)i * RECORD_CHUNK, bytes.data, size);
+        memcpy(at, bytes.data, size);
+        at += size;
     }
     return 0;
 }
@@ -74,7 +77,7 @@ static int get_value(struct reading *reading, const struct record_key *record, s
         return rc;
     if (record->inlined.size > 0)
         memcpy(value->data, record->inlined.data, record->inlined.size);
-    rc = get_chunks(reading, &record->meta, value);
+    rc = get_chunks(reading, record, value);
     if (rc == 0 && record_checksum(value->data, value->size) != record->checksum)
         rc = -EIO;
     if (rc < 0) {

@@ -101,6 +101,7 @@ void record_encode_key(const struct record_key *key, struct record_bytes *out)
     put_uint(out, key->meta.version, 8);
     put_uint(out, key->meta.size, 8);
     put_uint(out, key->checksum, 8);
+    put_uint(out, key->cut, 1);
     put_xattrs(out, key->xattrs);
     put_bytes(out, key->inlined.data, key->inlined.size);
 }
@@ -116,10 +117,12 @@ int record_decode_key(struct slice bytes, struct record_key *out)
     key.meta.version = get_u64(&in);
     key.meta.size = get_u64(&in);
     key.checksum = get_u64(&in);
+    key.cut = (uint8_t)get_uint(&in, 1);
     key.xattrs = get_xattrs(&in);
     key.meta.has_xattrs = key.xattrs.size > 0;
     key.inlined = slice_of(in.at, in.left);
     if (in.bad || key.meta.version == 0 || key.meta.size > KV_VALUE_MAX ||
+        key.cut >= (key.meta.size <= RECORD_INLINE_MAX ? 1 : RECORD_CUTS) ||
         key.inlined.size != (key.meta.size <= RECORD_INLINE_MAX ? key.meta.size : 0))
         return -EIO;
     *out = key;
@@ -203,16 +206,21 @@ int record_xattrs(struct slice encoded, struct kv_xattrs *out)
     return 0;
 }
 
-uint32_t record_chunks(uint64_t size)
+size_t record_chunk_most(uint8_t cut) { return ((RECORD_CHUNK + 16) >> 2 * cut) - 16; }
+
+uint32_t record_chunks(uint64_t size, uint8_t cut)
 {
-    return size <= RECORD_INLINE_MAX ? 0 : (uint32_t)((size + RECORD_CHUNK - 1) / RECORD_CHUNK);
+    size_t most = record_chunk_most(cut);
+
+    return size <= RECORD_INLINE_MAX ? 0 : (uint32_t)((size + most - 1) / most);
 }
 
-size_t record_chunk_size(uint64_t size, uint32_t number)
+size_t record_chunk_size(uint64_t size, uint8_t cut, uint32_t number)
 {
-    uint64_t left = size - (uint64_t)number * RECORD_CHUNK;
+    size_t most = record_chunk_most(cut);
+    uint64_t left = size - (uint64_t)number * most;
 
-    return left < RECORD_CHUNK ? (size_t)left : RECORD_CHUNK;
+    return left < most ? (size_t)left : most;
 }
 
 uint64_t record_checksum(const void *bytes, size_t size) { return XXH3_64bits(size > 0 ? bytes : "", size); }

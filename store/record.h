@@ -12,8 +12,9 @@
 /* A value up to this size lives inside its key's record. */
 #define RECORD_INLINE_MAX 8192u
 /* A larger one is cut into chunks; each fills whole overflow pages of LMDB (64 pages of 4 KiB less the
- * 16 byte header of the first). */
+ * 16 byte header of the first). Where no such room is left it is cut finer: into 16, 4 or single pages. */
 #define RECORD_CHUNK (256u * 1024 - 16)
+#define RECORD_CUTS 4u
 
 #define RECORD_MAX (160 + sizeof(((struct kv_xattrs *)0)->data) + RECORD_INLINE_MAX)
 
@@ -27,6 +28,7 @@ struct record_key {
     uint64_t checksum;    /* XXH3 of the value */
     struct slice xattrs;  /* an encoded kv_xattrs; may be empty */
     struct slice inlined; /* the value, where meta.size <= RECORD_INLINE_MAX; else empty */
+    uint8_t cut;          /* how fine the value is cut: 0 (the least) .. RECORD_CUTS - 1; 0 where it is inline */
 };
 
 struct record_node {
@@ -44,10 +46,12 @@ KV_CHECKED int record_decode_node(struct slice bytes, struct record_node *out);
 /* Copy an encoded attribute set out of a record. returns 0; -EIO */
 KV_CHECKED int record_xattrs(struct slice encoded, struct kv_xattrs *out);
 
+/* The size of all chunks of a value but the last. */
+size_t record_chunk_most(uint8_t cut);
 /* How many chunks hold a value of this size; 0 where it is inline. */
-uint32_t record_chunks(uint64_t size);
+uint32_t record_chunks(uint64_t size, uint8_t cut);
 /* The size of chunk `number` of a value. */
-size_t record_chunk_size(uint64_t size, uint32_t number);
+size_t record_chunk_size(uint64_t size, uint8_t cut, uint32_t number);
 uint64_t record_checksum(const void *bytes, size_t size);
 
 #endif

@@ -29,9 +29,9 @@ int tx_del(struct tx *tx, enum engine_table table, const struct name *name)
     return watch(tx, tx->txn->ops->del(tx->txn, table, name_slice(name)));
 }
 
-int tx_room(struct tx *tx, uint64_t bytes)
+int tx_room(struct tx *tx, uint64_t bytes, size_t part)
 {
-    int rc = tx->txn->ops->room(tx->txn, bytes);
+    int rc = tx->txn->ops->room(tx->txn, bytes, part);
 
     return rc == -ENOSPC ? rc : watch(tx, rc);
 }
@@ -284,6 +284,7 @@ static int write_next_id(struct tx *tx)
     uint8_t bytes[8];
 
     name_put_u64(bytes, tx->next_id);
+    tx->next_id_dirty = false;
     return tx_put(tx, ENGINE_META, &name, slice_of(bytes, sizeof(bytes)));
 }
 
@@ -302,6 +303,7 @@ static int write_nodes(struct tx *tx)
         rc = tx_put(tx, ENGINE_NODES, &name, slice_of(bytes.data, bytes.size));
         if (rc < 0)
             return rc;
+        slot->dirty = false;
     }
     return 0;
 }
@@ -351,13 +353,18 @@ int tx_begin(struct engine *engine, int64_t now_ns, struct tx **out)
     return 0;
 }
 
+int tx_flush(struct tx *tx)
+{
+    int rc = write_nodes(tx);
+
+    return rc == 0 && tx->next_id_dirty ? write_next_id(tx) : rc;
+}
+
 int tx_commit(struct tx *tx)
 {
     struct engine_txn *txn = tx->txn;
-    int rc = write_nodes(tx);
+    int rc = tx_flush(tx);
 
-    if (rc == 0 && tx->next_id_dirty)
-        rc = write_next_id(tx);
     tx_free(tx);
     if (rc < 0) {
         txn->ops->abort(txn);

@@ -46,6 +46,9 @@ struct tx_node {
 
 /* Begin. returns 0 and *out, to be ended by tx_commit() or tx_abort(); else as the engine's begin() */
 KV_CHECKED int tx_begin(struct engine *engine, int64_t now_ns, struct tx **out);
+/* Write what the commit would write first, the nodes and the counter, so that a failure is known to be none of the
+ * commit's. On failure the transaction can only be aborted. */
+KV_CHECKED int tx_flush(struct tx *tx);
 /* End; both consume it. A commit that answers 0 is durable. */
 KV_CHECKED int tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
@@ -60,8 +63,8 @@ KV_CHECKED int tx_format(struct engine *engine, int64_t now_ns, bool create, uin
 KV_CHECKED int tx_get(struct tx *tx, enum engine_table table, const struct name *name, struct slice *out);
 KV_CHECKED int tx_put(struct tx *tx, enum engine_table table, const struct name *name, struct slice value);
 KV_CHECKED int tx_del(struct tx *tx, enum engine_table table, const struct name *name);
-/* May the transaction grow by `bytes` more? returns 0; -ENOSPC */
-KV_CHECKED int tx_room(struct tx *tx, uint64_t bytes);
+/* May the transaction grow by `bytes` more, in records of at most `part` bytes? returns 0; -ENOSPC */
+KV_CHECKED int tx_room(struct tx *tx, uint64_t bytes, size_t part);
 
 /* What was written so far does not hold together: the store is damaged. Breaks the transaction; answers -EIO. */
 KV_CHECKED int tx_damaged(struct tx *tx);

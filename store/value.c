@@ -9,6 +9,11 @@
  *                         large buffers cost
  *     else                anonymous pages, huge ones where the kernel has them; they grow without a copy
  *
+ * The bound of memory
+ *   Values fill the budget. Beyond it the small ones, for which a file is dear, have SMALL_ROOM, and those that are
+ *   read from the central OVERDRAFT, where they cannot spill. Everything else spills, to a file each: so to at most
+ *   FILES_MAX values, since a process can have some 65,000 mappings. Then -ENOMEM is the answer.
+ *
  * Invariants
  *   - the bytes from `size` up to `capacity` are zero, so growing in place needs no clearing
  *   - capacity <= KV_VALUE_MAX; in memory at most a quarter of `size` (and a huge page of what was grown that
@@ -28,11 +33,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SPILLABLE ((size_t)64 << 10) /* smaller values stay in memory whatever the budget says */
+#define SMALL ((size_t)64 << 10)      /* bytes; smaller values are small */
+#define SMALL_ROOM ((size_t)64 << 20) /* memory beyond the budget, for small values */
+#define FILES_MAX 32768u
 #define MAPPED ((size_t)8 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MEMORY_DEFAULT ((size_t)512 << 20)
-#define OVERDRAFT ((size_t)5 * KV_VALUE_MAX) /* memory beyond the budget, for reading while the disk is full */
+#define OVERDRAFT ((size_t)5 * KV_VALUE_MAX) /* memory beyond the budget, for reading while nothing can spill */
 
 static struct {
     pthread_mutex_t lock;
@@ -41,6 +48,7 @@ static struct {
 
 static uint64_t memory_budget = MEMORY_DEFAULT;
 static uint64_t memory_used, spill_used;
+static unsigned files;
 
 size_t value_budget(size_t memory_bytes) { return memory_bytes > 0 ? memory_bytes : MEMORY_DEFAULT; }
 
@@ -64,7 +72,7 @@ static size_t round_up(size_t size, size_t unit) { return (size + unit - 1) / un
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 /* What to reserve for a value of `size` bytes that need not grow. */
-static size_t capacity_for(size_t size) { return size < SPILLABLE ? size : round_up(size, page_size()); }
+static size_t capacity_for(size_t size) { return size < SMALL ? size : round_up(size, page_size()); }
 
 /* The same when it does grow: enough for many small steps to be cheap. */
 static size_t capacity_to_grow(const struct kv_value *value, size_t size)
@@ -82,7 +90,7 @@ static bool is_wasteful(const struct kv_value *value, size_t size)
 {
     size_t slack = value->spilled ? size : size / 4;
 
-    return value->capacity > size + slack + (value->capacity < SPILLABLE ? 64 : page_size());
+    return value->capacity > size + slack + (value->capacity < SMALL && !value->spilled ? 64 : page_size());
 }
 
 /* Take memory for a capacity of which `had` bytes are taken already.
@@ -90,9 +98,11 @@ static bool is_wasteful(const struct kv_value *value, size_t size)
 static bool reserve_memory(size_t capacity, size_t had, size_t overdraft)
 {
     uint64_t used = __atomic_add_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
+    uint64_t most = __atomic_load_n(&memory_budget, __ATOMIC_RELAXED) + overdraft;
 
-    if (capacity < SPILLABLE || capacity <= had ||
-        used <= __atomic_load_n(&memory_budget, __ATOMIC_RELAXED) + overdraft)
+    if (capacity < SMALL)
+        most += SMALL_ROOM;
+    if (capacity <= had || used <= most)
         return true;
     __atomic_sub_fetch(&memory_used, capacity - had, __ATOMIC_RELAXED);
     return false;
@@ -151,7 +161,7 @@ static int write_all(int fd, const uint8_t *from, size_t size)
 
 /* The three kinds of memory: `capacity` bytes that begin with the `keep` bytes of `from`, then zeros. */
 
-static int spill_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
+static int file_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
 {
     int fd = spill_open();
     void *data;
@@ -174,6 +184,19 @@ static int spill_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_
 out:
     close(fd);
     return error == 0 ? 0 : spill_error(error);
+}
+
+static int spill_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
+{
+    int rc = -ENOMEM;
+
+    if (__atomic_add_fetch(&files, 1, __ATOMIC_RELAXED) <= FILES_MAX)
+        rc = file_alloc(capacity, from, keep, out);
+    if (rc == 0)
+        __atomic_add_fetch(&spill_used, capacity, __ATOMIC_RELAXED);
+    else
+        __atomic_sub_fetch(&files, 1, __ATOMIC_RELAXED);
+    return rc;
 }
 
 static int heap_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8_t **out)
@@ -217,8 +240,8 @@ static int memory_alloc(size_t capacity, const uint8_t *from, size_t keep, uint8
     return rc;
 }
 
-/* Fill in data, capacity and spilled of *value. overdraft: how far memory may go beyond the budget where there is no
- * room for a file */
+/* Fill in data, capacity and spilled of *value. overdraft: how far memory may go beyond the budget where no file can
+ * be had */
 static int alloc_data(struct kv_value *value, size_t capacity, const uint8_t *from, size_t keep, size_t overdraft)
 {
     bool spilled = !reserve_memory(capacity, 0, 0);
@@ -226,10 +249,8 @@ static int alloc_data(struct kv_value *value, size_t capacity, const uint8_t *fr
     int rc = 0;
 
     if (spilled) {
-        rc = spill_alloc(capacity, from, keep, &data);
-        if (rc == 0)
-            __atomic_add_fetch(&spill_used, capacity, __ATOMIC_RELAXED);
-        else if (rc == -ENOSPC && overdraft > 0)
+        rc = spill_alloc(round_up(capacity, page_size()), from, keep, &data);
+        if (rc < 0 && overdraft > 0)
             spilled = !reserve_memory(capacity, 0, overdraft);
     }
     if (!spilled)
@@ -237,7 +258,7 @@ static int alloc_data(struct kv_value *value, size_t capacity, const uint8_t *fr
     if (rc < 0)
         return rc;
     value->data = data;
-    value->capacity = capacity;
+    value->capacity = spilled ? round_up(capacity, page_size()) : capacity;
     value->spilled = spilled;
     return 0;
 }
@@ -249,6 +270,8 @@ static void free_data(struct kv_value *value)
     else
         free(value->data);
     __atomic_sub_fetch(value->spilled ? &spill_used : &memory_used, value->capacity, __ATOMIC_RELAXED);
+    if (value->spilled)
+        __atomic_sub_fetch(&files, 1, __ATOMIC_RELAXED);
 }
 
 /* Change the capacity of a value that is in memory, without a copy where that can be.

@@ -8,13 +8,13 @@
  * call wins, and counts for buffers made from then on.
  *
  * spill_dir     copied; make it absolute where the process changes directory. NULL: $TMPDIR, else /tmp
- * memory_bytes  0: 512 MiB */
+ * memory_bytes  0: 512 MiB; small values can take 64 MiB more, and reading 125 MiB, see value.c */
 void value_configure(const char *spill_dir, size_t memory_bytes);
 /* The budget that this means. */
 size_t value_budget(size_t memory_bytes);
 
-/* kv_value_new() for what the central has: where memory is used up and the disk is full, so that nothing can
- * spill, it takes some more memory all the same. Reading must go on then, or nobody could make room. */
+/* kv_value_new() for what the central has: where memory is used up and nothing can spill (the disk is full), it takes
+ * some more memory all the same. Reading must go on then, or nobody could make room. */
 KV_CHECKED int value_new_to_read(size_t size, struct kv_value **out);
 
 /* Bytes reserved by all live values, and the part of them that is in files. */

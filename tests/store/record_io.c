@@ -21,6 +21,7 @@ static struct {
     char dir[PATH_MAX];   /* "": nothing is recorded */
     struct record_io_log log;
     size_t capacity;
+    struct record_io_fault fault;
 } recorder = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ------------------------------------------------------------------------ the log */
@@ -32,6 +33,17 @@ void record_io_start(const char *dir)
     recorder.log = (struct record_io_log){0};
     recorder.capacity = 0;
     pthread_mutex_unlock(&recorder.lock);
+}
+
+unsigned record_io_fail(struct record_io_fault fault)
+{
+    unsigned left;
+
+    pthread_mutex_lock(&recorder.lock);
+    left = recorder.fault.times;
+    recorder.fault = fault;
+    pthread_mutex_unlock(&recorder.lock);
+    return left;
 }
 
 size_t record_io_position(void)
@@ -125,12 +137,43 @@ static enum what what_is(int fd)
                                                                                                 : NOTHING;
 }
 
+enum { HEADERS = 2 * 4096 };
+
+/* Shall this call fail? The lock is held. */
+static bool fails(enum record_io_kind kind, int fd, off_t at)
+{
+    struct record_io_fault *fault = &recorder.fault;
+
+    if (fault->times == 0 || fault->kind != kind || what_is(fd) != THE_FILE ||
+        (kind == RECORD_IO_WRITE && fault->header != (at < HEADERS)))
+        return false;
+    fault->times--;
+    return true;
+}
+
+/* The lock is held. */
+static ssize_t write_badly(int fd, const struct iovec *parts, int count, off_t at)
+{
+    struct iovec half = {parts[0].iov_base, parts[0].iov_len / 2};
+
+    if (recorder.fault.error == 0)
+        return syscall(SYS_pwritev, fd, &half, 1, at, 0);
+    if (recorder.fault.kept && syscall(SYS_pwritev, fd, parts, count, at, 0) < 0)
+        abort();
+    recorder.fault.kept = false;
+    errno = recorder.fault.error;
+    return -1;
+}
+
 static ssize_t write_at(int fd, const struct iovec *parts, int count, off_t at)
 {
     ssize_t written;
 
     pthread_mutex_lock(&recorder.lock);
-    written = syscall(SYS_pwritev, fd, parts, count, at, 0);
+    if (fails(RECORD_IO_WRITE, fd, at))
+        written = write_badly(fd, parts, count, at);
+    else
+        written = syscall(SYS_pwritev, fd, parts, count, at, 0);
     if (written > 0 && what_is(fd) == THE_FILE)
         add_write(fd, parts, count, written, at);
     pthread_mutex_unlock(&recorder.lock);
@@ -169,7 +212,14 @@ static int flush(int fd, long number)
     int rc;
 
     pthread_mutex_lock(&recorder.lock);
-    rc = (int)syscall(number, fd);
+    if (fails(RECORD_IO_FLUSH, fd, 0)) {
+        if (recorder.fault.then != NULL)
+            recorder.fault.then();
+        errno = recorder.fault.error;
+        rc = -1;
+    } else {
+        rc = (int)syscall(number, fd);
+    }
     if (rc == 0) {
         enum what what = what_is(fd);
 

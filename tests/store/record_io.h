@@ -1,4 +1,4 @@
-/* A recorder of what this process does to the database file of one store.
+/* A recorder of what this process does to the database file of one store, which can let it fail.
  *
  * The program that links this defines the system's functions that write, size, flush and rename files, so that
  * calls of shared libraries (LMDB's) come here too. While a recording runs, what they do to data.mdb (also while it
@@ -35,6 +35,18 @@ struct record_io_log {
     struct record_io_event *events;
     size_t count;
 };
+
+/* Writes and flushes that fail as those of a broken disk. */
+struct record_io_fault {
+    enum record_io_kind kind; /* RECORD_IO_WRITE or RECORD_IO_FLUSH */
+    bool header;              /* RECORD_IO_WRITE: those to LMDB's headers, the first two pages; else all others */
+    int error;                /* an errno; 0: a write that writes one half only */
+    bool kept;                /* the bytes of the first write are there all the same */
+    void (*then)(void); /* called before a flush fails, when it is set; it must not call what is replaced here */
+    unsigned times;
+};
+/* Let the next ones of a recording fail; times 0: none. Returns how many of the fault before are left. */
+unsigned record_io_fail(struct record_io_fault fault);
 
 /* Record from here on. dir: absolute, without links */
 void record_io_start(const char *dir);

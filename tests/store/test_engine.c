@@ -392,7 +392,7 @@ static void a_read_transaction_cannot_change_anything(void **state)
     txn = begin(engine, false);
     assert_int_equal(put(txn, ENGINE_KEYS, "key", "value"), -EINVAL);
     assert_int_equal(del(txn, ENGINE_KEYS, "a"), -EINVAL);
-    assert_int_equal(txn->ops->room(txn, 1), -EINVAL);
+    assert_int_equal(txn->ops->room(txn, 1, 1), -EINVAL);
     txn->ops->abort(txn);
     assert_committed(engine, ENGINE_KEYS, "key", NULL);
     assert_committed(engine, ENGINE_KEYS, "a", "0");
@@ -411,8 +411,8 @@ static void there_is_room_in_a_new_store(void **state)
     struct engine_txn *txn = begin(engine, true);
 
     (void)state;
-    assert_int_equal(txn->ops->room(txn, 0), 0);
-    assert_int_equal(txn->ops->room(txn, 25 * MIB), 0);
+    assert_int_equal(txn->ops->room(txn, 0, 0), 0);
+    assert_int_equal(txn->ops->room(txn, 25 * MIB, MIB), 0);
     txn->ops->abort(txn);
 }
 

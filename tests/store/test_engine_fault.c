@@ -49,7 +49,7 @@ static int run_all(void)
     if (rc == 0)
         rc = txn->ops->scan(txn, ENGINE_KEYS, text(""), ignore_visit, &visited);
     if (rc == 0)
-        rc = txn->ops->room(txn, 10);
+        rc = txn->ops->room(txn, 10, 10);
     if (rc == 0)
         rc = put(txn, ENGINE_NAMES, "name", "value");
     if (rc == 0)
@@ -172,7 +172,7 @@ static void after_a_failed_write_all_answers_are_that_failure(void **state)
         assert_int_equal(put(txn, ENGINE_NAMES, "name", "value"), -ENOSPC);
         assert_int_equal(get(txn, ENGINE_KEYS, "key", &is), -ENOSPC);
         assert_int_equal(txn->ops->scan(txn, ENGINE_KEYS, text(""), ignore_visit, &visited), -ENOSPC);
-        assert_int_equal(txn->ops->room(txn, 0), -ENOSPC);
+        assert_int_equal(txn->ops->room(txn, 0, 0), -ENOSPC);
         assert_int_equal(txn->ops->commit(txn), -ENOSPC);
         assert_unchanged();
     }
@@ -188,7 +188,7 @@ static void a_failed_read_or_room_spoils_nothing(void **state)
     engine_fault_arm(engine, ENGINE_GET, 1, 1, -EIO);
     engine_fault_arm(engine, ENGINE_ROOM, 1, 1, -ENOSPC);
     assert_int_equal(get(txn, ENGINE_KEYS, "key", &is), -EIO);
-    assert_int_equal(txn->ops->room(txn, 1), -ENOSPC);
+    assert_int_equal(txn->ops->room(txn, 1, 1), -ENOSPC);
     assert_int_equal(put(txn, ENGINE_KEYS, "key", "new"), 0);
     commit(txn);
     assert_committed(engine, ENGINE_KEYS, "key", "new");

@@ -5,6 +5,8 @@
  * at a pipe. */
 #include "tests/store/engine_test.h"
 
+#include "store/engine_lmdb.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -13,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -367,8 +370,17 @@ static void a_network_filesystem_is_refused(void **state)
     static const struct {
         long type;
         const char *name;
-    } known[] = {
-        {0x6969, "NFS"}, {0x517b, "SMB"}, {0xff534d42, "CIFS"}, {(int32_t)0xfe534d42, "SMB"}, {0x01021997, "9p"}};
+    } known[] = {{0x6969, "NFS"},
+                 {0x517b, "SMB"},
+                 {0xff534d42, "CIFS"},
+                 {(int32_t)0xfe534d42, "SMB"},
+                 {0x01021997, "9p"},
+                 {0x19830326, "BeeGFS"},
+                 {0x47504653, "GPFS"},
+                 {0x20030528, "OrangeFS"},
+                 {0x786f4256, "vboxsf"},
+                 {(int32_t)0xbacbacbc, "vmhgfs"},
+                 {0x65735546, "several hosts"}}; /* FUSE, and not known to be local */
 
     (void)state;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -378,6 +390,37 @@ static void a_network_filesystem_is_refused(void **state)
     }
     pretended_type = 0;
     assert_int_equal(rmdir(directory), 0); /* nothing was made in it */
+}
+
+static void of_fuse_only_local_filesystems_are_let_in(void **state)
+{
+    static char mounts[] =
+        "21 27 0:40 / /a rw,relatime - fuse.sshfs me@host:/ rw,user_id=0\n"
+        "22 27 0:41 / /mnt/a\\040-\\040b rw shared:5 master:1 - fuseblk /dev/sdb1 rw,blksize=4096\n"
+        "23 27 0:42 /sub /c rw - fuse.kvfs /srv/store rw\n"
+        "24 27 8:1 / /d rw - ext4 /dev/sda1 rw\n"
+        "25 27 0:43 / /e rw shared:7 - virtiofs share rw\n"
+        "26 27 0:44 / /f rw - fuse something rw\n"
+        "27 27 0:45 / /g rw - fuse.fuse-overlayfs fuse-overlayfs rw\n"
+        "no line of this kind\n";
+    static const struct {
+        unsigned high, low;
+        const char *because; /* NULL: it is let in */
+    } devices[] = {{0, 40, "(fuse.sshfs)"}, {0, 41, NULL},     {0, 42, "inside a mounted store"},
+                   {0, 43, "(virtiofs)"},   {0, 44, "(fuse)"}, {0, 45, NULL},
+                   {40, 0, "(fuse)"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+        FILE *text = fmemopen(mounts, sizeof(mounts) - 1, "r");
+        struct kv_error error = {""};
+        int rc = lmdb_check_fuse(text, makedev(devices[i].high, devices[i].low), "dir", &error);
+
+        fclose(text);
+        assert_int_equal(rc, devices[i].because == NULL ? 0 : -EOPNOTSUPP);
+        if (devices[i].because != NULL)
+            assert_non_null(strstr(error.text, devices[i].because));
+    }
 }
 
 /* Run as a user without rights; answers its exit status. */
@@ -502,7 +545,7 @@ static int put_parts(struct engine *engine, unsigned number, unsigned parts)
 {
     static const uint8_t bytes[PART];
     struct engine_txn *txn = begin(engine, true);
-    int rc = txn->ops->room(txn, (uint64_t)parts * PART);
+    int rc = txn->ops->room(txn, (uint64_t)parts * PART, PART);
 
     for (unsigned i = 0; rc == 0 && i < parts; i++) {
         unsigned key[2] = {number, i};
@@ -589,7 +632,7 @@ static int put_small(struct engine *engine, unsigned from, unsigned count)
     for (unsigned i = from; rc == 0 && i < from + count; i++) {
         unsigned key = i * 2654435761u;
 
-        rc = txn->ops->room(txn, SMALL);
+        rc = txn->ops->room(txn, SMALL, SMALL);
         if (rc == 0)
             rc = txn->ops->put(txn, ENGINE_KEYS, slice_of(&key, sizeof(key)), slice_of(bytes, sizeof(bytes)));
     }
@@ -647,7 +690,7 @@ static void a_refused_growth_is_enospc_and_the_old_state_stays(void **state)
     (void)state;
     put_and_commit(engine, ENGINE_KEYS, "key", "old");
     txn = begin(engine, true);
-    assert_int_equal(txn->ops->room(txn, 100 * MIB), -ENOSPC);
+    assert_int_equal(txn->ops->room(txn, 100 * MIB, MIB), -ENOSPC);
     assert_int_equal(put(txn, ENGINE_KEYS, "key", "new"), 0); /* room() is a question only */
     for (char name[2] = "a"; rc == 0; name[0]++)
         rc = txn->ops->put(txn, ENGINE_CHUNKS, text(name), slice_of(bytes, sizeof(bytes)));
@@ -796,6 +839,76 @@ static void a_commit_that_the_disk_refuses_says_enospc(void **state)
     assert_committed(engine, ENGINE_KEYS, "key", "old");
     assert_int_equal(umount2(directory, MNT_DETACH), 0);
     engine->ops->close(engine);
+}
+
+/* LMDB writes its table of readers through a map, where a full disk answers with a signal: so children do this. */
+
+enum { MANY_READERS = 300 }; /* of several pages of lock.mdb */
+
+static int open_on_a_full_disk(void)
+{
+    struct engine *engine;
+    struct kv_error error = {""};
+    int rc = engine_lmdb_open(directory, false, false, 0, &engine, &error);
+
+    return rc == -ENOSPC && strstr(error.text, "no space left on the disk") != NULL ? 0 : 1;
+}
+
+static int read_with_many(void)
+{
+    struct engine_txn *readers[MANY_READERS];
+    struct engine *engine;
+    struct kv_error error;
+    int rc = engine_lmdb_open(directory, false, false, 0, &engine, &error);
+
+    fill_disk("hog");
+    for (int i = 0; rc == 0 && i < MANY_READERS; i++)
+        rc = engine->ops->begin(engine, false, &readers[i]);
+    return rc == 0 ? 0 : 1;
+}
+
+static void assert_child_does(int (*what)(void))
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(what());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_full_disk_takes_as_many_readers_or_refuses_the_open(void **state)
+{
+    struct engine *engine;
+
+    (void)state;
+    if (!own_mounts())
+        skip();
+    assert_int_equal(mount("none", directory, "tmpfs", 0, "size=8m"), 0);
+    engine = create_store();
+    put_and_commit(engine, ENGINE_KEYS, "key", "value");
+    engine->ops->close(engine);
+
+    assert_child_does(read_with_many); /* with the lock file that is there */
+    unlink(in_directory("lock.mdb"));
+    fill_disk("hog");
+    assert_child_does(open_on_a_full_disk); /* with none */
+    unlink(in_directory("hog"));
+    write_file("lock.mdb", "", 0, 0);
+    assert_int_equal(truncate(in_directory("lock.mdb"), 8192), 0); /* of a program that wants fewer readers */
+    assert_child_does(read_with_many);
+    assert_int_equal(truncate(in_directory("lock.mdb"), 0), 0);
+    fill_disk("hog");
+    assert_child_does(open_on_a_full_disk);
+
+    unlink(in_directory("hog"));
+    engine = open_store(false, false, 0);
+    assert_committed(engine, ENGINE_KEYS, "key", "value");
+    engine->ops->close(engine);
+    assert_int_equal(umount2(directory, MNT_DETACH), 0);
 }
 
 /* ---------------------------------------------------------------- other processes */
@@ -1037,6 +1150,7 @@ int main(void)
         LMDB_TEST(a_file_that_was_cut_off_is_refused),
         LMDB_TEST(the_database_of_another_program_is_refused),
         LMDB_TEST(a_network_filesystem_is_refused),
+        LMDB_TEST(of_fuse_only_local_filesystems_are_let_in),
         LMDB_TEST(missing_permission_is_refused),
         LMDB_TEST(a_map_that_no_address_space_has_is_refused),
         LMDB_TEST(a_small_address_space_gets_a_smaller_map),
@@ -1048,6 +1162,7 @@ int main(void)
         LMDB_TEST(a_full_tmpfs_is_survived),
         LMDB_TEST(a_full_ext4_is_survived),
         LMDB_TEST(a_commit_that_the_disk_refuses_says_enospc),
+        LMDB_TEST(a_full_disk_takes_as_many_readers_or_refuses_the_open),
         LMDB_TEST(a_commit_of_another_process_is_seen_at_the_next_begin),
         LMDB_TEST(a_writer_that_died_leaves_nothing_behind),
         LMDB_TEST(growth_beyond_the_own_map_is_followed),

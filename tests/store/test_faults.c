@@ -425,7 +425,8 @@ static int run_step(struct test_store *test, size_t i, enum engine_call call, un
     session[i](test, &step);
     for (int kind = 0; calls != NULL && kind < ENGINE_CALLS; kind++)
         calls[kind] = engine_fault_calls(test->fault, (enum engine_call)kind);
-    engine_fault_arm(test->fault, call, countdown, countdown > 0 ? 1 : 0, error);
+    if (countdown > 0) /* where there is no room it is asked for again in smaller pieces */
+        engine_fault_arm(test->fault, call, countdown, call == ENGINE_ROOM ? RECORD_CUTS : 1, error);
     rc = kv_apply(test->kv, &step.change);
     engine_fault_arm(test->fault, call, 0, 0, 0);
     for (int kind = 0; calls != NULL && kind < ENGINE_CALLS; kind++)

@@ -54,6 +54,8 @@ static struct record_key some_key(struct test_random *random, struct parts *part
     if (key.meta.size <= RECORD_INLINE_MAX) {
         test_random_fill(random, parts->value, key.meta.size);
         key.inlined = slice_of(parts->value, key.meta.size);
+    } else {
+        key.cut = (uint8_t)test_random_below(random, RECORD_CUTS);
     }
     return key;
 }
@@ -110,7 +112,7 @@ static void a_key_survives_its_record(void **state)
         expect_same_attr(&back.meta.attr, &key.meta.attr);
         assert_true(back.meta.version == key.meta.version && back.meta.size == key.meta.size);
         assert_int_equal(back.meta.has_xattrs, key.meta.has_xattrs);
-        assert_true(back.checksum == key.checksum);
+        assert_true(back.checksum == key.checksum && back.cut == key.cut);
         expect_same_slice(back.xattrs, key.xattrs);
         expect_same_slice(back.inlined, key.inlined);
     }
@@ -189,6 +191,7 @@ static bool decode_key(const uint8_t *bytes, size_t size)
         assert_true(key.meta.attr.mode <= 07777);
         assert_true(key.meta.size <= KV_VALUE_MAX);
         assert_int_equal(key.inlined.size, key.meta.size <= RECORD_INLINE_MAX ? key.meta.size : 0);
+        assert_in_range(key.cut, 0, key.meta.size <= RECORD_INLINE_MAX ? 0 : RECORD_CUTS - 1);
         assert_true(within(key.inlined, whole) && within(key.xattrs, whole));
         assert_int_equal(key.meta.has_xattrs, key.xattrs.size > 0);
         rc = record_xattrs(key.xattrs, &xattrs);
@@ -427,22 +430,25 @@ static void chunks_cover_a_value_exactly(void **state)
                                      KV_VALUE_MAX};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        uint32_t chunks = record_chunks(sizes[i]);
-        uint64_t sum = 0;
+    for (size_t i = 0; i < RECORD_CUTS * sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint64_t whole = sizes[i / RECORD_CUTS], sum = 0;
+        uint8_t cut = i % RECORD_CUTS;
+        uint32_t chunks = record_chunks(whole, cut);
 
         for (uint32_t j = 0; j < chunks; j++) {
-            size_t size = record_chunk_size(sizes[i], j);
+            size_t size = record_chunk_size(whole, cut, j);
 
-            assert_in_range(size, 1, RECORD_CHUNK);
+            assert_in_range(size, 1, record_chunk_most(cut));
             sum += size;
         }
-        assert_int_equal(sum, sizes[i] > RECORD_INLINE_MAX ? sizes[i] : 0);
+        assert_int_equal(sum, whole > RECORD_INLINE_MAX ? whole : 0);
     }
-    assert_int_equal(record_chunks(RECORD_INLINE_MAX), 0);
-    assert_int_equal(record_chunks(RECORD_INLINE_MAX + 1), 1);
-    assert_int_equal(record_chunks(RECORD_CHUNK), 1);
-    assert_int_equal(record_chunks(RECORD_CHUNK + 1), 2);
+    assert_int_equal(record_chunks(RECORD_INLINE_MAX, 0), 0);
+    assert_int_equal(record_chunks(RECORD_INLINE_MAX + 1, 0), 1);
+    assert_int_equal(record_chunks(RECORD_CHUNK, 0), 1);
+    assert_int_equal(record_chunks(RECORD_CHUNK + 1, 0), 2);
+    assert_int_equal(record_chunk_most(0), RECORD_CHUNK);
+    assert_int_equal(record_chunk_most(RECORD_CUTS - 1), 4096 - 16);
 }
 
 static void the_checksum_sees_every_single_bit(void **state)

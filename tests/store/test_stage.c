@@ -156,6 +156,23 @@ static void an_accepted_put_is_stored_by_itself_after_the_interval(void **state)
     test_store_close(test);
 }
 
+static void many_accepted_puts_do_not_wait_for_the_interval(void **state)
+{
+    enum { MANY = 1100 }; /* more than a transaction takes */
+    struct test_store *test = *state;
+    struct timespec pause = {0, 1000000};
+    char key[16];
+    int tries = 0;
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        test_put(test, key, key);
+    }
+    while (stored_keys(test) < 1000 && tries++ < 20000)
+        nanosleep(&pause, NULL);
+    assert_true(stored_keys(test) >= 1000);
+}
+
 static void what_was_promised_is_what_is_stored(void **state)
 {
     struct test_store *test = *state;
@@ -442,6 +459,7 @@ int main(void)
         TEST_STAGED(many_accepted_puts_share_one_commit),
         TEST_STAGED_LMDB(closing_stores_what_was_accepted),
         cmocka_unit_test(an_accepted_put_is_stored_by_itself_after_the_interval),
+        TEST_STAGED(many_accepted_puts_do_not_wait_for_the_interval),
         TEST_STAGED(what_was_promised_is_what_is_stored),
         TEST_STAGED(every_put_has_a_version_of_its_own_whatever_its_way),
         TEST_STAGED(a_condition_needs_the_word_of_the_central),

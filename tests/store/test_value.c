@@ -379,6 +379,60 @@ static void an_unusable_spill_directory_is_an_error_that_changes_nothing(void **
     kv_value_unref(value);
 }
 
+enum {
+    SMALL = 60000,
+    SMALLS = 2000
+}; /* bytes of a value that is not spilled readily, and how many are too many */
+
+static void small_values_in_great_number_are_in_files_too(void **state)
+{
+    static struct kv_value *values[SMALLS];
+    uint64_t in_memory;
+
+    (void)state;
+    value_configure(spill_dir, MIB);
+    for (size_t i = 0; i < SMALLS; i++) {
+        values[i] = new_value(SMALL);
+        fill(values[i], 0);
+    }
+    in_memory = live_bytes() - spilled_bytes();
+    assert_true(in_memory >= 64 * MIB && in_memory <= 65 * MIB);
+    for (size_t i = 0; i < SMALLS; i++) {
+        size_t size = i % 3 * SMALL / 2 + 1;
+
+        assert_filled(values[i], SMALL);
+        assert_int_equal(kv_value_resize(&values[i], size), 0);
+        assert_filled(values[i], size < SMALL ? size : SMALL);
+    }
+    assert_true(live_bytes() - spilled_bytes() <= 65 * MIB);
+    for (size_t i = 0; i < SMALLS; i++)
+        kv_value_unref(values[i]);
+}
+
+static void more_files_than_a_process_can_map_are_not_made(void **state)
+{
+    enum { MOST = 32768 };
+    static struct kv_value *values[SMALLS + MOST + 64];
+    struct kv_value *stored;
+    size_t count = 0;
+    int rc = 0;
+
+    (void)state;
+    value_configure(spill_dir, NOTHING);
+    while (spilled_bytes() == 0 && count < SMALLS)
+        values[count++] = new_value(SMALL);
+    while (count < sizeof(values) / sizeof(values[0]) && (rc = kv_value_new(KIB, &values[count])) == 0)
+        count++;
+    assert_int_equal(rc, -ENOMEM);
+    assert_in_range(count, MOST, SMALLS + MOST + 63);
+    assert_int_equal(value_new_to_read(KIB, &stored), 0); /* reading goes on */
+    kv_value_unref(stored);
+    kv_value_unref(values[--count]);
+    while (count > 0)
+        kv_value_unref(values[--count]);
+    kv_value_unref(new_value(SMALL));
+}
+
 /* Whoever reads what is stored gets memory where nothing can spill; not without end. */
 static int read_on_a_full_disk(void)
 {
@@ -536,6 +590,8 @@ int main(void)
         VALUE_TEST(at_most_a_quarter_of_a_value_is_unused),
         VALUE_TEST(values_over_the_budget_are_in_files),
         VALUE_TEST(a_value_that_outgrows_the_budget_moves_to_a_file),
+        VALUE_TEST(small_values_in_great_number_are_in_files_too),
+        VALUE_TEST(more_files_than_a_process_can_map_are_not_made),
         VALUE_TEST(files_of_values_have_no_names_and_no_descriptors),
         VALUE_TEST(an_unusable_spill_directory_is_an_error_that_changes_nothing),
         VALUE_TEST(a_full_disk_is_an_error_and_no_signal),

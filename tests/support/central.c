@@ -108,11 +108,11 @@ static int share_del(struct engine_txn *base, enum engine_table table, struct sl
     return inner->ops->del(inner, table, key);
 }
 
-static int share_room(struct engine_txn *base, uint64_t bytes)
+static int share_room(struct engine_txn *base, uint64_t bytes, size_t part)
 {
     struct engine_txn *inner = txn_of(base)->inner;
 
-    return inner->ops->room(inner, bytes);
+    return inner->ops->room(inner, bytes, part);
 }
 
 static void share_usage(struct engine *engine, uint64_t *used, uint64_t *limit)

@@ -308,7 +308,7 @@ static int sound_visit_name(void *arg, struct slice key, struct slice value)
 
 static void sound_chunks(struct sound *sound, const struct record_key *record)
 {
-    uint32_t chunks = record_chunks(record->meta.size);
+    uint32_t chunks = record_chunks(record->meta.size, record->cut);
 
     for (uint32_t i = 0; i < chunks; i++) {
         struct slice bytes;
@@ -316,7 +316,7 @@ static void sound_chunks(struct sound *sound, const struct record_key *record)
 
         name_of_chunk(record->meta.version, i, &name);
         assert_int_equal(sound->txn->ops->get(sound->txn, ENGINE_CHUNKS, name_slice(&name), &bytes), 0);
-        assert_int_equal(bytes.size, record_chunk_size(record->meta.size, i));
+        assert_int_equal(bytes.size, record_chunk_size(record->meta.size, record->cut, i));
     }
     sound->chunks += chunks;
 }
