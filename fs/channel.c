@@ -19,6 +19,19 @@ static struct {
     uint32_t offered;
 } init;
 
+static bool wants_answer(uint32_t opcode)
+{
+    return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT;
+}
+
+static void refuse(int fd, const struct fuse_in_header *header)
+{
+    struct fuse_out_header answer = {sizeof(answer), -ENOTCONN, header->unique};
+
+    if (wants_answer(header->opcode))
+        (void)!write(fd, &answer, sizeof(answer)); /* it may have been interrupted meanwhile */
+}
+
 static ssize_t channel_read(int fd, void *buffer, size_t size, void *userdata)
 {
     const struct fuse_in_header *header = buffer;
@@ -72,11 +85,6 @@ struct fs_channel_refuser {
     char request[REFUSED_MAX];
 };
 
-static bool wants_answer(uint32_t opcode)
-{
-    return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT;
-}
-
 static void *refuse_all(void *arg)
 {
     struct fs_channel_refuser *refuser = arg;
@@ -91,11 +99,7 @@ static void *refuse_all(void *arg)
         if (got < (ssize_t)sizeof(header))
             continue;
         memcpy(&header, refuser->request, sizeof(header));
-        if (wants_answer(header.opcode)) {
-            struct fuse_out_header answer = {sizeof(answer), -ENOTCONN, header.unique};
-
-            (void)!write(refuser->fd, &answer, sizeof(answer)); /* it may have been interrupted meanwhile */
-        }
+        refuse(refuser->fd, &header);
     }
     return NULL;
 }

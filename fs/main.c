@@ -5,6 +5,7 @@
  * that its child printed. */
 #include "fs/channel.h"
 #include "fs/file.h"
+#include "fs/loop.h"
 #include "fs/mountpoint.h"
 #include "fs/options.h"
 #include "fs/say.h"
@@ -18,10 +19,6 @@
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
-
-#define IDLE_THREADS 16
-#define MAX_THREADS 64
-#define STARVED_US 100000 /* until memory is asked for again */
 
 /* What libfuse has to say while it serves. */
 static void log_message(enum fuse_log_level level, const char *format, va_list args)
@@ -111,29 +108,6 @@ static int open_store(struct fs *fs)
     return rc;
 }
 
-/* The loop ends when it gets no memory for a request, and answers -1 when it gets none for its first thread. Nothing is
- * lost by that: what is not received yet waits in the kernel.
- * returns  0 unmounted; >0 the signal that ended it; <0 an error */
-static int serve(struct fuse_session *session)
-{
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    bool starved = false;
-    int rc;
-
-    if (config == NULL)
-        return -ENOMEM;
-    fuse_loop_cfg_set_idle_threads(config, IDLE_THREADS);
-    fuse_loop_cfg_set_max_threads(config, MAX_THREADS);
-    do {
-        rc = fuse_session_loop_mt(session, config);
-        starved = rc == -ENOMEM || (rc == -1 && starved);
-        if (starved)
-            usleep(STARVED_US);
-    } while (starved);
-    fuse_loop_cfg_destroy(config);
-    return rc;
-}
-
 static int mount_and_serve(struct fs *fs)
 {
     const struct fs_options *options = fs->options;
@@ -141,11 +115,8 @@ static int mount_and_serve(struct fs *fs)
     bool mounted = false;
     int rc;
 
-    if (fuse_set_signal_handlers(fs->session) < 0)
-        return fail("cannot handle signals", -EINVAL);
     if (fs_mountpoint_mount(fs->session, options->mountpoint, &error) < 0) {
         fs_say("%s", error.text);
-        fuse_remove_signal_handlers(fs->session);
         return EXIT_FAILURE;
     }
     if (!options->debug)
@@ -154,13 +125,12 @@ static int mount_and_serve(struct fs *fs)
     fs->mounted_arg = &mounted;
     rc = fs_channel_use(fs->session);
     if (rc == 0)
-        rc = serve(fs->session);
+        rc = fs_loop(fs->session);
     if (rc < 0)
         syslog(LOG_ERR, "%s: stopped: %s", options->mountpoint, strerror(-rc));
     if (fs_session_end(fs, rc != 0) < 0)
         rc = -EIO;
     fuse_session_unmount(fs->session);
-    fuse_remove_signal_handlers(fs->session);
     if (!mounted)
         fs_say("%s: cannot mount here: %s", options->mountpoint,
                rc < 0 ? strerror(-rc) : "it was ended before the kernel had accepted it");
@@ -172,6 +142,7 @@ static int run(struct fs_options *options)
     struct fs fs = {.options = options};
     int status, rc;
 
+    fs_loop_block_signals();
     if (open_store(&fs) < 0)
         return EXIT_FAILURE;
     rc = fs_options_name_node(options);
