@@ -23,6 +23,14 @@ struct found {
     char name[KV_KEY_MAX + 1];
 };
 
+/* The names of the central that one answer gave, one after the other, each with its NUL. */
+struct given {
+    off_t first; /* the offset before them */
+    off_t count;
+    size_t size, capacity;
+    char *names;
+};
+
 struct fs_dir {
     struct fs_inode *inode;
     struct fs_dir *prev, *next; /* in fs->dirs; fs->lock */
@@ -30,7 +38,8 @@ struct fs_dir {
     off_t offset;               /* behind the last entry given */
     size_t last_size;           /* the last name of the central that was given; 0: none yet */
     char last[KV_KEY_MAX + 1];
-    size_t locals_count; /* names known to this node only, as of offset 0; sorted */
+    struct given given[2]; /* by this answer, or the last one; by the one before */
+    size_t locals_count;   /* names known to this node only, as of offset 0; sorted */
     char (*locals)[KV_KEY_MAX + 1];
 };
 
@@ -209,6 +218,58 @@ static int resolve(struct fs *fs, struct fs_dir *dir, const struct found *found,
     return 0;
 }
 
+/* Another answer begins. */
+static void given_begin(struct fs_dir *dir)
+{
+    struct given oldest = dir->given[1];
+
+    dir->given[1] = dir->given[0];
+    dir->given[0] = oldest;
+    dir->given[0].first = dir->offset;
+    dir->given[0].count = 0;
+    dir->given[0].size = 0;
+}
+
+/* Remember one more name of this answer. Without memory for it that place is found by counting. */
+static void given_add(struct fs_dir *dir, const char *name, size_t size)
+{
+    struct given *given = &dir->given[0];
+
+    if (given->capacity - given->size < size + 1) {
+        size_t capacity = 2 * given->capacity + 4 * KV_KEY_MAX;
+        char *names = realloc(given->names, capacity);
+
+        if (names == NULL)
+            return;
+        given->names = names;
+        given->capacity = capacity;
+    }
+    if (given->first + given->count != dir->offset)
+        return; /* one before was not remembered */
+    memcpy(given->names + given->size, name, size + 1);
+    given->size += size + 1;
+    given->count++;
+}
+
+/* Go to an offset right behind a name that is remembered. returns whether it is */
+static bool given_seek(struct fs_dir *dir, off_t offset)
+{
+    for (size_t i = 0; i < 2; i++) {
+        const struct given *given = &dir->given[i];
+        const char *name = given->names;
+
+        if (offset <= given->first || offset > given->first + given->count)
+            continue;
+        for (off_t at = given->first + 1; at < offset; at++)
+            name += strlen(name) + 1;
+        dir->last_size = strlen(name);
+        memcpy(dir->last, name, dir->last_size + 1);
+        dir->offset = offset;
+        return true;
+    }
+    return false;
+}
+
 /* Give what a page found. returns the number of entries given, or why the first could not be */
 static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, const struct page *page,
                      uint64_t changes)
@@ -222,6 +283,7 @@ static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, c
                           : add(answer, found->name, &entry, dir->offset + 1);
         if (rc != 0)
             return rc < 0 ? rc : 0;
+        given_add(dir, found->name, found->size);
         dir->offset++;
         memcpy(dir->last, found->name, found->size + 1);
         dir->last_size = found->size;
@@ -239,6 +301,7 @@ static int read_central(struct fs *fs, struct fs_dir *dir, struct answer *answer
     page.entries = malloc(PAGE_ENTRIES * sizeof(*page.entries));
     if (page.entries == NULL)
         return -ENOMEM;
+    given_begin(dir);
     rc = keys ? kv_scan(fs->store, dir->inode->id, dir->last, dir->last_size, dir->last_size > 0, page_key, &page)
               : kv_node_scan(fs->store, dir->inode->id, dir->last, dir->last_size, dir->last_size > 0, page_node,
                              &page);
@@ -267,6 +330,7 @@ static int rewind_to_start(struct fs *fs, struct fs_dir *dir)
 {
     dir->offset = 0;
     dir->last_size = 0;
+    dir->given[0].count = dir->given[1].count = 0;
     return locals_load(fs, dir);
 }
 
@@ -309,6 +373,8 @@ static int seek_to(struct fs *fs, struct fs_dir *dir, off_t offset)
 
     if (offset == 0)
         return rewind_to_start(fs, dir);
+    if (given_seek(dir, offset))
+        return 0;
     dir->last_size = 0;
     dir->offset = offset < locals ? offset : locals;
     if (dir->offset == offset || dir->inode->kind != FS_NODE) {
@@ -354,6 +420,8 @@ void fs_dir_close(struct fs *fs, struct fs_dir *dir)
     DL_DELETE(fs->dirs, dir);
     pthread_mutex_unlock(&fs->lock);
     locals_free(dir);
+    for (size_t i = 0; i < 2; i++)
+        free(dir->given[i].names);
     pthread_mutex_destroy(&dir->lock);
     free(dir);
 }

@@ -1,10 +1,11 @@
 /* Listing directories.
  *
- * A handle remembers only where it is: the name that it gave last and the offset
- * behind it, so that a million keys cost nothing to list. Each READDIR is one short
- * scan of the central from there. Offsets count entries; going on where the last
- * answer ended is exact, whatever is created and deleted meanwhile. Any other
- * offset (seekdir) is found by counting from the start.
+ * A handle remembers where it is, the name that it gave last and the offset behind it, and the
+ * names of its last two answers: so a million keys cost nothing to list. Each READDIR is one short
+ * scan of the central from a name. Offsets count entries. Going on within the last two answers is
+ * exact, whatever is created and deleted meanwhile: the kernel goes back there when its caller's
+ * buffer took only a part. An older offset (telldir, and much later seekdir) is found by counting
+ * from the start.
  *
  * Order: ".", "..", then names that only this node knows (created, not put yet) as they were
  * at offset 0, then the central's names.

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -775,6 +776,33 @@ static void a_listing_can_go_back_to_a_remembered_place(void **state)
     closedir(dir);
 }
 
+/* Places within what was listed last stay, whatever goes before them. */
+static void a_listing_can_go_back_after_keys_were_removed(void **state)
+{
+    char bytes[2][4096] __attribute__((aligned(8))), wanted[300];
+    struct dirent64 *entry, *last = NULL;
+    int dir = (int)MOUNT_OK(open(P("a/n"), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    long size;
+
+    make_many(state);
+    for (int i = 0; i < 2; i++) {
+        size = MOUNT_OK(syscall(SYS_getdents64, dir, bytes[i], sizeof(bytes[i])));
+        for (long at = 0; at < size; at += entry->d_reclen) {
+            entry = (struct dirent64 *)(void *)(bytes[i] + at);
+            if (i == 0 && at < size / 2)
+                last = entry;
+            else if (i == 0 && at > 0 && (char *)last + last->d_reclen == (char *)entry)
+                snprintf(wanted, sizeof(wanted), "%s", entry->d_name);
+        }
+    }
+    for (int i = 0; i < 10; i++)
+        MOUNT_OK(unlink(P("a/n/key_%04d", i)));
+    MOUNT_OK(lseek(dir, last->d_off, SEEK_SET));
+    assert_true(MOUNT_OK(syscall(SYS_getdents64, dir, bytes[1], sizeof(bytes[1]))) > 0);
+    assert_string_equal(((struct dirent64 *)(void *)bytes[1])->d_name, wanted);
+    MOUNT_OK(close(dir));
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -818,6 +846,7 @@ static int run(void)
         MOUNT_TEST_WITH("durability=fsync", what_is_deleted_while_it_is_listed_is_listed_once),
         MOUNT_TEST_WITH("durability=fsync", what_stays_is_listed_once_while_others_come_and_go),
         MOUNT_TEST_WITH("durability=fsync", a_listing_can_go_back_to_a_remembered_place),
+        MOUNT_TEST_WITH("durability=fsync", a_listing_can_go_back_after_keys_were_removed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
