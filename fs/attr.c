@@ -127,8 +127,7 @@ static int get_closed(struct fs *fs, struct fs_inode *inode, struct stat *out, d
     struct kv_ref ref;
     int rc;
 
-    if (!fs_inode_ref(fs, inode, &ref) || !fs_inode_is_current(fs, inode))
-        return -ESTALE;
+    (void)fs_inode_ref(fs, inode, &ref);
     rc = kv_stat(fs->store, &ref, &meta, &fresh);
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
@@ -252,7 +251,7 @@ static int set_central(struct fs *fs, struct fs_inode *inode, const struct kv_re
 
 static int set_key(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask)
 {
-    bool named, in_central = true;
+    bool named = true, in_central = true;
     struct fs_body *body;
     struct kv_ref ref;
     int rc = 0;
@@ -266,10 +265,11 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const struct kv_attr *
         in_central = body->exists || body->submitted;
         pthread_rwlock_unlock(&body->io);
     }
-    named = fs_inode_ref(fs, inode, &ref) && fs_inode_is_current(fs, inode);
+    if (!fs_inode_ref(fs, inode, &ref) || !fs_inode_is_current(fs, inode))
+        named = body == NULL;
     if (in_central && named)
         rc = set_central(fs, inode, &ref, attr, mask);
-    else if (body == NULL)
+    if (rc == -ENOENT && body == NULL)
         rc = -ESTALE;
     if (body != NULL) {
         if (rc == -ENOENT) /* its first put failed, or another node deleted it */

@@ -102,16 +102,17 @@ static int load(struct fs *fs, struct fs_inode *inode, bool truncate, struct fs_
     struct kv_ref ref;
     int rc;
 
-    if (!fs_inode_ref(fs, inode, &ref) || !fs_inode_is_current(fs, inode))
-        return -ESTALE;
+    (void)fs_inode_ref(fs, inode, &ref);
     rc = truncate ? kv_stat(fs->store, &ref, &body->meta, NULL)
                   : kv_get(fs->store, &ref, &body->meta, &body->value, NULL);
     if (rc == 0 && truncate)
         rc = kv_value_new(0, &body->value);
     body->exists = true;
     body->put_size = body->meta.size;
-    if (rc == 0)
+    if (rc == 0) {
         body->lost = fs_loss_take(fs, &ref);
+        fs_inode_found(fs, inode);
+    }
     return rc;
 }
 
@@ -176,8 +177,6 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
     int rc;
 
     if (inode->body != NULL) {
-        if (attr != NULL && !fs_inode_is_current(fs, inode))
-            return -ESTALE;
         if (attr != NULL && flags & O_EXCL)
             return -EEXIST;
         rc = add_handle(fs, inode, flags, file);
@@ -247,6 +246,24 @@ static void file_free(struct fs *fs, struct fs_file *file)
     free(file);
 }
 
+/* Find and lock the current incarnation of a key. returns 0 and a reference; -ENOMEM */
+static int lock_current(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
+                        struct fs_inode **out)
+{
+    for (;;) {
+        int rc = fs_inode_of_key(fs, namespace, key, size, out);
+
+        if (rc < 0)
+            return rc;
+        lock_to_open(fs, *out);
+        if (fs_inode_is_current(fs, *out))
+            return 0;
+        unlock_opened(fs, *out); /* it was detached just now */
+        fs_inode_put(fs, *out);
+        *out = NULL;
+    }
+}
+
 int fs_file_open(struct fs *fs, struct fs_inode *inode, int flags, struct fs_file **out)
 {
     struct fs_file *file = file_new(fs);
@@ -275,9 +292,8 @@ int fs_file_create(struct fs *fs, struct fs_inode *namespace, const char *key, s
     int rc = file == NULL ? -ENOMEM : kv_new_ino(fs->store, &new_attr.ino);
 
     if (rc == 0)
-        rc = fs_inode_of_key(fs, namespace, key, size, &inode);
+        rc = lock_current(fs, namespace, key, size, &inode);
     if (rc == 0) {
-        lock_to_open(fs, inode);
         if (flags & O_EXCL)
             kv_forget(fs->store, &ref);
         rc = open_locked(fs, inode, flags, &new_attr, file);

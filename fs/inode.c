@@ -261,6 +261,13 @@ bool fs_inode_ref(struct fs *fs, struct fs_inode *inode, struct kv_ref *out)
     return named;
 }
 
+void fs_inode_found(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&fs->lock);
+    inode->unlinked = false;
+    pthread_mutex_unlock(&fs->lock);
+}
+
 bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode)
 {
     bool current;

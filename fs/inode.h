@@ -15,9 +15,12 @@
  *             deleted the value while this one was held open, or a put of this
  *             node failed. Open handles go on with the bytes they have. A
  *             successful put of it makes it CURRENT again.
- *   UNLINKED  detached by unlink or by a rename over it: it is never put again.
+ *   UNLINKED  detached by unlink or by a rename over it: while it is open, it is never put again.
  *
  *   and independently: CLOSED (no body) or OPEN (a body, see file.h).
+ *
+ * A CLOSED incarnation has no content of its own. Where the kernel comes with one that is not CURRENT, it looked the
+ * name up just before that was replaced: then it stands for what the name leads to now, and an open makes it DETACHED.
  *
  * Invariants
  *   - At most one incarnation of a name is CURRENT.
@@ -105,8 +108,10 @@ void fs_inode_put(struct fs *fs, struct fs_inode *inode);
 void fs_inode_to_kernel(struct fs *fs, struct fs_inode *inode);
 void fs_inode_forget(struct fs *fs, struct fs_inode *inode, uint64_t lookups);
 
-/* The store's name of an incarnation. returns false where it has none any more (UNLINKED) */
+/* The store's name of an incarnation, or the last one that it had. returns false where it has none any more (UNLINKED) */
 bool fs_inode_ref(struct fs *fs, struct fs_inode *inode, struct kv_ref *out);
+/* A CLOSED incarnation is opened with what its name leads to now: it is not UNLINKED any more. */
+void fs_inode_found(struct fs *fs, struct fs_inode *inode);
 bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode);
 /* The node id of its directory. */
 fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode);

@@ -38,7 +38,10 @@ static int computed_of_key(struct fs *fs, struct fs_inode *inode, const char *wh
     struct fs_body *body = fs_body_pin(fs, inode);
     struct kv_meta meta;
     struct kv_ref ref;
-    int rc = fs_inode_ref(fs, inode, &ref) ? kv_peek(fs->store, &ref, &meta, &fresh) : -ESTALE;
+    int rc;
+
+    (void)fs_inode_ref(fs, inode, &ref);
+    rc = kv_peek(fs->store, &ref, &meta, &fresh);
 
     if (body != NULL) {
         pthread_rwlock_rdlock(&body->io);
@@ -114,8 +117,6 @@ static int load(struct fs *fs, struct fs_inode *inode, struct kv_xattrs *out)
     }
     if (local)
         return 0;
-    if (!named)
-        return -ESTALE;
     rc = kv_xattrs_get(fs->store, &ref, out);
     return rc == -ENOENT ? -ESTALE : rc;
 }
@@ -249,11 +250,11 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, cons
 
     pthread_mutex_lock(&inode->naming);
     body = fs_body_pin(fs, inode);
-    named = fs_inode_ref(fs, inode, &ref);
+    named = fs_inode_ref(fs, inode, &ref) || body == NULL;
     if (body != NULL)
         rc = set_local(body, named, name, value, size, flags);
     if (rc == 1)
-        rc = named ? set_central(fs, inode, &ref, name, value, size, flags, &meta) : -ESTALE;
+        rc = set_central(fs, inode, &ref, name, value, size, flags, &meta);
     else
         meta.has_xattrs = true;
     if (body != NULL && rc == 0) {

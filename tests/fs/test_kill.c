@@ -11,8 +11,7 @@
  * what was durable up to what was begun. Values that are neither wholly old nor wholly new have no id.
  *
  * Environment: KVFS_TEST_KILLS (200 in all), KVFS_TEST_SEED (chosen at random, and printed). */
-#include "tests/support/history.h"
-#include "tests/support/mount.h"
+#include "tests/support/hand.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,8 +28,6 @@
 
 #define KILLS 200
 #define STEPS 4096 /* of a writer between two kills: more than it can make */
-#define VALUE_MAX ((size_t)1 << 20)
-#define KIB ((size_t)1 << 10)
 
 enum { WRITERS = 3, LIFE_MAX_STEPS = 60, LIFE_MAX_MS = 2000, LAST_STEP_US = 4000, CHECK_EVERY = 10 };
 
@@ -70,139 +67,6 @@ static uint64_t number_of(const char *variable, uint64_t otherwise)
 
 /* ------------------------------------------------------------------------ in a writer's process */
 
-struct place_path {
-    char text[MOUNT_PATH + 64];
-};
-
-struct hand {
-    struct world *world;
-    struct writer *writer;
-    const struct mount_node *node;
-    uint8_t *bytes; /* VALUE_MAX + 1 */
-};
-
-/* End the process: well, where the daemon was killed, since then everything may fail. */
-__attribute__((noreturn, format(printf, 2, 3))) static void stop(const struct hand *hand, const char *format, ...)
-{
-    va_list arguments;
-
-    if (hand->world->killed)
-        _exit(0);
-    printf("writer %u: ", hand->writer->number);
-    va_start(arguments, format);
-    vprintf(format, arguments);
-    va_end(arguments);
-    printf("\n");
-    fflush(stdout);
-    _exit(1);
-}
-
-static struct place_path path_of(const struct hand *hand, struct history_place place, bool with_key)
-{
-    struct place_path path;
-    char namespace[16], key[16] = "";
-
-    history_name_namespace(hand->writer->number, place.namespace, namespace);
-    if (with_key)
-        history_name_key(place.key, key);
-    snprintf(path.text, sizeof(path.text), "%s/a/%s/%s", hand->node->path, namespace, key);
-    return path;
-}
-
-static void succeed(const struct hand *hand, long result, const char *what)
-{
-    if (result < 0)
-        stop(hand, "%s: %s", what, strerrorname_np(errno));
-}
-
-/* Some values come in parts, as a shell's redirection of a slow program does. */
-static void write_parts(const struct hand *hand, int fd, size_t size)
-{
-    size_t part = test_random_below(&hand->writer->random, 3) == 0 ? size / 3 + 1 : size;
-
-    for (size_t at = 0; at < size;) {
-        ssize_t written = pwrite(fd, hand->bytes + at, size - at < part ? size - at : part, (off_t)at);
-
-        succeed(hand, written, "write");
-        at += (size_t)written;
-    }
-}
-
-/* returns whether it was durable before the close */
-static bool put(const struct hand *hand, const struct history_step *step)
-{
-    struct place_path path = path_of(hand, step->at, true);
-    struct test_random *random = &hand->writer->random;
-    bool truncates = test_random_below(random, 4) > 0, syncs = test_random_below(random, 4) == 0;
-    int fd = open(path.text, O_WRONLY | O_CREAT | O_CLOEXEC | (truncates ? O_TRUNC : 0), step->number);
-
-    succeed(hand, fd, "open");
-    history_fill(step->id, hand->bytes, step->size);
-    write_parts(hand, fd, step->size);
-    if (!truncates)
-        succeed(hand, ftruncate(fd, (off_t)step->size), "ftruncate");
-    if (syncs)
-        succeed(hand, fsync(fd), "fsync");
-    succeed(hand, close(fd), "close");
-    return syncs;
-}
-
-/* The kernel asks nobody to rename a key to itself: so nothing that was accepted before is committed for that. */
-static bool is_change(const struct hand *hand, const struct history_step *step)
-{
-    return step->at.namespace != step->to.namespace || step->at.key != step->to.key ||
-           !hand->writer->durability_fsync;
-}
-
-/* returns whether it is promised to be durable */
-static bool do_step(const struct hand *hand, const struct history_step *step)
-{
-    struct place_path at = path_of(hand, step->at, true), to = path_of(hand, step->to, true);
-    struct place_path last = path_of(hand, (struct history_place){HISTORY_LAST, 0}, false);
-
-    switch (step->kind) {
-    case HISTORY_PUT:
-        return put(hand, step) || !hand->writer->durability_fsync;
-    case HISTORY_DELETE:
-        succeed(hand, unlink(at.text), "unlink");
-        break;
-    case HISTORY_RENAME:
-        succeed(hand, rename(at.text, to.text), "rename");
-        return is_change(hand, step);
-    case HISTORY_EXCHANGE:
-        succeed(hand, renameat2(AT_FDCWD, at.text, AT_FDCWD, to.text, RENAME_EXCHANGE), "exchange");
-        return is_change(hand, step);
-    case HISTORY_CHMOD:
-        succeed(hand, chmod(at.text, step->number), "chmod");
-        break;
-    case HISTORY_MARK:
-        succeed(hand, setxattr(at.text, "user.mark", &step->number, sizeof(step->number), 0), "setxattr");
-        break;
-    case HISTORY_MAKE_LAST:
-        succeed(hand, mkdir(last.text, 0755), "mkdir");
-        break;
-    case HISTORY_REMOVE_LAST:
-        succeed(hand, rmdir(last.text), "rmdir");
-        break;
-    }
-    return true;
-}
-
-static size_t choose_size(struct test_random *random)
-{
-    switch (test_random_below(random, 24)) {
-    case 0:
-        return VALUE_MAX - test_random_below(random, 3);
-    case 1:
-    case 2:
-    case 3:
-    case 4:
-        return 20 * KIB + test_random_below(random, KIB);
-    default:
-        return HISTORY_VALUE_MIN + test_random_below(random, 200);
-    }
-}
-
 static struct history_state state_after(const struct writer *writer, size_t steps)
 {
     struct history_state state = writer->base;
@@ -212,19 +76,18 @@ static struct history_state state_after(const struct writer *writer, size_t step
     return state;
 }
 
-static void write_until_killed(const struct hand *hand)
+static void write_until_killed(const struct hand *hand, const struct world *world, struct writer *writer)
 {
-    struct writer *writer = hand->writer;
     struct history_state state = state_after(writer, writer->begun);
 
     umask(0);
-    while (!hand->world->killed && writer->begun < STEPS) {
+    while (!world->killed && writer->begun < STEPS) {
         struct history_step *step = &writer->steps[writer->begun];
 
         *step = history_choose(&state, &writer->random, writer->number, ++writer->steps_ever);
-        step->size = choose_size(&writer->random);
+        step->size = hand_choose_size(&writer->random);
         writer->begun++;
-        if (do_step(hand, step))
+        if (hand_do(hand, step) || !writer->durability_fsync)
             writer->durable = writer->begun;
         writer->acknowledged = writer->begun;
         __atomic_add_fetch(&writer->acknowledged_ever, 1, __ATOMIC_RELAXED);
@@ -234,89 +97,23 @@ static void write_until_killed(const struct hand *hand)
 
 /* ---------------------------------------------------------------- comparing with the notes */
 
-static struct history_slot read_slot(const struct hand *hand, struct history_place place)
+static void compare(const struct hand *hand, struct writer *writer)
 {
-    struct place_path path = path_of(hand, place, true);
-    struct history_slot slot = {0};
-    struct stat attr;
-    size_t size = 0;
-    ssize_t got = 1;
-    int fd = open(path.text, O_RDONLY | O_CLOEXEC);
-
-    succeed(hand, fd, "open to compare");
-    while (got > 0) {
-        got = read(fd, hand->bytes + size, VALUE_MAX + 1 - size);
-        succeed(hand, got, "read");
-        size += (size_t)got;
-    }
-    succeed(hand, fstat(fd, &attr), "fstat");
-    if ((size_t)attr.st_size != size)
-        stop(hand, "%s: stat says %lld bytes, read %zu", path.text, (long long)attr.st_size, size);
-    slot.mode = attr.st_mode & 07777;
-    slot.id = history_id(hand->bytes, size);
-    if (slot.id == 0)
-        stop(hand, "%s: %zu bytes that are no value that was ever written", path.text, size);
-    if (fgetxattr(fd, "user.mark", &slot.mark, sizeof(slot.mark)) < 0 && errno != ENODATA)
-        stop(hand, "%s: getxattr: %s", path.text, strerrorname_np(errno));
-    close(fd);
-    return slot;
-}
-
-static void read_namespace(const struct hand *hand, unsigned namespace, struct history_state *state)
-{
-    struct place_path path = path_of(hand, (struct history_place){namespace, 0}, false);
-    DIR *dir = opendir(path.text);
-    struct dirent *entry;
-
-    if (namespace == HISTORY_LAST)
-        state->last_is_there = dir != NULL;
-    if (dir == NULL && errno == ENOENT && namespace == HISTORY_LAST)
-        return;
-    if (dir == NULL)
-        stop(hand, "%s: %s", path.text, strerrorname_np(errno));
-    while (errno = 0, (entry = readdir(dir)) != NULL) {
-        int key = history_key_of(entry->d_name);
-
-        if (entry->d_name[0] == '.')
-            continue;
-        if (key < 0)
-            stop(hand, "%s has a key %s", path.text, entry->d_name);
-        state->slots[namespace][key] = read_slot(hand, (struct history_place){namespace, (unsigned)key});
-    }
-    if (errno != 0)
-        stop(hand, "%s: readdir: %s", path.text, strerrorname_np(errno));
-    closedir(dir);
-}
-
-static void say_state(const char *what, const struct history_state *state)
-{
-    printf("  %s: %s\n", what, state->last_is_there ? "with the last namespace" : "without the last namespace");
-    for (unsigned i = 0; i < HISTORY_NAMESPACES; i++)
-        for (unsigned j = 0; j < HISTORY_KEYS; j++)
-            if (state->slots[i][j].id != 0)
-                printf("    %c/%u: value %" PRIx64 ", mode %o, mark %u\n", 'a' + (char)i, j, state->slots[i][j].id,
-                       state->slots[i][j].mode, state->slots[i][j].mark);
-}
-
-static void compare(const struct hand *hand)
-{
-    struct writer *writer = hand->writer;
-    struct history_state is = {0}, wanted = state_after(writer, writer->durable);
+    struct history_state is, wanted = state_after(writer, writer->durable);
     size_t done = 0;
 
-    for (unsigned i = 0; i < HISTORY_NAMESPACES; i++)
-        read_namespace(hand, i, &is);
+    hand_read_all(hand, &is);
     for (size_t i = writer->durable; !history_same(&is, &wanted); i++) {
         if (i == writer->begun) {
             wanted = state_after(writer, writer->durable);
-            say_state("what was durable", &wanted);
-            say_state("what is there", &is);
+            hand_say("what was durable", &wanted);
+            hand_say("what is there", &is);
             for (size_t j = 0; j < writer->begun; j++)
                 printf("  step %zu: kind %d, %u/%u to %u/%u, %x, value %" PRIx64 "\n", j, writer->steps[j].kind,
                        writer->steps[j].at.namespace, writer->steps[j].at.key, writer->steps[j].to.namespace,
                        writer->steps[j].to.key, writer->steps[j].number, writer->steps[j].id);
-            stop(hand, "%zu steps begun, %zu acknowledged, %zu durable: its keys are as after none of these",
-                 writer->begun, writer->acknowledged, writer->durable);
+            hand_stop(hand, "%zu steps begun, %zu acknowledged, %zu durable: its keys are as after none of these",
+                      writer->begun, writer->acknowledged, writer->durable);
         }
         history_apply(&wanted, &writer->steps[i]);
         done++;
@@ -331,17 +128,15 @@ static void compare(const struct hand *hand)
 static pid_t start_writer(struct tester *tester, struct writer *writer, bool writes)
 {
     pid_t pid = mount_fork(tester->test);
-    struct hand hand = {.world = tester->world, .writer = writer, .node = tester->node};
+    struct hand hand;
 
     if (pid > 0)
         return pid;
-    hand.bytes = malloc(VALUE_MAX + 1);
-    if (hand.bytes == NULL)
-        _exit(1);
+    hand = hand_of(tester->node, writer->number, &writer->random, &tester->world->killed);
     if (!writer->compared)
-        compare(&hand);
+        compare(&hand, writer);
     if (writes)
-        write_until_killed(&hand);
+        write_until_killed(&hand, tester->world, writer);
     _exit(0);
 }
 
