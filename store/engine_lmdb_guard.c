@@ -32,8 +32,14 @@ static void on_assertion(MDB_env *env, const char *message)
 
 static void on_fault(int signal)
 {
-    if (guard != NULL)
+    sigset_t set;
+
+    if (guard != NULL) {
+        sigemptyset(&set); /* a sanitizer's handler around this one may have it blocked */
+        sigaddset(&set, signal);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
         longjmp(*guard, 1);
+    }
     /* The access is made again, and then it is theirs. */
     sigaction(signal, &others[signal == SIGBUS], NULL);
 }

@@ -36,6 +36,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -136,6 +137,7 @@ struct node {
     struct job accepted[ACCEPTED_MAX]; /* in order; until the step is over that has them committed */
     size_t accepted_count;
     uint64_t commit_moment; /* of the last one */
+    atomic_bool submitting; /* the player is in submit() */
     int lost_rc;            /* that kv_sync() is to tell */
 };
 
@@ -947,9 +949,11 @@ static void submit(struct model *model, struct node *node, struct job *job)
 
     if (asks)
         push(model, ACCEPTING, job->node, job->key);
+    atomic_store(&node->submitting, true);
     kv_submit(node->kv, &job->change);
     if (asks)
         pop(model);
+    atomic_store(&node->submitting, false);
 }
 
 static void step_sync(struct model *model, int number)
@@ -1037,6 +1041,8 @@ static void hook(void *arg, enum test_moment moment)
 
     if (node->kv == NULL)
         return; /* it is being opened */
+    while (moment == TEST_WRITE_WANTED && atomic_load(&node->submitting))
+        sched_yield(); /* one thread plays at a time */
     if (moment == TEST_WRITE_WANTED && node->jobs_count > 1 && node->committed_count == 0) {
         sem_post(&node->arrived);
         sem_wait(&node->go);
