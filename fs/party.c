@@ -29,10 +29,6 @@ void fs_parties_of(struct fs *fs, struct fs_inode *namespace, const char *name, 
 {
     find(fs, namespace, name, from);
     find(fs, to_namespace, to_name, to);
-    if (from->inode == to->inode && to->inode != NULL) { /* one name is one party */
-        fs_inode_put(fs, to->inode);
-        to->inode = NULL;
-    }
     lock(fs, from->inode < to->inode ? from : to);
     lock(fs, from->inode < to->inode ? to : from);
 }

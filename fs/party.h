@@ -11,7 +11,7 @@ struct fs_party {
         *body; /* NULL: it is not open; an open that comes later finds the name locked at its first put */
 };
 
-/* Lock a name, or two in the order of their addresses. */
+/* Lock a name, or two different ones in the order of their addresses. */
 struct fs_party fs_party_of(struct fs *fs, struct fs_inode *namespace, const char *name);
 void fs_parties_of(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
                    const char *to_name, struct fs_party *from, struct fs_party *to);

@@ -380,6 +380,9 @@ int fs_tree_rename(struct fs *fs, struct fs_inode *parent, const char *name, str
         return -EINVAL;
     if (is_control_name(fs, parent, name) || is_control_name(fs, to_parent, to_name))
         return -EPERM;
+    if (parent == to_parent &&
+        strcmp(name, to_name) == 0) /* which the kernel knows to be there, and answers itself */
+        return flags & RENAME_NOREPLACE ? -EEXIST : 0;
     if (is_namespace(parent) && is_namespace(to_parent) && name[0] == '.')
         return fs_scratch_rename(fs, parent, name, to_parent, to_name, flags);
     if (is_namespace(parent) && is_namespace(to_parent))

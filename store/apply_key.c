@@ -1,4 +1,5 @@
 #include "store/apply.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <string.h>
@@ -139,7 +140,7 @@ static int check_quota(const struct place *place, int64_t delta)
 {
     const struct kv_node *account = &place->account->node;
 
-    return delta > 0 && account->bytes + (uint64_t)delta > account->limit_bytes ? -EDQUOT : 0;
+    return store_quota_allows(account->bytes, delta, account->limit_bytes) ? 0 : -EDQUOT;
 }
 
 int apply_put(struct tx *tx, struct kv_change *change)

@@ -94,7 +94,7 @@ int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size
     if (rc < 0)
         return rc;
     grown = (int64_t)(ref->size + size) - (int64_t)quota.charge;
-    return grown > 0 && (int64_t)quota.bytes + stage_reserved(store, quota.account) + grown > (int64_t)quota.limit
+    return grown > 0 && !store_quota_allows(quota.bytes, stage_reserved(store, quota.account) + grown, quota.limit)
                ? -EDQUOT
                : 0;
 }

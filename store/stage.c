@@ -88,7 +88,7 @@ static bool has_room(struct kv_store *store, uint64_t account_id, int64_t delta,
     if (account == NULL || store->stage.bytes > STAGED_BYTES || read_node(store->engine, account_id, &node) < 0)
         return false;
     *out = account;
-    return (int64_t)node.bytes + account->reserved + delta <= (int64_t)node.limit_bytes;
+    return store_quota_allows(node.bytes, account->reserved + delta, node.limit_bytes);
 }
 
 static struct staged *staged_new(struct kv_store *store, const struct kv_change *change, uint64_t version,

@@ -45,4 +45,10 @@ static inline int64_t store_now_ns(struct kv_store *store) { return store->clock
 /* commit_settled: tells the edge cache what a change did. */
 void store_settled(void *arg, const struct kv_change *change, int rc);
 
+/* May an account with so many bytes grow by this much? Counts that are damaged do not wrap around. */
+static inline bool store_quota_allows(uint64_t bytes, int64_t growth, uint64_t limit)
+{
+    return growth <= 0 || (bytes <= limit && (uint64_t)growth <= limit - bytes);
+}
+
 #endif
