@@ -1,6 +1,7 @@
 /* Private to the check: what its parts share.
  *
- *   check.c         the course of a check, findings, the tree above the keys, counts
+ *   check.c         the course of a check, findings, the counter
+ *   check_tree.c    nodes, names, the tree above the keys, counts
  *   check_keys.c    keys, values, chunks, numbers
  *   check_repair.c  mending what was noted
  *
@@ -34,6 +35,7 @@
 
 #include <uthash.h>
 
+#define CHECK_DEPTH_MAX 5                      /* of a binding, and one more */
 #define CHECK_ID_MAX ((uint64_t)INT64_MAX)     /* beyond is damage, not a number that was counted up to */
 #define CHECK_ID_REPAIRABLE (CHECK_ID_MAX / 2) /* up to here there are ids for all that a repair makes anew */
 
@@ -138,6 +140,13 @@ bool check_next_record(const struct check_records *records, size_t *pos, struct 
 /* A number that is in use. returns 0; -ENOMEM */
 KV_CHECKED int check_note_ino(struct check *check, uint64_t ino);
 void check_note_number(struct check *check, uint64_t number);
+
+/* ------------------------------------------------------------------- check_tree.c */
+
+KV_CHECKED int check_nodes(struct check *check);
+KV_CHECKED int check_names(struct check *check);
+KV_CHECKED int check_tree(struct check *check);
+KV_CHECKED int check_counts(struct check *check);
 
 /* ------------------------------------------------------------------- check_keys.c */
 
