@@ -74,6 +74,7 @@ int fs_attr_target(struct fs *fs, const struct kv_node *binding, char out[FS_TAR
 
 void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out)
 {
+    struct kv_node projects;
     int64_t touched_ns;
 
     if (node->kind == KV_BINDING) {
@@ -88,7 +89,10 @@ void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out
     if (touched_ns > node->attr.ctime_ns)
         out->st_mtim = out->st_ctim = time_of(touched_ns);
     out->st_blocks = 0;
-    out->st_nlink = 2 + node->children;
+    out->st_nlink = 2 + (node->kind == KV_PROJECT ? 0 : node->children); /* bindings are no directories */
+    if (node->kind == KV_ACCOUNT &&
+        kv_node_find(fs->store, node->id, ".projects", strlen(".projects"), &projects) == 0)
+        out->st_nlink += projects.children > 0; /* else it is not shown */
 }
 
 void fs_attr_of_key(const struct kv_meta *meta, struct stat *out) { fill(&meta->attr, S_IFREG, meta->size, out); }
@@ -116,6 +120,10 @@ static int get_node(struct fs *fs, struct fs_inode *inode, struct stat *out, dou
         return rc == -ENOENT ? -ESTALE : rc;
     fs_attr_of_node(fs, &node, out);
     *timeout = fs_timeout_full(fs);
+    /* What is accepted is not counted yet, and nothing tells when it is. */
+    if (fs->options->durability == KV_DURABILITY_FSYNC &&
+        *timeout > (double)fs->options->commit_interval_ms / 1000)
+        *timeout = (double)fs->options->commit_interval_ms / 1000;
     return 0;
 }
 

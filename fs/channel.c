@@ -3,6 +3,7 @@
 #include "fs/stats.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -112,6 +113,7 @@ int fs_channel_refuse(struct fuse_session *session, struct fs_channel_refuser **
     if (refuser == NULL)
         return -ENOMEM;
     refuser->fd = fuse_session_fd(session);
+    (void)fcntl(refuser->fd, F_SETFL, O_NONBLOCK); /* a request can be withdrawn between poll and read */
     rc = pthread_create(&refuser->thread, NULL, refuse_all, refuser);
     if (rc != 0) {
         free(refuser);

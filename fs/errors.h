@@ -1,4 +1,4 @@
-/* The last failures of this node in words: /.kvfs/errors, and the log (standard error). */
+/* The last failures of this node in words: /.kvfs/errors, and the log (syslog; with -f standard error, too). */
 #ifndef KVFS_FS_ERRORS_H
 #define KVFS_FS_ERRORS_H
 

@@ -97,11 +97,14 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
 /* ---------------------------------------------------------------- open and close */
 
 /* Fill a fresh body with what the central has. The inode's lock is held. */
-static int load(struct fs *fs, struct fs_inode *inode, bool truncate, struct fs_body *body)
+static int load(struct fs *fs, struct fs_inode *inode, int flags, struct fs_body *body)
 {
+    bool truncate = flags & O_TRUNC;
     struct kv_ref ref;
     int rc;
 
+    if ((truncate || (flags & O_ACCMODE) != O_RDONLY) && !fs_inode_is_current(fs, inode))
+        return -ESTALE;
     (void)fs_inode_ref(fs, inode, &ref);
     rc = truncate ? kv_stat(fs->store, &ref, &body->meta, NULL)
                   : kv_get(fs->store, &ref, &body->meta, &body->value, NULL);
@@ -109,10 +112,8 @@ static int load(struct fs *fs, struct fs_inode *inode, bool truncate, struct fs_
         rc = kv_value_new(0, &body->value);
     body->exists = true;
     body->put_size = body->meta.size;
-    if (rc == 0) {
+    if (rc == 0)
         body->lost = fs_loss_take(fs, &ref);
-        fs_inode_found(fs, inode);
-    }
     return rc;
 }
 
@@ -187,7 +188,7 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
     rc = body_new(inode, &body);
     if (rc < 0)
         return rc;
-    rc = load(fs, inode, flags & O_TRUNC, body);
+    rc = load(fs, inode, flags, body);
     if (rc == 0 && attr != NULL && flags & O_EXCL) {
         rc = -EEXIST;
     } else if (rc == -ENOENT && attr != NULL) {

@@ -33,6 +33,7 @@ struct fs {
     pthread_mutex_t lock;    /* inode table, see inode.h */
     struct fs_inode *table;  /* by name */
     struct fs_inode *inodes; /* all */
+    struct fs_inode *loose;  /* keys that were detached, see inode.h */
     size_t inodes_count;
     struct fs_inode *root;
     struct fs_file *files;  /* open handles of keys */

@@ -26,9 +26,28 @@ static struct fs_inode *table_find(struct fs *fs, uint64_t node, const char *key
     return inode;
 }
 
+/* After a change of `current` or `unlinked`. */
+static void list_loose(struct fs *fs, struct fs_inode *inode)
+{
+    bool loose = inode->kind == FS_KEY && !inode->current && !inode->unlinked;
+
+    if (loose && !inode->loose)
+        DL_APPEND2(fs->loose, inode, loose_prev, loose_next);
+    else if (!loose && inode->loose)
+        DL_DELETE2(fs->loose, inode, loose_prev, loose_next);
+    inode->loose = loose;
+}
+
+static void set_unlinked(struct fs *fs, struct fs_inode *inode)
+{
+    inode->unlinked = true;
+    list_loose(fs, inode);
+}
+
 static void table_add(struct fs *fs, struct fs_inode *inode)
 {
     inode->current = true;
+    list_loose(fs, inode);
     HASH_ADD_KEYPTR(hh, fs->table, inode->name, sizeof(inode->name->node) + inode->name_size, inode);
 }
 
@@ -38,6 +57,7 @@ static void table_remove(struct fs *fs, struct fs_inode *inode)
         return;
     inode->current = false;
     HASH_DEL(fs->table, inode);
+    list_loose(fs, inode);
 }
 
 static struct fs_name *name_new(uint64_t node, const char *key, size_t size)
@@ -75,6 +95,7 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, uint64_t nod
 
 static void inode_free(struct fs *fs, struct fs_inode *inode)
 {
+    set_unlinked(fs, inode); /* off the list */
     DL_DELETE(fs->inodes, inode);
     fs->inodes_count--;
     pthread_mutex_destroy(&inode->naming);
@@ -261,13 +282,6 @@ bool fs_inode_ref(struct fs *fs, struct fs_inode *inode, struct kv_ref *out)
     return named;
 }
 
-void fs_inode_found(struct fs *fs, struct fs_inode *inode)
-{
-    pthread_mutex_lock(&fs->lock);
-    inode->unlinked = false;
-    pthread_mutex_unlock(&fs->lock);
-}
-
 bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode)
 {
     bool current;
@@ -288,11 +302,40 @@ fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode)
     return id;
 }
 
+/* Those that were detached from a name before: there are few. */
+static void unlink_loose(struct fs *fs, uint64_t node, const char *key, size_t size)
+{
+    struct fs_inode *inode, *next;
+
+    for (inode = fs->loose; inode != NULL; inode = next) {
+        next = inode->loose_next;
+        if (inode->name->node == node && inode->name_size == size && memcmp(inode->name->key, key, size) == 0)
+            set_unlinked(fs, inode);
+    }
+}
+
 void fs_inode_detach(struct fs *fs, struct fs_inode *inode, bool unlinked)
 {
     pthread_mutex_lock(&fs->lock);
     table_remove(fs, inode);
-    inode->unlinked |= unlinked;
+    if (unlinked) {
+        set_unlinked(fs, inode);
+        unlink_loose(fs, inode->name->node, inode->name->key, inode->name_size);
+    }
+    pthread_mutex_unlock(&fs->lock);
+}
+
+void fs_inode_unlink_name(struct fs *fs, uint64_t namespace_id, const char *key, size_t size)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->lock);
+    inode = table_find(fs, namespace_id, key, size);
+    if (inode != NULL) {
+        table_remove(fs, inode);
+        set_unlinked(fs, inode);
+    }
+    unlink_loose(fs, namespace_id, key, size);
     pthread_mutex_unlock(&fs->lock);
 }
 
@@ -352,7 +395,8 @@ int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *name
     } else {
         free(old_name);
         if (target != NULL)
-            target->unlinked = true;
+            set_unlinked(fs, target);
+        unlink_loose(fs, namespace->id, key, size);
     }
     old_namespace->refs--;
     reap(fs, old_namespace);

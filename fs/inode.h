@@ -20,7 +20,8 @@
  *   and independently: CLOSED (no body) or OPEN (a body, see file.h).
  *
  * A CLOSED incarnation has no content of its own. Where the kernel comes with one that is not CURRENT, it looked the
- * name up just before that was replaced: then it stands for what the name leads to now, and an open makes it DETACHED.
+ * name up just before that was replaced: then it stands for what the name leads to now, to be read; who wants to write
+ * must look the name up again.
  *
  * Invariants
  *   - At most one incarnation of a name is CURRENT.
@@ -61,12 +62,12 @@ struct fs_name {
 
 struct fs_inode {
     enum fs_kind kind;
-    enum kv_node_kind node_kind; /* FS_NODE */
-    pthread_mutex_t naming;      /* see above */
-    bool current, unlinked;
-    bool has_pages;     /* the kernel may hold pages of it */
-    bool has_attr;      /* FS_NODE: the kernel may hold attributes of it. fs->lock */
-    unsigned opens;     /* handles and pins; the body lives while > 0. Inode lock. */
+    enum kv_node_kind node_kind;   /* FS_NODE */
+    pthread_mutex_t naming;        /* see above */
+    bool current, unlinked, loose; /* loose: in fs->loose */
+    bool has_pages;                /* the kernel may hold pages of it */
+    bool has_attr;                 /* FS_NODE: the kernel may hold attributes of it. fs->lock */
+    unsigned opens;                /* handles and pins; the body lives while > 0. Inode lock. */
     int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central. fs->lock */
     uint64_t lookups;   /* references of the kernel */
     unsigned refs;      /* references of fs/ itself */
@@ -74,11 +75,12 @@ struct fs_inode {
     uint64_t version;   /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
     struct fs_inode *parent; /* a reference; NULL: the root */
     struct fs_body *body;
-    size_t name_size;             /* of name->key */
-    struct fs_name *name;         /* owned */
-    char *label;                  /* FS_NODE: its last known name, for messages; owned */
-    struct fs_inode *prev, *next; /* in fs->inodes */
-    UT_hash_handle hh;            /* in fs->table, while current */
+    size_t name_size;                         /* of name->key */
+    struct fs_name *name;                     /* owned */
+    char *label;                              /* FS_NODE: its last known name, for messages; owned */
+    struct fs_inode *prev, *next;             /* in fs->inodes */
+    struct fs_inode *loose_prev, *loose_next; /* in fs->loose, while neither current nor unlinked */
+    UT_hash_handle hh;                        /* in fs->table, while current */
 };
 
 static inline fuse_ino_t fs_inode_id(const struct fs_inode *inode) { return (fuse_ino_t)(uintptr_t)inode; }
@@ -110,14 +112,14 @@ void fs_inode_forget(struct fs *fs, struct fs_inode *inode, uint64_t lookups);
 
 /* The store's name of an incarnation, or the last one that it had. returns false where it has none any more (UNLINKED) */
 bool fs_inode_ref(struct fs *fs, struct fs_inode *inode, struct kv_ref *out);
-/* A CLOSED incarnation is opened with what its name leads to now: it is not UNLINKED any more. */
-void fs_inode_found(struct fs *fs, struct fs_inode *inode);
 bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode);
 /* The node id of its directory. */
 fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode);
 
-/* Take the name away; `unlinked`: for good. Nothing happens where it has none. */
+/* Take the name away; `unlinked`: for good, also from those that were detached from it before. */
 void fs_inode_detach(struct fs *fs, struct fs_inode *inode, bool unlinked);
+/* The same for all that a name leads to, or led to before they were detached. */
+void fs_inode_unlink_name(struct fs *fs, uint64_t namespace_id, const char *key, size_t size);
 /* Make an incarnation current again; whichever was is detached. returns true where that changed anything */
 bool fs_inode_attach(struct fs *fs, struct fs_inode *inode);
 /* Give it another name [and the other incarnation its old one]; what has the new name is unlinked [exchanged].

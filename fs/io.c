@@ -8,20 +8,24 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void changed_now(struct fs_body *body)
+/* The kernel leaves it to us to take set-id bits away, and must not go on with the mode that it knows. */
+static void changed_now(struct fs *fs, struct fs_body *body)
 {
+    uint32_t mode = body->meta.attr.mode;
     struct kv_attr now = {.mtime_ns = fs_now_ns()};
 
     now.ctime_ns = now.mtime_ns;
-    if (body->meta.attr.mode & (S_ISUID | S_ISGID))
-        body->changed |= KV_MODE;
     kv_attr_set(&body->meta.attr, &now, KV_MTIME | KV_CTIME | KV_NO_SETID);
+    if (body->meta.attr.mode != mode) {
+        body->changed |= KV_MODE;
+        fuse_lowlevel_notify_inval_inode(fs->session, fs_inode_id(body->inode), -1, 0);
+    }
 }
 
 /* The content changed through this handle. body->io is held for writing. */
 static void written(struct fs *fs, struct fs_body *body, struct fs_file *file)
 {
-    changed_now(body);
+    changed_now(fs, body);
     if (body->scratch)
         fs_scratch_charge(fs, body, body->value->size);
     body->meta.size = body->value->size;

@@ -1,6 +1,6 @@
 /* A thread starts another one when it takes a request and nobody is left to take the next, so there are as many as
- * handlers that wait (for a commit, or for each other), up to THREADS_MAX; and when more than IDLE_MAX wait for
- * requests, the next one that comes back ends.
+ * handlers that wait (for a commit, or for each other), up to THREADS_MAX; and one that comes back while IDLE_MAX wait
+ * for requests ends.
  *
  * The main thread waits for signals. WAKE is ours: to the main thread it says that a thread has met the end of the
  * session; to a thread that waits for a request, that the end has come: its read is interrupted. It may come just
@@ -39,26 +39,22 @@ struct loop {
     int rc;
 };
 
-static sigset_t end_signals(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, WAKE);
-    return set;
-}
+static sigset_t awaited; /* by the main thread; blocked everywhere */
 
 static void wake_up(int number) { (void)number; }
 
 void fs_loop_block_signals(void)
 {
+    static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
     const struct sigaction woken = {.sa_handler = wake_up}, ignored = {.sa_handler = SIG_IGN};
-    sigset_t set = end_signals();
+    struct sigaction before;
 
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigemptyset(&awaited);
+    sigaddset(&awaited, WAKE);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) /* what nohup has ignored stays so */
+        if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaddset(&awaited, ends[i]);
+    pthread_sigmask(SIG_BLOCK, &awaited, NULL);
     sigaction(WAKE, &woken, NULL);
     sigaction(SIGPIPE, &ignored, NULL);
 }
@@ -152,13 +148,13 @@ static void wait_for_all(struct loop *loop)
 
         DL_FOREACH(loop->threads, thread)
             pthread_kill(thread->id, WAKE);
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += WAKE_NS;
         if (until.tv_nsec >= 1000000000) {
             until.tv_sec++;
             until.tv_nsec -= 1000000000;
         }
-        pthread_cond_timedwait(&loop->gone, &loop->lock, &until);
+        pthread_cond_clockwait(&loop->gone, &loop->lock, CLOCK_MONOTONIC, &until);
     }
     pthread_mutex_unlock(&loop->lock);
 }
@@ -169,19 +165,22 @@ int fs_loop(struct fuse_session *session)
                         .main = pthread_self(),
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .gone = PTHREAD_COND_INITIALIZER};
-    sigset_t set = end_signals();
     int number, rc;
+    bool over;
 
     pthread_mutex_lock(&loop.lock);
     rc = add_thread(&loop);
     pthread_mutex_unlock(&loop.lock);
     if (rc < 0)
         return rc;
-    sigwait(&set, &number);
-    pthread_mutex_lock(&loop.lock);
-    if (number != WAKE)
-        end(&loop, number);
-    pthread_mutex_unlock(&loop.lock);
+    do {
+        sigwait(&awaited, &number);
+        pthread_mutex_lock(&loop.lock);
+        if (number != WAKE) /* which anybody may send, too */
+            end(&loop, number);
+        over = loop.over;
+        pthread_mutex_unlock(&loop.lock);
+    } while (!over);
     wait_for_all(&loop);
     fuse_session_exit(session); /* not before: libfuse drops what it receives from then on */
     return loop.rc;

@@ -6,7 +6,7 @@
 
 #include "fs/fs.h"
 
-/* Block the signals that ask for the end, in this thread and all that it starts: only the loop is told of them. Before
+/* Block the signals that ask for the end (but for those that are ignored), in this thread and all that it starts: only the loop is told of them. Before
  * any other thread is started. */
 void fs_loop_block_signals(void);
 

@@ -7,8 +7,7 @@
 
 struct fs_party {
     struct fs_inode *inode; /* NULL: this node knows nothing of the name */
-    struct fs_body
-        *body; /* NULL: it is not open; an open that comes later finds the name locked at its first put */
+    struct fs_body *body;   /* NULL: it is not open, and an open that comes later waits */
 };
 
 /* Lock a name, or two different ones in the order of their addresses. */

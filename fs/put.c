@@ -1,4 +1,4 @@
-/* Puts of open keys: from a FLUSH or FSYNC to its answer. */
+/* Puts of open keys: from a FLUSH or FSYNC (or what else has the central know the content) to its answer. */
 #include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/loss.h"

@@ -154,6 +154,8 @@ int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *nam
 
     if (flags & RENAME_EXCHANGE)
         return -EINVAL;
+    if (namespace->parent != to_namespace->parent)
+        return -EXDEV;
     fs_parties_of(fs, namespace, name, to_namespace, to_name, &from, &to);
     if (from.body == NULL)
         rc = -ENOENT;

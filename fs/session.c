@@ -51,7 +51,7 @@ int fs_session_end(struct fs *fs, bool abandon)
     if (abandon && fs_channel_refuse(fs->session, &refuser) < 0)
         syslog(LOG_WARNING, "requests are left unanswered at the end");
     rc = kv_sync(fs->store); /* answers every close that waits */
-    fs_files_end(fs, abandon || rc < 0);
+    fs_files_end(fs, abandon);
     fs_dirs_end(fs);
     fs_texts_end(fs);
     fs_notifier_free(fs); /* closes and bodies that wait for the kernel to forget something */

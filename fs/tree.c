@@ -246,7 +246,7 @@ static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *nam
 
     if (key.body != NULL) {
         pthread_rwlock_rdlock(&key.body->io);
-        local = !key.body->exists;
+        local = fs_body_is_local(key.body);
         pthread_rwlock_unlock(&key.body->io);
     }
     fs_xattr_keep(fs, key.body, &change.ref);
@@ -311,6 +311,8 @@ static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party 
                              change->flags & KV_EXCHANGE);
         if (rc < 0) /* no memory: let both names be looked up again */
             fs_inode_detach(fs, from->inode, true);
+    } else if (!(change->flags & KV_EXCHANGE)) {
+        fs_inode_unlink_name(fs, change->to.node, change->to.key, change->to.size);
     }
     if (from->body != NULL)
         renamed_now(from->body, &change->meta);

@@ -103,7 +103,7 @@ static int load(struct fs *fs, struct fs_inode *inode, struct kv_xattrs *out)
         return rc == -ENOENT ? -ESTALE : rc;
     }
     body = fs_body_pin(fs, inode);
-    named = fs_inode_ref(fs, inode, &ref);
+    named = fs_inode_ref(fs, inode, &ref) && fs_inode_is_current(fs, inode);
     if (body != NULL) {
         pthread_rwlock_rdlock(&body->io);
         local = !body->exists || !named;
@@ -250,13 +250,14 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, cons
 
     pthread_mutex_lock(&inode->naming);
     body = fs_body_pin(fs, inode);
-    named = fs_inode_ref(fs, inode, &ref) || body == NULL;
+    named = fs_inode_ref(fs, inode, &ref) && fs_inode_is_current(fs, inode);
+    meta.has_xattrs = true;
     if (body != NULL)
         rc = set_local(body, named, name, value, size, flags);
     if (rc == 1)
         rc = set_central(fs, inode, &ref, name, value, size, flags, &meta);
-    else
-        meta.has_xattrs = true;
+    if (rc == -ENOENT && body != NULL) /* its first put failed, or another node deleted it */
+        rc = set_local(body, false, name, value, size, flags);
     if (body != NULL && rc == 0) {
         pthread_rwlock_wrlock(&body->io);
         body->meta.has_xattrs = meta.has_xattrs;

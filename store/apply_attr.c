@@ -24,11 +24,32 @@ void kv_attr_set(struct kv_attr *attr, const struct kv_attr *from, unsigned mask
 /* Run `edit` on the attributes of a node or key and write the record back. */
 typedef int attr_edit(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs);
 
+/* Nobody sees an account's .projects while it is empty: until then it is whose the account is. */
+static int follow_account(struct tx *tx, const struct kv_change *change)
+{
+    unsigned mask = change->attr_mask & (KV_MODE | KV_UID | KV_GID);
+    struct tx_node *projects;
+    int rc;
+
+    if (change->kind != KV_SETATTR || mask == 0)
+        return 0;
+    rc = tx_node_child(tx, change->ref.node, TX_PROJECTS_NAME, &projects);
+    if (rc == -ENOENT || (rc == 0 && projects->node.children > 0))
+        return 0;
+    if (rc < 0)
+        return rc;
+    kv_attr_set(&projects->node.attr, &change->attr, mask);
+    projects->dirty = true;
+    return 0;
+}
+
 static int edit_node(struct tx *tx, struct kv_change *change, attr_edit *edit)
 {
     struct tx_node *slot;
     int rc = tx_node_get(tx, change->ref.node, &slot);
 
+    if (rc == 0 && slot->node.kind == KV_ACCOUNT)
+        rc = follow_account(tx, change);
     if (rc == 0)
         rc = edit(tx, change, &slot->node.attr, &slot->xattrs);
     if (rc < 0)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -224,6 +225,66 @@ static void a_lost_new_key_is_gone(void **state)
     assert_non_null(strstr(mount_text(P(".kvfs/errors")), "key commit: "));
 }
 
+/* -------------------------------------------------------- handles whose key went its own way */
+
+/* A save that failed leaves its handle without the name; who removes the key then means that one, too. */
+static void a_key_removed_after_a_failed_fsync_does_not_come_back(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    char bytes[700] = "";
+    int fd;
+
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
+    mount_write(P("a/n/key"), bytes, 400);
+    fd = open_key(P("a/n/key"), O_WRONLY);
+    assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+    mount_write(mount_path(other, "a/n/more"), bytes, 400);
+    MOUNT_FAILS(EDQUOT, fsync(fd));
+    MOUNT_OK(unlink(P("a/n/key")));
+    MOUNT_OK(unlink(mount_path(other, "a/n/more")));
+    MOUNT_OK(close(fd));
+    assert_false(mount_is_there(P("a/n/key")));
+    assert_false(mount_is_there(mount_path(other, "a/n/key")));
+}
+
+static void a_key_that_another_node_replaced_and_this_one_removed_stays_away(void **state)
+{
+    struct mount_node *other = elsewhere(state), *third = elsewhere(state);
+    const char *path = mount_path(other, "a/n/key");
+    int fd;
+
+    mount_write_text(path, "old");
+    fd = open_key(path, O_RDWR);
+    mount_write_text(mount_path(third, "a/n/key"), "new");
+    mount_expect_text(mount_path(other, "a/n/key"), "new");
+    MOUNT_OK(unlink(mount_path(other, "a/n/key")));
+    write_text(fd, "late");
+    MOUNT_OK(close(fd));
+    assert_false(mount_is_there(mount_path(third, "a/n/key")));
+}
+
+/* umount -f cuts the connection under those who still write. */
+static void a_forced_unmount_puts_nothing_half_written(void **state)
+{
+    struct mount_test *test = *state;
+    struct mount_node *node = &test->nodes[0];
+    int fd;
+
+    if (geteuid() != 0) {
+        printf("skipped: only root can force an unmount\n");
+        skip();
+    }
+    mount_write_text(P("a/n/key"), "the whole old value");
+    fd = open_key(P("a/n/key"), O_WRONLY | O_TRUNC);
+    write_text(fd, "HALF");
+    umount2(node->path, MNT_FORCE); /* busy, and cut all the same */
+    close(fd);
+    umount2(node->path, MNT_DETACH);
+    mount_ended(node);
+    mount_again(node, NULL);
+    mount_expect_text(P("a/n/key"), "the whole old value");
+}
+
 /* ---------------------------------------------------------------------------- races */
 
 /* Opens a key that is there, writes and closes, each time it is told to. */
@@ -289,6 +350,9 @@ static int run(void)
         MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_another_handle_can_write),
         MOUNT_TEST_WITH(LATE, a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync),
         MOUNT_TEST_WITH(LATE, a_lost_new_key_is_gone),
+        MOUNT_TEST(a_key_removed_after_a_failed_fsync_does_not_come_back),
+        MOUNT_TEST(a_key_that_another_node_replaced_and_this_one_removed_stays_away),
+        MOUNT_TEST(a_forced_unmount_puts_nothing_half_written),
         MOUNT_TEST(a_removed_key_does_not_come_back),
     };
 

@@ -424,26 +424,25 @@ static int unmount(const char *path)
     return status == 0 ? 0 : -1;
 }
 
-void mount_stop(struct mount_node *node)
+void mount_ended(struct mount_node *node)
 {
-    int status;
+    int status = daemon_end(node);
 
-    if (unmount(node->path) < 0)
-        fail_msg("cannot unmount %s: %s", node->path, strerror(errno));
-    status = daemon_end(node);
     if (status != 0)
         fail_msg("the daemon of %s ended badly: wait status %#x", node->path, (unsigned)status);
 }
 
+void mount_stop(struct mount_node *node)
+{
+    if (unmount(node->path) < 0)
+        fail_msg("cannot unmount %s: %s", node->path, strerror(errno));
+    mount_ended(node);
+}
+
 void mount_signal(struct mount_node *node, int number)
 {
-    int status;
-
     assert_int_equal(kill(node->daemon, number), 0);
-    status = daemon_end(node);
-    if (status != 0)
-        fail_msg("the daemon of %s ended badly by signal %d: wait status %#x", node->path, number,
-                 (unsigned)status);
+    mount_ended(node);
 }
 
 const char *mount_path(const struct mount_node *node, const char *format, ...)

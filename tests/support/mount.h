@@ -76,6 +76,8 @@ struct mount_node *mount_start(struct mount_test *test, const char *options);
 void mount_stop(struct mount_node *node);
 /* End the daemon by a signal, and wait for its good end. */
 void mount_signal(struct mount_node *node, int number);
+/* Wait for the good end of a daemon whose mount is gone. */
+void mount_ended(struct mount_node *node);
 /* Mount again at the same place. */
 void mount_again(struct mount_node *node, const char *options);
 
