@@ -396,8 +396,12 @@ void fs_files_end(struct fs *fs, bool abandon)
     while (fs->files != NULL) {
         struct fs_file *file = fs->files;
 
-        if (abandon)
+        struct fs_body *body = file->inode->body;
+
+        pthread_rwlock_wrlock(&body->io);
+        if (abandon || (file->written > file->flushed && file->written > body->mapped))
             file->written = 0;
+        pthread_rwlock_unlock(&body->io);
         fs_file_close(fs, file);
     }
     (void)!kv_sync(fs->store); /* puts of the closes above end here */

@@ -58,6 +58,7 @@ struct fs_file {
     struct fs_inode *inode;
     struct fs_file *prev, *next; /* in fs->files; fs->lock */
     uint64_t written;            /* generation of this handle's last write; body->io */
+    uint64_t flushed;            /* the same, as of its last FLUSH; body->io */
     uint64_t emptied;            /* generation at which its open created or truncated the key; 0: it did not */
     bool writes;                 /* it was opened for writing */
 };
@@ -85,8 +86,9 @@ KV_CHECKED int fs_file_create_scratch(struct fs *fs, struct fs_inode *namespace,
 
 /* Close a handle. What is dirty and can still be put is put in the background. */
 void fs_file_close(struct fs *fs, struct fs_file *file);
-/* At the end of the session: close the handles whose RELEASE the kernel did not send any more. `abandon`: the
- * session was ended under its users, who have not closed what they were writing: drop that. */
+/* At the end of the session: close the handles whose RELEASE the kernel did not send any more. What was written and not
+ * closed is dropped: an unmount comes after the last close, so the connection was cut. Only what came from mappings
+ * needs no close, unless the session was ended under its users (`abandon`). */
 void fs_files_end(struct fs *fs, bool abandon);
 /* Then, when nothing is under way any more: free the bodies that are left, of scratch files, pinned by their names. */
 void fs_bodies_end(struct fs *fs);

@@ -128,8 +128,7 @@ static int mount_and_serve(struct fs *fs)
         rc = fs_loop(fs->session);
     if (rc < 0)
         syslog(LOG_ERR, "%s: stopped: %s", options->mountpoint, strerror(-rc));
-    /* An unmount comes after the last close. Where the mount is still there the connection was cut under its users. */
-    if (fs_session_end(fs, rc != 0 || fs_mountpoint_is_dead(options->mountpoint)) < 0)
+    if (fs_session_end(fs, rc != 0) < 0)
         rc = -EIO;
     fuse_session_unmount(fs->session);
     if (!mounted)

@@ -54,7 +54,7 @@ static bool is_within(const char *path, const char *above)
 }
 
 /* stat(2) may be answered from the kernel's cache; statvfs(2) always asks the daemon. */
-bool fs_mountpoint_is_dead(const char *path)
+static bool is_dead(const char *path)
 {
     struct statvfs space;
 
@@ -73,7 +73,7 @@ int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *
 {
     struct stat attr;
 
-    for (int mounts = 0; fs_mountpoint_is_dead(path) && mounts < 16; mounts++)
+    for (int mounts = 0; is_dead(path) && mounts < 16; mounts++)
         detach(path);
     if (stat(path, &attr) < 0) {
         if (errno == ENOENT)

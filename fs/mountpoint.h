@@ -14,7 +14,4 @@ KV_CHECKED int fs_mountpoint_prepare(const char *path, const char *store, struct
  * returns  0; -EIO; another negative errno where it could not be tried */
 KV_CHECKED int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct kv_error *error);
 
-/* Is something mounted there whose daemon is gone, or whose connection was cut (umount -f)? */
-bool fs_mountpoint_is_dead(const char *path);
-
 #endif

@@ -217,13 +217,14 @@ bool fs_file_awaits_writes(struct fs_file *file, uint64_t *ino)
     return awaits;
 }
 
-/* The newest generation that may be this handle's. */
-static uint64_t dirty_generation(struct fs_file *file)
+/* A FLUSH has come. returns  the newest generation that may be this handle's */
+static uint64_t flushed_generation(struct fs_file *file)
 {
     struct fs_body *body = file->inode->body;
     uint64_t generation;
 
-    pthread_rwlock_rdlock(&body->io);
+    pthread_rwlock_wrlock(&body->io);
+    file->flushed = file->written;
     generation = file->writes && body->mapped > file->written ? body->mapped : file->written;
     pthread_rwlock_unlock(&body->io);
     return generation;
@@ -234,7 +235,7 @@ void fs_file_put(struct fs *fs, struct fs_file *file, fs_file_done *done, void *
     struct fs_inode *inode = file->inode;
     struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the file may be released */
 
-    fs_body_put(fs, body, dirty_generation(file), "close", false, false, done, arg);
+    fs_body_put(fs, body, flushed_generation(file), "close", false, false, done, arg);
     fs_body_unpin(fs, inode);
 }
 
