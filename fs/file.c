@@ -94,6 +94,20 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
     }
 }
 
+bool fs_body_is_being_written(struct fs *fs, struct fs_inode *inode, uint64_t size)
+{
+    struct fs_body *body = fs_body_pin(fs, inode);
+    bool is;
+
+    if (body == NULL)
+        return false;
+    pthread_rwlock_rdlock(&body->io);
+    is = fs_body_is_local(body) && body->error == 0 && body->value->size == size;
+    pthread_rwlock_unlock(&body->io);
+    fs_body_unpin(fs, inode);
+    return is;
+}
+
 /* ---------------------------------------------------------------- open and close */
 
 /* Fill a fresh body with what the central has. The inode's lock is held. */
@@ -395,7 +409,6 @@ void fs_files_end(struct fs *fs, bool abandon)
 {
     while (fs->files != NULL) {
         struct fs_file *file = fs->files;
-
         struct fs_body *body = file->inode->body;
 
         pthread_rwlock_wrlock(&body->io);

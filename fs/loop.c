@@ -127,7 +127,7 @@ static void *serve(void *arg)
             fuse_session_process_buf(loop->session, &request);
             pthread_mutex_lock(&loop->lock);
         } else if (rc != -EINTR && rc != -EAGAIN && rc != -ENOMEM) {
-            end(loop, rc);
+            end(loop, rc == -ECONNABORTED ? 0 : rc); /* some unmounts end in this, instead of in 0 */
         }
     }
     DL_DELETE(loop->threads, thread);
