@@ -94,18 +94,22 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
     }
 }
 
-bool fs_body_is_being_written(struct fs *fs, struct fs_inode *inode, uint64_t size)
+bool fs_file_has_size(struct fs *fs, struct fs_inode *inode, uint64_t size)
 {
     struct fs_body *body = fs_body_pin(fs, inode);
-    bool is;
+    struct kv_meta meta;
+    struct kv_ref ref;
+    bool has;
 
-    if (body == NULL)
-        return false;
+    if (body == NULL) {
+        (void)fs_inode_ref(fs, inode, &ref);
+        return kv_stat(fs->store, &ref, &meta, NULL) == 0 && meta.size == size;
+    }
     pthread_rwlock_rdlock(&body->io);
-    is = fs_body_is_local(body) && body->error == 0 && body->value->size == size;
+    has = body->error == 0 && body->value->size == size;
     pthread_rwlock_unlock(&body->io);
     fs_body_unpin(fs, inode);
-    return is;
+    return has;
 }
 
 /* ---------------------------------------------------------------- open and close */

@@ -130,8 +130,8 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
 /* Does this node alone know the content, or newer content than the central? body->io is held. */
 bool fs_body_is_local(const struct fs_body *body);
 
-/* Is a key open with content that this node alone knows, whole and of this size? */
-bool fs_body_is_being_written(struct fs *fs, struct fs_inode *inode, uint64_t size);
+/* Is the content whole, and of this size, as far as this node knows? */
+bool fs_file_has_size(struct fs *fs, struct fs_inode *inode, uint64_t size);
 
 /* Put a body, up to a generation at least. The caller keeps it pinned while this runs.
  * operation     for messages; not copied

@@ -231,7 +231,7 @@ static int set_size(struct fs *fs, struct fs_inode *inode, uint64_t size, const 
         return inode->kind == FS_NODE ? -EISDIR : -EPERM;
     if (fi != NULL)
         return fs_file_truncate(fs, (struct fs_file *)(uintptr_t)fi->fh, size);
-    if (fs_body_is_being_written(fs, inode, size))
+    if (fs_file_has_size(fs, inode, size))
         return 0; /* a size that does not change leaves the times as they are */
     rc = fs_file_open(fs, inode, O_WRONLY | (size == 0 ? O_TRUNC : 0), &file);
     fs_errors_note(fs, inode, NULL, "truncate", rc);
