@@ -251,8 +251,8 @@ static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *nam
     }
     fs_xattr_keep(fs, key.body, &change.ref);
     rc = run(fs, &change, namespace, name, "delete");
-    if (key.inode != NULL && (rc == 0 || rc == -ENOENT))
-        fs_inode_detach(fs, key.inode, true);
+    if (rc == 0 || rc == -ENOENT)
+        fs_inode_unlink_name(fs, change.ref.node, change.ref.key, change.ref.size);
     if (rc == 0)
         fs_notify_sizes(fs, namespace);
     if (rc == -ENOENT && local) { /* it was created here and is not in the central yet */

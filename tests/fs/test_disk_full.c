@@ -121,20 +121,22 @@ static bool is_refused(struct tester *tester, int step, long result)
     return result < 0;
 }
 
-/* A close after a failed fsync tries again. Hear how that went: the daemon would complain of it at the unmount. */
-static void sync_directory(struct tester *tester)
+/* A close after a failed fsync tries again. Hear how that went: the daemon would complain of it at the unmount.
+ * returns whether nothing was refused */
+static bool sync_directory(struct tester *tester)
 {
     int fd = (int)MOUNT_OK(open(mount_path(tester->node, "a/n"), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    bool refused = is_refused(tester, 1, fsync(fd));
 
-    is_refused(tester, 1, fsync(fd));
     MOUNT_OK(close(fd));
+    return !refused;
 }
 
 /* Put a value of so many bytes. A put that is refused leaves the key as it is. returns whether it was done */
 static bool put(struct tester *tester, unsigned key, size_t size)
 {
     uint64_t id = ++tester->last_id;
-    bool refused = false, syncs = tester->syncs || test_random_below(&tester->random, 3) == 0;
+    bool refused = false, spoiled, closed, syncs = tester->syncs || test_random_below(&tester->random, 3) == 0;
     int fd = (int)MOUNT_OK(open(path_of(tester, key), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
 
     history_fill(id, tester->bytes, size);
@@ -144,15 +146,16 @@ static bool put(struct tester *tester, unsigned key, size_t size)
         refused = is_refused(tester, 0, written);
         at += refused ? 0 : (size_t)written;
     }
+    spoiled = refused;
     if (syncs && !refused)
         refused = is_refused(tester, 1, fsync(fd));
-    if (close(fd) < 0 && !refused) /* after a failure it may say it again */
+    closed = close(fd) == 0;
+    if (!closed && !refused) /* after a failure it may say it again */
         refused = is_refused(tester, 2, -1);
-    if (refused) {
-        if (tester->syncs)
-            sync_directory(tester);
+    if (refused && tester->syncs)
+        closed &= sync_directory(tester);
+    if (refused && (spoiled || !closed)) /* else the close had more luck than the fsync */
         return false;
-    }
     tester->keys[key] = (struct key){id, size};
     tester->puts++;
     return true;
