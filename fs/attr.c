@@ -97,11 +97,10 @@ void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out
 
 void fs_attr_of_key(const struct kv_meta *meta, struct stat *out) { fill(&meta->attr, S_IFREG, meta->size, out); }
 
-void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struct stat *out)
+void fs_attr_of_control(const struct fs_inode *inode, struct stat *out)
 {
     struct kv_attr attr = {.ino = inode->id, .uid = geteuid(), .gid = getegid()};
 
-    (void)fs;
     attr.mode = inode->kind == FS_CONTROL_DIR ? 0555 : fs_control_mode(inode->id);
     attr.atime_ns = attr.mtime_ns = attr.ctime_ns = fs_now_ns();
     fill(&attr, inode->kind == FS_CONTROL_DIR ? S_IFDIR : S_IFREG, 0, out);
@@ -186,7 +185,7 @@ int fs_attr_get(struct fs *fs, struct fs_inode *inode, struct stat *out, double 
         return get_key(fs, inode, out, timeout);
     case FS_CONTROL_DIR:
     case FS_CONTROL_FILE:
-        fs_attr_of_control(fs, inode, out);
+        fs_attr_of_control(inode, out);
         *timeout = 0;
         return 0;
     }

@@ -17,7 +17,7 @@ KV_CHECKED int fs_attr_target(struct fs *fs, const struct kv_node *binding, char
 
 void fs_attr_of_node(struct fs *fs, const struct kv_node *node, struct stat *out);
 void fs_attr_of_key(const struct kv_meta *meta, struct stat *out);
-void fs_attr_of_control(const struct fs *fs, const struct fs_inode *inode, struct stat *out);
+void fs_attr_of_control(const struct fs_inode *inode, struct stat *out);
 
 /* The attributes of an inode as this node sees them now.
  * returns  0; -ESTALE what it stood for is gone, look the name up again; -EIO, -ENOMEM */

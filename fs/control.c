@@ -81,7 +81,7 @@ int fs_control_lookup(struct fs *fs, struct fs_inode *parent, const char *name, 
     rc = fs_inode_control(fs, kind, ino, &inode);
     if (rc < 0)
         return rc;
-    fs_attr_of_control(fs, inode, &entry->attr);
+    fs_attr_of_control(inode, &entry->attr);
     entry->ino = fs_inode_id(inode);
     entry->attr_timeout = 0;
     entry->entry_timeout = fs_timeout_full(fs);
