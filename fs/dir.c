@@ -270,7 +270,7 @@ static bool given_seek(struct fs_dir *dir, off_t offset)
     return false;
 }
 
-/* Give what a page found. returns the number of entries given, or why the first could not be */
+/* Give what a page found. returns 0 to go on; 1 the answer is full; or why an entry could not be given */
 static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, const struct page *page,
                      uint64_t changes)
 {
@@ -282,7 +282,7 @@ static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, c
         rc = answer->plus ? add_found(fs, dir, answer, found->name, &entry, rc)
                           : add(answer, found->name, &entry, dir->offset + 1);
         if (rc != 0)
-            return rc < 0 ? rc : 0;
+            return rc;
         given_add(dir, found->name, found->size);
         dir->offset++;
         memcpy(dir->last, found->name, found->size + 1);
@@ -291,24 +291,38 @@ static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, c
     return 0;
 }
 
-static int read_central(struct fs *fs, struct fs_dir *dir, struct answer *answer)
+/* Find a page of names behind the last one, and give them. returns as give_page() */
+static int read_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, struct page *page)
 {
     uint64_t changes = atomic_load(&fs->changes);
-    struct page page = {.dir = dir, .answer = answer, .room = answer->left};
-    bool keys = dir->inode->node_kind == KV_NAMESPACE;
+    uint64_t id = dir->inode->id;
+    bool after = dir->last_size > 0;
+    int rc;
+
+    page->room = answer->left;
+    page->count = 0;
+    rc = dir->inode->node_kind == KV_NAMESPACE
+             ? kv_scan(fs->store, id, dir->last, dir->last_size, after, page_key, page)
+             : kv_node_scan(fs->store, id, dir->last, dir->last_size, after, page_node, page);
+    return rc < 0 ? rc : give_page(fs, dir, answer, page, changes);
+}
+
+/* Usually one page. An answer without entries would be the end: where all that a page found are gone by now, go on. */
+static int read_central(struct fs *fs, struct fs_dir *dir, struct answer *answer)
+{
+    struct page page = {.dir = dir, .answer = answer};
+    size_t left = answer->left;
     int rc;
 
     page.entries = malloc(PAGE_ENTRIES * sizeof(*page.entries));
     if (page.entries == NULL)
         return -ENOMEM;
     given_begin(dir);
-    rc = keys ? kv_scan(fs->store, dir->inode->id, dir->last, dir->last_size, dir->last_size > 0, page_key, &page)
-              : kv_node_scan(fs->store, dir->inode->id, dir->last, dir->last_size, dir->last_size > 0, page_node,
-                             &page);
-    if (rc >= 0)
-        rc = give_page(fs, dir, answer, &page, changes);
+    do {
+        rc = read_page(fs, dir, answer, &page);
+    } while (rc == 0 && page.count > 0 && answer->left == left);
     free(page.entries);
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 static int read_control(struct fs_dir *dir, struct answer *answer)

@@ -82,7 +82,7 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
         inode->body = NULL;
         if (fs_body_is_local(body)) { /* what the kernel holds of it will never be in the central */
             inode->version = 0;
-            fs_inode_detach(fs, inode, false);
+            fs_inode_detach(fs, inode);
         } else {
             inode->version = body->meta.version;
         }
@@ -214,7 +214,7 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
         rc = start_local(body, attr, file);
         fs_inode_touch(fs, inode->parent);
     } else if (rc == -ENOENT) {
-        fs_inode_detach(fs, inode, false);
+        fs_inode_detach(fs, inode);
         rc = -ESTALE;
     }
     if (rc < 0) {

@@ -302,40 +302,38 @@ fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode)
     return id;
 }
 
-/* Those that were detached from a name before: there are few. */
-static void unlink_loose(struct fs *fs, uint64_t node, const char *key, size_t size)
+static bool has_name(const struct fs_inode *inode, const struct kv_ref *ref)
 {
-    struct fs_inode *inode, *next;
-
-    for (inode = fs->loose; inode != NULL; inode = next) {
-        next = inode->loose_next;
-        if (inode->name->node == node && inode->name_size == size && memcmp(inode->name->key, key, size) == 0)
-            set_unlinked(fs, inode);
-    }
+    return inode->name->node == ref->node && inode->name_size == ref->size &&
+           memcmp(inode->name->key, ref->key, ref->size) == 0;
 }
 
-void fs_inode_detach(struct fs *fs, struct fs_inode *inode, bool unlinked)
+/* Take a name off its current incarnation. returns  it, detached now as others of the name may be; or NULL */
+static struct fs_inode *take_off(struct fs *fs, const struct kv_ref *ref)
+{
+    struct fs_inode *inode = table_find(fs, ref->node, ref->key, ref->size);
+
+    if (inode != NULL)
+        table_remove(fs, inode);
+    return inode;
+}
+
+void fs_inode_detach(struct fs *fs, struct fs_inode *inode)
 {
     pthread_mutex_lock(&fs->lock);
     table_remove(fs, inode);
-    if (unlinked) {
-        set_unlinked(fs, inode);
-        unlink_loose(fs, inode->name->node, inode->name->key, inode->name_size);
-    }
     pthread_mutex_unlock(&fs->lock);
 }
 
-void fs_inode_unlink_name(struct fs *fs, uint64_t namespace_id, const char *key, size_t size)
+void fs_inode_unlink(struct fs *fs, const struct kv_ref *ref)
 {
-    struct fs_inode *inode;
+    struct fs_inode *inode, *next;
 
     pthread_mutex_lock(&fs->lock);
-    inode = table_find(fs, namespace_id, key, size);
-    if (inode != NULL) {
-        table_remove(fs, inode);
+    (void)take_off(fs, ref);
+    DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next)
+    if (has_name(inode, ref))
         set_unlinked(fs, inode);
-    }
-    unlink_loose(fs, namespace_id, key, size);
     pthread_mutex_unlock(&fs->lock);
 }
 
@@ -356,52 +354,46 @@ bool fs_inode_attach(struct fs *fs, struct fs_inode *inode)
     return changed;
 }
 
-/* Move a detached inode to a name that is free. */
-static void take_name(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, struct fs_name *name,
-                      size_t size)
+/* Give a detached inode another name. Without memory for it, it keeps the one that it has. */
+static void give_name(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const struct kv_ref *ref)
 {
+    struct fs_name *name = name_new(ref->node, ref->key, ref->size);
     struct fs_inode *old_parent = inode->parent;
 
+    if (name == NULL)
+        return;
+    free(inode->name);
     inode->name = name;
-    inode->name_size = size;
+    inode->name_size = ref->size;
     set_parent(inode, namespace);
     old_parent->refs--;
     reap(fs, old_parent);
-    table_add(fs, inode);
 }
 
-int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const char *key,
-                    size_t size, bool exchange)
+void fs_inode_rename(struct fs *fs, struct fs_inode *namespace, const char *key, struct fs_inode *to_namespace,
+                     const char *to_key, bool exchange)
 {
-    struct fs_name *name = name_new(namespace->id, key, size), *old_name;
-    struct fs_inode *target, *old_namespace;
-    size_t old_size;
+    struct kv_ref from = kv_ref_key(namespace->id, key, strlen(key));
+    struct kv_ref to = kv_ref_key(to_namespace->id, to_key, strlen(to_key));
+    struct fs_inode *moved, *displaced, *inode, *next;
 
-    if (name == NULL)
-        return -ENOMEM;
     pthread_mutex_lock(&fs->lock);
-    target = table_find(fs, namespace->id, key, size);
-    table_remove(fs, inode);
-    if (target != NULL)
-        table_remove(fs, target);
-    old_name = inode->name;
-    old_size = inode->name_size;
-    old_namespace = inode->parent;
-    old_namespace->refs++;
-    take_name(fs, inode, namespace, name, size);
-    if (target != NULL && exchange) {
-        free(target->name);
-        take_name(fs, target, old_namespace, old_name, old_size);
-    } else {
-        free(old_name);
-        if (target != NULL)
-            set_unlinked(fs, target);
-        unlink_loose(fs, namespace->id, key, size);
+    moved = take_off(fs, &from);
+    displaced = take_off(fs, &to);
+    DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next)
+    {
+        if (has_name(inode, &from))
+            give_name(fs, inode, to_namespace, &to);
+        else if (has_name(inode, &to) && exchange)
+            give_name(fs, inode, namespace, &from);
+        else if (has_name(inode, &to))
+            set_unlinked(fs, inode);
     }
-    old_namespace->refs--;
-    reap(fs, old_namespace);
+    if (moved != NULL && has_name(moved, &to))
+        table_add(fs, moved);
+    if (displaced != NULL && has_name(displaced, &from))
+        table_add(fs, displaced);
     pthread_mutex_unlock(&fs->lock);
-    return 0;
 }
 
 void fs_inode_told(struct fs *fs, struct fs_inode *inode)

@@ -116,16 +116,16 @@ bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode);
 /* The node id of its directory. */
 fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode);
 
-/* Take the name away; `unlinked`: for good, also from those that were detached from it before. */
-void fs_inode_detach(struct fs *fs, struct fs_inode *inode, bool unlinked);
-/* The same for all that a name leads to, or led to before they were detached. */
-void fs_inode_unlink_name(struct fs *fs, uint64_t namespace_id, const char *key, size_t size);
+/* Take its name away, which leads to another incarnation or to nothing now. */
+void fs_inode_detach(struct fs *fs, struct fs_inode *inode);
+/* A name was removed: take it away for good, also from those that were detached from it before. */
+void fs_inode_unlink(struct fs *fs, const struct kv_ref *ref);
 /* Make an incarnation current again; whichever was is detached. returns true where that changed anything */
 bool fs_inode_attach(struct fs *fs, struct fs_inode *inode);
-/* Give it another name [and the other incarnation its old one]; what has the new name is unlinked [exchanged].
- * returns  0; -ENOMEM nothing changed */
-KV_CHECKED int fs_inode_rename(struct fs *fs, struct fs_inode *inode, struct fs_inode *namespace, const char *key,
-                               size_t size, bool exchange);
+/* A name was changed: whatever has it, or had it before it was detached, gets the other one. What had that one is
+ * unlinked, or with `exchange` gets the first. */
+void fs_inode_rename(struct fs *fs, struct fs_inode *namespace, const char *key, struct fs_inode *to_namespace,
+                     const char *to_key, bool exchange);
 /* The kernel is about to be told the attributes of a node. */
 void fs_inode_told(struct fs *fs, struct fs_inode *inode);
 /* A key came to be or went that only this node knows: its namespace was changed here and now. */

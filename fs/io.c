@@ -44,12 +44,20 @@ int fs_body_truncate(struct fs *fs, struct fs_body *body, struct fs_file *file, 
     return 0;
 }
 
+static void note_failure(struct fs *fs, struct fs_body *body, const char *operation, int rc)
+{
+    if (body->scratch && rc == -ENOSPC)
+        fs_errors_add_reason(fs, body->inode, NULL, operation, FS_SCRATCH_FULL);
+    else
+        fs_errors_add(fs, body->inode, NULL, operation, rc);
+}
+
 /* A write that fails leaves the content incomplete. body->io is held. */
 static int write_failed(struct fs *fs, struct fs_body *body, struct fs_file *file, const char *operation, int rc)
 {
     body->error = rc;
     file->written = ++body->written;
-    fs_errors_add(fs, body->inode, NULL, operation, rc);
+    note_failure(fs, body, operation, rc);
     return rc;
 }
 
@@ -59,7 +67,7 @@ static void resize_failed(struct fs *fs, struct fs_body *body, struct fs_file *f
     if (file->written > body->put)
         (void)write_failed(fs, body, file, operation, rc);
     else
-        fs_errors_add(fs, body->inode, NULL, operation, rc);
+        note_failure(fs, body, operation, rc);
 }
 
 static int check_room(struct fs *fs, struct fs_body *body, uint64_t size)

@@ -65,7 +65,7 @@ static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref 
     if (!fs_body_is_local(body)) {
         rc = ask(fs, ref, listed, out);
         if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version)) {
-            fs_inode_detach(fs, inode, false);
+            fs_inode_detach(fs, inode);
             out->detached = rc == 0;
         } else if (rc == 0) {
             body->meta = out->meta;
@@ -86,7 +86,7 @@ static int find_closed(struct fs *fs, struct fs_inode *inode, const struct kv_re
     if (rc == 0)
         fs_inode_adopt(fs, inode, out->meta.version);
     else if (rc == -ENOENT)
-        fs_inode_detach(fs, inode, false);
+        fs_inode_detach(fs, inode);
     return rc;
 }
 

@@ -330,6 +330,7 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
     struct fs_inode *directory = fs_inode_of(fs_of(req), parent), *inode;
     struct kv_attr attr;
     double timeout;
+    bool scratch;
     int rc;
 
     if (directory->kind != FS_NODE || directory->node_kind != KV_NAMESPACE)
@@ -337,10 +338,15 @@ static int create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
     rc = new_attr(req, directory, mode, &attr);
     if (rc < 0)
         return rc;
-    if (fs_scratch_is_wanted(name, flags, mode))
+    scratch = fs_scratch_is_wanted(name, flags, mode);
+    if (scratch)
         rc = fs_file_create_scratch(fs_of(req), directory, name, strlen(name), &attr, &inode, file);
     else if ((rc = fs_tree_check_key(fs_of(req), directory, name, "create")) == 0)
         rc = fs_file_create(fs_of(req), directory, name, strlen(name), flags, &attr, &inode, file);
+    if (rc == -ENOSPC && scratch)
+        fs_errors_add_reason(fs_of(req), directory, name, "create", FS_SCRATCH_FULL);
+    else
+        fs_errors_note(fs_of(req), directory, name, "create", rc);
     if (rc < 0)
         return rc;
     rc = fs_attr_get(fs_of(req), inode, &entry->attr, &timeout);
@@ -364,7 +370,7 @@ static void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mo
     int rc = create(req, parent, name, mode, fi->flags, &entry, &file);
 
     if (rc < 0) {
-        reply_failure(req, parent, name, "create", rc);
+        fs_reply_error(req, rc);
         return;
     }
     set_open_flags(file, fi);
@@ -384,7 +390,6 @@ static void fs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mod
     int rc = S_ISREG(mode) ? create(req, parent, name, mode, O_EXCL | O_WRONLY, &entry, &file) : -EPERM;
 
     (void)rdev;
-    fs_errors_note(fs, fs_inode_of(fs, parent), name, "create", rc);
     if (rc == 0) {
         rc = fs_file_put_wait(fs, file);
         fs_file_close(fs, file);

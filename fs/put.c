@@ -89,7 +89,7 @@ static void put_done(struct kv_change *change, int rc)
         pthread_rwlock_unlock(&body->io);
         renamed = fs_inode_is_current(put->fs, body->inode);
         fs_errors_add(put->fs, body->inode, NULL, put->operation, rc);
-        fs_inode_detach(put->fs, body->inode, false);
+        fs_inode_detach(put->fs, body->inode);
     }
     if (renamed)
         put_end_renamed(put);
@@ -164,7 +164,7 @@ static void put_refused(struct fs *fs, struct fs_body *body, bool at_once, fs_fi
     struct kv_ref ref;
 
     current &= fs_inode_ref(fs, body->inode, &ref);
-    fs_inode_detach(fs, body->inode, false);
+    fs_inode_detach(fs, body->inode);
     if (failure != NULL && current) {
         *failure = (struct failure){fs, body->inode, done, arg, rc};
         fs_notify_entry(fs, body->inode, ref.key, failure_end, failure);
@@ -288,6 +288,20 @@ static void lost_closed(struct fs *fs, struct fs_inode *inode, const struct kv_r
     fs_notify_sizes(fs, inode);
 }
 
+/* Somebody has it open, and may still make it durable. A new key is this node's only, again. */
+static void lost_open(struct fs *fs, struct fs_body *body, const struct kv_ref *ref, int rc)
+{
+    struct kv_meta meta;
+    bool exists = kv_stat(fs->store, ref, &meta, NULL) != -ENOENT;
+
+    pthread_rwlock_wrlock(&body->io);
+    body->lost = rc;
+    body->put = 0; /* whatever was written is not there */
+    body->exists = body->submitted = exists;
+    pthread_rwlock_unlock(&body->io);
+    fs_body_list(fs, body, !exists);
+}
+
 void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
 {
     struct fs *fs = arg;
@@ -298,10 +312,7 @@ void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
     atomic_fetch_add(&fs->changes, 1);
     fs_errors_add(fs, namespace != NULL ? namespace : fs->root, ref->key, "commit", rc);
     if (body != NULL) {
-        pthread_rwlock_wrlock(&body->io);
-        body->lost = rc;
-        body->put = 0; /* whatever was written is not there */
-        pthread_rwlock_unlock(&body->io);
+        lost_open(fs, body, ref, rc);
         fs_body_unpin(fs, inode);
     } else {
         lost_closed(fs, inode, ref, rc);

@@ -55,9 +55,11 @@ int fs_scratch_lookup(struct fs *fs, struct fs_inode *namespace, const char *nam
 }
 
 /* The name is gone, and with it its pin. */
-static void lose_name(struct fs *fs, struct fs_inode *inode)
+static void lose_name(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *inode)
 {
-    fs_inode_detach(fs, inode, true);
+    struct kv_ref ref = kv_ref_key(namespace->id, name, strlen(name));
+
+    fs_inode_unlink(fs, &ref);
     fs_body_unpin(fs, inode);
 }
 
@@ -67,7 +69,7 @@ int fs_scratch_unlink(struct fs *fs, struct fs_inode *namespace, const char *nam
 
     if (inode == NULL)
         return -ENOENT;
-    lose_name(fs, inode);
+    lose_name(fs, namespace, name, inode);
     fs_inode_put(fs, inode);
     return 0;
 }
@@ -108,8 +110,8 @@ static void become_key(struct fs *fs, struct fs_body *body, const struct kv_chan
     fs_body_list(fs, body, false);
 }
 
-static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_party *to, struct fs_inode *to_namespace,
-                         const char *to_name, unsigned flags)
+static int rename_to_key(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_party *from,
+                         struct fs_inode *to_namespace, const char *to_name, struct fs_party *to, unsigned flags)
 {
     struct kv_change change = {.kind = KV_PUT, .replace = true, .conditional = flags & RENAME_NOREPLACE};
     uint64_t generation;
@@ -126,24 +128,24 @@ static int rename_to_key(struct fs *fs, struct fs_party *from, struct fs_party *
         return rc;
     }
     become_key(fs, from->body, &change, generation);
-    rc = fs_inode_rename(fs, from->inode, to_namespace, to_name, strlen(to_name), false);
-    if (rc < 0) /* no memory: the key is there, let it be looked up again */
-        fs_inode_detach(fs, from->inode, true);
-    fs_body_unpin(fs, from->inode);
+    fs_inode_rename(fs, namespace, name, to_namespace, to_name, false);
+    fs_body_unpin(fs, from->inode); /* that the scratch name had */
     fs_notify_sizes(fs, to_namespace);
     return 0;
 }
 
-static int rename_to_scratch(struct fs *fs, struct fs_party *from, struct fs_party *to,
-                             struct fs_inode *to_namespace, const char *to_name, unsigned flags)
+static int rename_to_scratch(struct fs *fs, struct fs_inode *namespace, const char *name,
+                             struct fs_inode *to_namespace, const char *to_name, struct fs_party *to,
+                             unsigned flags)
 {
     if (strlen(to_name) > KV_KEY_MAX)
         return -ENAMETOOLONG;
     if (to->inode != NULL && flags & RENAME_NOREPLACE)
         return -EEXIST;
     if (to->inode != NULL)
-        lose_name(fs, to->inode);
-    return fs_inode_rename(fs, from->inode, to_namespace, to_name, strlen(to_name), false);
+        lose_name(fs, to_namespace, to_name, to->inode);
+    fs_inode_rename(fs, namespace, name, to_namespace, to_name, false);
+    return 0;
 }
 
 int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
@@ -160,8 +162,8 @@ int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *nam
     if (from.body == NULL)
         rc = -ENOENT;
     else
-        rc = to_name[0] == '.' ? rename_to_scratch(fs, &from, &to, to_namespace, to_name, flags)
-                               : rename_to_key(fs, &from, &to, to_namespace, to_name, flags);
+        rc = to_name[0] == '.' ? rename_to_scratch(fs, namespace, name, to_namespace, to_name, &to, flags)
+                               : rename_to_key(fs, namespace, name, &from, to_namespace, to_name, &to, flags);
     fs_party_end(fs, &from);
     fs_party_end(fs, &to);
     return rc;

@@ -13,6 +13,11 @@
 
 #define FS_SCRATCH_MAX (256u << 20) /* bytes in all scratch files of a node, and what they cost besides */
 #define FS_SCRATCH_COST 4096u       /* of each, without its bytes */
+/* What ENOSPC means there. */
+#define FS_SCRATCH_FULL                                                                                        \
+    "temporary files, whose names no key can have, may take 256 MiB on a node, and there must be room on the " \
+    "disk: "                                                                                                   \
+    "remove some, or write them elsewhere"
 
 /* Does this create ask for a scratch file? */
 bool fs_scratch_is_wanted(const char *name, int flags, mode_t mode);

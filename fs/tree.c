@@ -252,7 +252,7 @@ static int unlink_key(struct fs *fs, struct fs_inode *namespace, const char *nam
     fs_xattr_keep(fs, key.body, &change.ref);
     rc = run(fs, &change, namespace, name, "delete");
     if (rc == 0 || rc == -ENOENT)
-        fs_inode_unlink_name(fs, change.ref.node, change.ref.key, change.ref.size);
+        fs_inode_unlink(fs, &change.ref);
     if (rc == 0)
         fs_notify_sizes(fs, namespace);
     if (rc == -ENOENT && local) { /* it was created here and is not in the central yet */
@@ -304,20 +304,9 @@ static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party 
         fs_xattr_keep(fs, to->body, &change->to);
     if (rc == 0)
         rc = run(fs, change, to_namespace, change->to.key, "rename");
-    if (rc < 0)
-        return rc;
-    if (from->inode != NULL) {
-        rc = fs_inode_rename(fs, from->inode, to_namespace, change->to.key, change->to.size,
-                             change->flags & KV_EXCHANGE);
-        if (rc < 0) /* no memory: let both names be looked up again */
-            fs_inode_detach(fs, from->inode, true);
-    } else if (!(change->flags & KV_EXCHANGE)) {
-        fs_inode_unlink_name(fs, change->to.node, change->to.key, change->to.size);
-    }
-    if (from->body != NULL)
+    if (rc == 0 && from->body != NULL)
         renamed_now(from->body, &change->meta);
-    fs_notify_sizes(fs, to_namespace);
-    return 0;
+    return rc;
 }
 
 static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
@@ -333,6 +322,10 @@ static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *nam
     change.to = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
     fs_parties_of(fs, namespace, name, to_namespace, to_name, &from, &to);
     rc = rename_parties(fs, &from, &to, to_namespace, &change);
+    if (rc == 0) {
+        fs_inode_rename(fs, namespace, name, to_namespace, to_name, flags & RENAME_EXCHANGE);
+        fs_notify_sizes(fs, to_namespace);
+    }
     fs_party_end(fs, &from);
     fs_party_end(fs, &to);
     return rc;

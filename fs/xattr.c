@@ -220,8 +220,8 @@ static int set_local(struct fs_body *body, bool named, const char *name, const v
     return rc;
 }
 
-static int set_central(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const char *name,
-                       const void *value, size_t size, int flags, struct kv_meta *meta)
+static int set_central(struct fs *fs, const struct kv_ref *ref, const char *name, const void *value, size_t size,
+                       int flags, struct kv_meta *meta)
 {
     struct kv_change change = {.kind = KV_SETXATTR,
                                .ref = *ref,
@@ -233,7 +233,6 @@ static int set_central(struct fs *fs, struct fs_inode *inode, const struct kv_re
     int rc = kv_apply(fs->store, &change);
 
     atomic_fetch_add(&fs->changes, 1);
-    fs_errors_note(fs, inode, NULL, "setxattr", rc);
     if (rc == 0)
         *meta = change.meta;
     return rc;
@@ -255,7 +254,7 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, cons
     if (body != NULL)
         rc = set_local(body, named, name, value, size, flags);
     if (rc == 1)
-        rc = set_central(fs, inode, &ref, name, value, size, flags, &meta);
+        rc = set_central(fs, &ref, name, value, size, flags, &meta);
     if (rc == -ENOENT && body != NULL) /* its first put failed, or another node deleted it */
         rc = set_local(body, false, name, value, size, flags);
     if (body != NULL && rc == 0) {
@@ -270,11 +269,22 @@ static int set_key(struct fs *fs, struct fs_inode *inode, const char *name, cons
     return rc;
 }
 
+/* Would this be more than an object may have? */
+static bool is_over_limit(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
+                          int flags)
+{
+    struct kv_xattrs set;
+
+    return load(fs, inode, &set) == 0 &&
+           kv_xattrs_set(&set, name, strlen(name), value, size, flags_of(flags)) == -ENOSPC;
+}
+
 int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
                  int flags)
 {
     struct kv_ref ref = kv_ref_node(inode->id);
     struct kv_meta meta;
+    int rc;
 
     if (!has_attributes(inode) || !starts_with(name, USER))
         return -ENOTSUP;
@@ -282,6 +292,13 @@ int fs_xattr_set(struct fs *fs, struct fs_inode *inode, const char *name, const 
         return -EINVAL;
     if (starts_with(name, COMPUTED))
         return -EPERM;
-    return inode->kind == FS_NODE ? set_central(fs, inode, &ref, name, value, size, flags, &meta)
-                                  : set_key(fs, inode, name, value, size, flags);
+    rc = inode->kind == FS_NODE ? set_central(fs, &ref, name, value, size, flags, &meta)
+                                : set_key(fs, inode, name, value, size, flags);
+    if (rc == -ENOSPC && is_over_limit(fs, inode, name, value, size, flags))
+        fs_errors_add_reason(fs, inode, NULL, "setxattr",
+                             "the names and values of an object's attributes are limited to 1024 bytes together: "
+                             "remove some, or keep the data in a key");
+    else
+        fs_errors_note(fs, inode, NULL, "setxattr", rc);
+    return rc;
 }

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define P(...) mount_path(&((struct mount_test *)*state)->nodes[0], __VA_ARGS__)
@@ -225,26 +226,85 @@ static void a_lost_new_key_is_gone(void **state)
     assert_non_null(strstr(mount_text(P(".kvfs/errors")), "key commit: "));
 }
 
+static void a_lost_new_key_that_is_open_is_listed_and_can_be_tried_again(void **state)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
+    uint8_t *bytes = mount_bytes(3, 300000);
+    char *names;
+    int fd = -1;
+
+    for (int tries = 0; fd < 0 && tries < 100; tries++) { /* as put_late() */
+        fd = open_key(P("a/n/key"), O_RDWR | O_CREAT);
+        assert_int_equal(MOUNT_OK(write(fd, bytes, 300000)), 300000);
+        MOUNT_OK(close((int)MOUNT_OK(dup(fd))));
+        if (mount_is_there(mount_path(other, "a/n/key"))) {
+            MOUNT_OK(unlink(P("a/n/key")));
+            MOUNT_OK(close(fd));
+            fd = -1;
+        }
+    }
+    fill_map(other);
+    commit_what_waits(state);
+    names = mount_list(P("a/n"));
+    assert_non_null(strstr(names, " key")); /* behind what fills the map */
+    MOUNT_FAILS(ENOSPC, fsync(fd));
+    MOUNT_OK(fsetxattr(fd, "user.a", "1", 1, 0));
+    for (unsigned i = 0; i < 4; i++)
+        MOUNT_OK(unlink(mount_path(other, "a/n/fill_%u", i)));
+    MOUNT_OK(fsync(fd));
+    assert_int_equal(MOUNT_OK(getxattr(mount_path(other, "a/n/key"), "user.a", NULL, 0)), 1);
+    mount_expect(mount_path(other, "a/n/key"), bytes, 300000);
+    MOUNT_OK(close(fd));
+    free(names);
+    free(bytes);
+}
+
 /* -------------------------------------------------------- handles whose key went its own way */
 
-/* A save that failed leaves its handle without the name; who removes the key then means that one, too. */
+/* A save that failed leaves its handle without the name.
+ * returns  the handle; there is room for another try */
+static int fail_to_save_key(void **state, const struct mount_node *other, const char *bytes, size_t size)
+{
+    char half[400] = "";
+    int fd;
+
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
+    mount_write(P("a/n/key"), half, sizeof(half));
+    fd = open_key(P("a/n/key"), O_WRONLY);
+    assert_int_equal(write(fd, bytes, size), size);
+    mount_write(mount_path(other, "a/n/more"), half, sizeof(half));
+    MOUNT_FAILS(EDQUOT, fsync(fd));
+    MOUNT_OK(unlink(mount_path(other, "a/n/more")));
+    return fd;
+}
+
+/* Who removes the key then means that one, too. */
 static void a_key_removed_after_a_failed_fsync_does_not_come_back(void **state)
 {
     struct mount_node *other = elsewhere(state);
     char bytes[700] = "";
-    int fd;
+    int fd = fail_to_save_key(state, other, bytes, sizeof(bytes));
 
-    MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
-    mount_write(P("a/n/key"), bytes, 400);
-    fd = open_key(P("a/n/key"), O_WRONLY);
-    assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
-    mount_write(mount_path(other, "a/n/more"), bytes, 400);
-    MOUNT_FAILS(EDQUOT, fsync(fd));
     MOUNT_OK(unlink(P("a/n/key")));
-    MOUNT_OK(unlink(mount_path(other, "a/n/more")));
     MOUNT_OK(close(fd));
     assert_false(mount_is_there(P("a/n/key")));
     assert_false(mount_is_there(mount_path(other, "a/n/key")));
+}
+
+/* ... and who renames it, too. */
+static void a_key_renamed_after_a_failed_fsync_is_saved_under_its_new_name(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    char bytes[700] = "";
+    int fd = fail_to_save_key(state, other, bytes, sizeof(bytes));
+
+    mount_write_text(P("a/n/swapped"), "swapped");
+    MOUNT_OK(rename(P("a/n/key"), P("a/n/renamed")));
+    MOUNT_OK(renameat2(AT_FDCWD, P("a/n/renamed"), AT_FDCWD, P("a/n/swapped"), RENAME_EXCHANGE));
+    MOUNT_OK(close(fd));
+    assert_false(mount_is_there(P("a/n/key")));
+    mount_expect(mount_path(other, "a/n/swapped"), bytes, sizeof(bytes));
+    mount_expect_text(mount_path(other, "a/n/renamed"), "swapped");
 }
 
 static void a_key_that_another_node_replaced_and_this_one_removed_stays_away(void **state)
@@ -350,7 +410,9 @@ static int run(void)
         MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_another_handle_can_write),
         MOUNT_TEST_WITH(LATE, a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync),
         MOUNT_TEST_WITH(LATE, a_lost_new_key_is_gone),
+        MOUNT_TEST_WITH(LATE, a_lost_new_key_that_is_open_is_listed_and_can_be_tried_again),
         MOUNT_TEST(a_key_removed_after_a_failed_fsync_does_not_come_back),
+        MOUNT_TEST(a_key_renamed_after_a_failed_fsync_is_saved_under_its_new_name),
         MOUNT_TEST(a_key_that_another_node_replaced_and_this_one_removed_stays_away),
         MOUNT_TEST(a_forced_unmount_puts_nothing_half_written),
         MOUNT_TEST(a_removed_key_does_not_come_back),

@@ -807,6 +807,30 @@ static int fill_account_under(void **state)
     return fd;
 }
 
+static void temporary_files_have_a_bound_of_their_own(void **state)
+{
+    enum { SIZE = 25 << 20, MOST = 256 / 25 };
+    uint8_t *bytes = mount_bytes(1, SIZE);
+    int fds[MOST + 1];
+
+    for (int i = 0; i <= MOST; i++) {
+        fds[i] = (int)MOUNT_OK(open(P("a/n/.temporary_%d", i), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        if (i < MOST)
+            assert_int_equal(MOUNT_OK(write(fds[i], bytes, SIZE)), SIZE);
+    }
+    MOUNT_FAILS(ENOSPC, pwrite(fds[MOST], bytes, 1 << 20, 6 << 20));
+    assert_non_null(
+        strstr(mount_text(P(".kvfs/errors")),
+               "a/n/.temporary_10 write: temporary files, whose names no key can have, may take 256 MiB"));
+    MOUNT_OK(unlink(P("a/n/.temporary_0")));
+    MOUNT_OK(close(fds[0]));
+    MOUNT_OK(ftruncate(fds[MOST], 0));
+    assert_int_equal(MOUNT_OK(pwrite(fds[MOST], bytes, SIZE, 0)), SIZE);
+    for (int i = 1; i <= MOST; i++)
+        MOUNT_OK(close(fds[i]));
+    free(bytes);
+}
+
 static void a_failed_put_can_be_tried_again(void **state)
 {
     static const char bytes[600];
@@ -1003,6 +1027,7 @@ static int run(void)
         MOUNT_TEST(writing_moves_mtime_and_reading_does_not),
         MOUNT_TEST_WITH("allow_other", users_may_do_what_the_modes_say),
         MOUNT_TEST(extended_attributes_of_a_user_are_kept),
+        MOUNT_TEST(temporary_files_have_a_bound_of_their_own),
         MOUNT_TEST(a_failed_put_can_be_tried_again),
         MOUNT_TEST(every_failed_put_leaves_a_line_in_words),
         MOUNT_TEST(a_key_whose_namespace_is_removed_elsewhere_fails_to_close),

@@ -43,6 +43,8 @@ case_they_take_1024_bytes_in_all() {
     fails_with "No space left" setfattr -n user.a -v "11$most" "$n/key"
     fails_with "No space left" setfattr -n user.b -v 1 "$n/key"
     same "1$most" attr user.a "$n/key"
+    grep -q "a/n/key setxattr: the names and values of an object's attributes are limited to 1024 bytes" \
+        "$mnt/.kvfs/errors" || wrong "errors: $(cat "$mnt/.kvfs/errors")"
 }
 
 case_other_classes_are_not_supported() {
