@@ -1,6 +1,7 @@
 #include "fs/file.h"
 
 #include "fs/loss.h"
+#include "fs/offer.h"
 #include "fs/scratch.h"
 
 #include <errno.h>
@@ -124,8 +125,12 @@ static int load(struct fs *fs, struct fs_inode *inode, int flags, struct fs_body
     if ((truncate || (flags & O_ACCMODE) != O_RDONLY) && !fs_inode_is_current(fs, inode))
         return -ESTALE;
     (void)fs_inode_ref(fs, inode, &ref);
-    rc = truncate ? kv_stat(fs->store, &ref, &body->meta, NULL)
-                  : kv_get(fs->store, &ref, &body->meta, &body->value, NULL);
+    if (truncate)
+        rc = kv_stat(fs->store, &ref, &body->meta, NULL);
+    else if (flags & O_APPEND && fs_offer_take(inode, &body->meta, &body->value))
+        rc = 0;
+    else
+        rc = kv_get(fs->store, &ref, &body->meta, &body->value, NULL);
     if (rc == 0 && truncate)
         rc = kv_value_new(0, &body->value);
     body->exists = true;
@@ -223,6 +228,7 @@ static int open_locked(struct fs *fs, struct fs_inode *inode, int flags, const s
     }
     if (flags & O_APPEND && body->exists && inode->version != 0 && inode->version != body->meta.version) {
         /* The kernel would append at the end that it knows. Let it look the name up again, and learn the size. */
+        fs_offer_want(inode);
         body_free(fs, body);
         return -ESTALE;
     }

@@ -17,6 +17,7 @@ struct fs_file;
 struct fs_inode;
 struct fs_loss;
 struct fs_notifier;
+struct fs_offer;
 struct fs_options;
 struct fs_text;
 

@@ -1,5 +1,7 @@
 #include "fs/inode.h"
 
+#include "fs/offer.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +100,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
     set_unlinked(fs, inode); /* off the list */
     DL_DELETE(fs->inodes, inode);
     fs->inodes_count--;
+    fs_offer_drop(inode);
     pthread_mutex_destroy(&inode->naming);
     free(inode->name);
     free(inode->label);
@@ -488,5 +491,6 @@ void fs_inode_adopt(struct fs *fs, struct fs_inode *inode, uint64_t version)
         fuse_lowlevel_notify_inval_inode(fs->session, fs_inode_id(inode), inode->has_pages ? 0 : -1, 0);
         inode->has_pages = false;
     }
+    fs_offer_adopted(inode, version);
     inode->version = version;
 }

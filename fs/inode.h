@@ -75,6 +75,7 @@ struct fs_inode {
     uint64_t version;   /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
     struct fs_inode *parent; /* a reference; NULL: the root */
     struct fs_body *body;
+    struct fs_offer *offer;                   /* FS_KEY, CLOSED: see offer.h */
     size_t name_size;                         /* of name->key */
     struct fs_name *name;                     /* owned */
     char *label;                              /* FS_NODE: its last known name, for messages; owned */

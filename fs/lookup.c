@@ -3,6 +3,7 @@
 #include "fs/attr.h"
 #include "fs/control.h"
 #include "fs/file.h"
+#include "fs/offer.h"
 #include "fs/scratch.h"
 
 #include <errno.h>
@@ -78,10 +79,21 @@ static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref 
     return rc;
 }
 
+/* The same, for an append that follows. */
+static int offer_value(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, struct finding *out)
+{
+    struct kv_fresh fresh = {0};
+    int rc = fs_offer_make(fs, inode, ref, &out->meta, &fresh);
+
+    out->timeout = fs_timeout_of(&fresh);
+    return rc;
+}
+
 static int find_closed(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                        const struct kv_meta *listed, struct finding *out)
 {
-    int rc = ask(fs, ref, listed, out);
+    bool offer = listed == NULL && fs_offer_is_wanted(inode);
+    int rc = offer ? offer_value(fs, inode, ref, out) : ask(fs, ref, listed, out);
 
     if (rc == 0)
         fs_inode_adopt(fs, inode, out->meta.version);

@@ -235,6 +235,47 @@ static void a_daemon_ends_by_a_signal_while_closes_fail(void **state)
     }
 }
 
+/* ---------------------------------------------------------------------------- appending */
+
+/* Puts values of changing sizes until the test ends. */
+static void replace_for_ever(const char *path)
+{
+    for (unsigned round = 0;; round++) {
+        int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+        if (fd < 0 || write(fd, "0000000000", 1 + round % 10) < 0 || close(fd) < 0)
+            _exit(1);
+    }
+}
+
+/* The kernel appends at the end that it knows, of a value that may be replaced at that moment. */
+static void a_key_can_be_appended_to_while_another_node_replaces_it(void **state)
+{
+    enum { APPENDS = 8 };
+    struct mount_node *elsewhere = mount_start(*state, "cache_ttl=0");
+    pid_t child;
+
+    mount_write_text(P("a/n/key"), "0");
+    child = mount_fork(*state);
+    if (child == 0)
+        replace_for_ever(mount_path(elsewhere, "a/n/key"));
+    for (unsigned round = 0; round < rounds(); round++) {
+        const char *text;
+
+        for (int i = 0; i < APPENDS; i++) {
+            int fd = open_key(P("a/n/key"), O_WRONLY | O_APPEND);
+
+            assert_int_equal(MOUNT_OK(write(fd, "+", 1)), 1);
+            MOUNT_OK(close(fd));
+        }
+        text = mount_text(P("a/n/key"));
+        assert_in_range(strspn(text, "0"), 1, 10);
+        assert_string_equal(text + strspn(text, "0") + strspn(text + strspn(text, "0"), "+"), "");
+    }
+    MOUNT_OK(kill(child, SIGKILL));
+    (void)mount_wait(*state, child);
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +286,7 @@ static int run(void)
         MOUNT_TEST(changed_attributes_are_seen_though_the_key_is_being_opened),
         MOUNT_TEST(exchanged_keys_are_exchanged_though_one_is_being_opened),
         MOUNT_TEST(a_daemon_ends_by_a_signal_while_closes_fail),
+        MOUNT_TEST_WITH("cache_ttl=0", a_key_can_be_appended_to_while_another_node_replaces_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
