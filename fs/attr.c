@@ -3,6 +3,7 @@
 #include "fs/control.h"
 #include "fs/errors.h"
 #include "fs/file.h"
+#include "fs/offer.h"
 #include "fs/options.h"
 
 #include <errno.h>
@@ -135,7 +136,7 @@ static int get_closed(struct fs *fs, struct fs_inode *inode, struct stat *out, d
     int rc;
 
     (void)fs_inode_ref(fs, inode, &ref);
-    rc = kv_stat(fs->store, &ref, &meta, &fresh);
+    rc = fs_offer_stat(fs, inode, &ref, &meta, &fresh);
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
     fs_inode_adopt(fs, inode, meta.version);

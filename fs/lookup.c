@@ -39,7 +39,8 @@ struct finding {
 };
 
 /* Ask the store, or take what a listing found. The inode's lock is held. */
-static int ask(struct fs *fs, const struct kv_ref *ref, const struct kv_meta *listed, struct finding *out)
+static int ask(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_meta *listed,
+               struct finding *out)
 {
     struct kv_fresh fresh = {0};
     int rc;
@@ -49,7 +50,7 @@ static int ask(struct fs *fs, const struct kv_ref *ref, const struct kv_meta *li
         out->timeout = fs_timeout_full(fs);
         return 0;
     }
-    rc = kv_stat(fs->store, ref, &out->meta, &fresh);
+    rc = fs_offer_stat(fs, inode, ref, &out->meta, &fresh);
     out->timeout = fs_timeout_of(&fresh);
     return rc;
 }
@@ -64,7 +65,7 @@ static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref 
 
     pthread_rwlock_wrlock(&body->io);
     if (!fs_body_is_local(body)) {
-        rc = ask(fs, ref, listed, out);
+        rc = ask(fs, inode, ref, listed, out);
         if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version)) {
             fs_inode_detach(fs, inode);
             out->detached = rc == 0;
@@ -79,21 +80,10 @@ static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref 
     return rc;
 }
 
-/* The same, for an append that follows. */
-static int offer_value(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, struct finding *out)
-{
-    struct kv_fresh fresh = {0};
-    int rc = fs_offer_make(fs, inode, ref, &out->meta, &fresh);
-
-    out->timeout = fs_timeout_of(&fresh);
-    return rc;
-}
-
 static int find_closed(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                        const struct kv_meta *listed, struct finding *out)
 {
-    bool offer = listed == NULL && fs_offer_is_wanted(inode);
-    int rc = offer ? offer_value(fs, inode, ref, out) : ask(fs, ref, listed, out);
+    int rc = ask(fs, inode, ref, listed, out);
 
     if (rc == 0)
         fs_inode_adopt(fs, inode, out->meta.version);

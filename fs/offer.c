@@ -2,43 +2,58 @@
 
 #include <stdlib.h>
 
-#define KEPT_NS 1000000000
+/* How long one is wanted: the kernel tries again at once. */
+#define WANTED_NS 1000000000
 
 struct fs_offer {
-    struct kv_value *value; /* NULL: wanted */
+    int64_t until_ns;
+    struct kv_value *value; /* NULL: not made yet */
     struct kv_meta meta;
-    int64_t made_ns;
 };
 
 void fs_offer_want(struct fs_inode *inode)
 {
     if (inode->offer == NULL)
-        inode->offer = calloc(1, sizeof(*inode->offer)); /* without memory for it, the open may fail once more */
+        inode->offer = calloc(1, sizeof(*inode->offer));
+    if (inode->offer != NULL) /* without memory for it, the open may fail once more */
+        inode->offer->until_ns = fs_now_ns() + WANTED_NS;
 }
 
-bool fs_offer_is_wanted(const struct fs_inode *inode) { return inode->offer != NULL; }
-
-int fs_offer_make(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, struct kv_meta *meta,
-                  struct kv_fresh *fresh)
+/* returns  the offer that is wanted or made, or NULL */
+static struct fs_offer *offer_of(struct fs_inode *inode)
 {
-    struct fs_offer *offer = inode->offer;
-    struct kv_value *value;
-    int rc = kv_get(fs->store, ref, meta, &value, fresh);
+    if (inode->offer != NULL && fs_now_ns() > inode->offer->until_ns)
+        fs_offer_drop(inode);
+    return inode->offer;
+}
 
-    if (rc < 0)
-        return rc;
+static void keep(struct fs_offer *offer, struct kv_value *value)
+{
     kv_value_unref(offer->value);
     offer->value = value;
+}
+
+int fs_offer_stat(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, struct kv_meta *meta,
+                  struct kv_fresh *fresh)
+{
+    struct fs_offer *offer = offer_of(inode);
+    struct kv_value *value;
+    int rc;
+
+    if (offer == NULL)
+        return kv_stat(fs->store, ref, meta, fresh);
+    rc = kv_get(fs->store, ref, meta, &value, fresh);
+    if (rc < 0)
+        return rc;
+    keep(offer, value);
     offer->meta = *meta;
-    offer->made_ns = fs_now_ns();
     return 0;
 }
 
 bool fs_offer_take(struct fs_inode *inode, struct kv_meta *meta, struct kv_value **value)
 {
-    struct fs_offer *offer = inode->offer;
-    bool taken = offer != NULL && offer->value != NULL && offer->meta.version == inode->version &&
-                 fs_now_ns() - offer->made_ns < KEPT_NS;
+    const struct fs_offer *offer = offer_of(inode);
+    bool taken = offer != NULL && offer->value != NULL && offer->meta.version == inode->version;
 
     if (taken) {
         *meta = offer->meta;
@@ -50,17 +65,15 @@ bool fs_offer_take(struct fs_inode *inode, struct kv_meta *meta, struct kv_value
 
 void fs_offer_adopted(struct fs_inode *inode, uint64_t version)
 {
-    const struct fs_offer *offer = inode->offer;
-
-    if (offer != NULL && offer->value != NULL && offer->meta.version != version)
-        fs_offer_drop(inode);
+    if (inode->offer != NULL && inode->offer->meta.version != version)
+        keep(inode->offer, NULL);
 }
 
 void fs_offer_drop(struct fs_inode *inode)
 {
     if (inode->offer == NULL)
         return;
-    kv_value_unref(inode->offer->value);
+    keep(inode->offer, NULL);
     free(inode->offer);
     inode->offer = NULL;
 }
