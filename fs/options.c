@@ -1,6 +1,7 @@
 #include "fs/options.h"
 
 #include "fs/say.h"
+#include "tools/cli/cli.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -11,7 +12,6 @@
 #include <unistd.h>
 
 #define USAGE "usage: kvfs STORE MOUNTPOINT [-f] [-o OPTION,...]"
-#define SIZE_MOST (SIZE_MAX / 2) /* so that twice a size is one, too */
 #define MAP_LEAST ((size_t)4 << 20)
 
 /* Options that take a value, as text. */
@@ -173,25 +173,15 @@ static int argument(void *data, const char *text, int key, struct fuse_args *res
 /* "64K", "256M", "1G", or bytes; `least` of them. */
 static int parse_size(const char *name, const char *text, size_t least, size_t *out)
 {
-    static const char units[] = "kmgt";
-    unsigned long long value;
-    const char *unit;
-    unsigned shift = 0;
-    char *end;
+    uint64_t size;
 
     if (text == NULL)
         return 0;
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    if (*end != '\0' && (unit = strchr(units, *end | 0x20)) != NULL) {
-        shift = 10 * ((unsigned)(unit - units) + 1);
-        end++;
-    }
-    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || value > SIZE_MOST >> shift)
+    if (!cli_parse_number(text, true, &size))
         return REFUSE("%s=%s: a size is a number of bytes, or one with K, M, G or T behind it", name, text);
-    if ((size_t)value << shift < least)
+    if (size < least)
         return REFUSE("%s=%s: it is at least %zuK; leave it out for the default", name, text, least >> 10);
-    *out = (size_t)value << shift;
+    *out = size;
     return 0;
 }
 

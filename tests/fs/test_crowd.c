@@ -7,13 +7,13 @@
  *
  * Environment: KVFS_TEST_SECONDS (5; the long run: 60), KVFS_TEST_PROCESSES (64), KVFS_TEST_SEED. */
 #include "tests/support/hand.h"
+#include "tests/support/setting.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 enum { PROCESSES = MOUNT_CHILDREN, SECONDS = 5, SHARED = 4, SHARED_SIZE = 5000, LOOK_EVERY = 40, MARGIN_S = 120 };
@@ -33,13 +33,6 @@ struct member {
     uint64_t seen[PROCESSES][SHARED]; /* the newest value of each other in each shared key */
     uint32_t number, steps, puts;
 };
-
-static uint64_t number_of(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
 
 static bool same_slot(struct history_slot a, struct history_slot b)
 {
@@ -223,17 +216,15 @@ static void make_tree(struct mount_test *test, unsigned processes)
 
 static void every_process_sees_what_it_did(void **state)
 {
-    unsigned processes = (unsigned)number_of("KVFS_TEST_PROCESSES", PROCESSES);
-    uint64_t seconds = number_of("KVFS_TEST_SECONDS", SECONDS), seed, steps = 0, counted = 0;
+    unsigned processes = (unsigned)test_setting("KVFS_TEST_PROCESSES", PROCESSES);
+    uint64_t seconds = test_setting("KVFS_TEST_SECONDS", SECONDS), seed, steps = 0, counted = 0;
     struct mount_test *test = *state;
     struct crowd *crowd = mmap(NULL, sizeof(*crowd), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     assert_ptr_not_equal(crowd, MAP_FAILED);
     assert_in_range(processes, 1, PROCESSES);
     alarm((unsigned)seconds + MARGIN_S);
-    assert_int_equal(getrandom(&seed, sizeof(seed), 0), sizeof(seed));
-    seed = number_of("KVFS_TEST_SEED", seed >> 32);
-    printf("KVFS_TEST_SEED=%" PRIu64 "\n", seed);
+    seed = test_seed();
     make_tree(test, processes);
     crowd->end_ms = mount_now_ms() + (int64_t)seconds * 1000;
     each_process(test, crowd, processes, seed, live);

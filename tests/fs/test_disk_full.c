@@ -7,12 +7,12 @@
  * Environment: KVFS_TEST_ROUNDS (2), KVFS_TEST_SEED (chosen at random, and printed). */
 #include "tests/support/history.h"
 #include "tests/support/mount.h"
+#include "tests/support/setting.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/random.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -43,13 +43,6 @@ struct tester {
     size_t puts, refused[3]; /* at write, fsync, close */
     char disk[MOUNT_PATH];   /* "": the system's */
 };
-
-static uint64_t number_of(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
 
 static const char *path_of(const struct tester *tester, unsigned key)
 {
@@ -83,12 +76,7 @@ static void mount_disk(struct tester *tester)
 
 static void begin(struct tester *tester, void **state, bool small_disk, const char *options)
 {
-    uint64_t seed;
-
-    assert_int_equal(getrandom(&seed, sizeof(seed), 0), sizeof(seed));
-    seed = number_of("KVFS_TEST_SEED", seed >> 32);
-    printf("KVFS_TEST_SEED=%" PRIu64 "\n", seed);
-    *tester = (struct tester){.test = *state, .options = options, .random = {seed}};
+    *tester = (struct tester){.test = *state, .options = options, .random = {test_seed()}};
     tester->syncs = strstr(options, "fsync") != NULL;
     tester->bytes = malloc(VALUE_MAX + 1);
     assert_non_null(tester->bytes);
@@ -297,7 +285,7 @@ static uint64_t stored_bytes(const struct tester *tester)
 
 static void fill_and_empty(struct tester *tester)
 {
-    uint64_t rounds = number_of("KVFS_TEST_ROUNDS", ROUNDS);
+    uint64_t rounds = test_setting("KVFS_TEST_ROUNDS", ROUNDS);
     uint64_t first_bytes = 0;
 
     for (uint64_t round = 0; round < rounds; round++) {

@@ -12,6 +12,7 @@
  *
  * Environment: KVFS_TEST_KILLS (200 in all), KVFS_TEST_SEED (chosen at random, and printed). */
 #include "tests/support/hand.h"
+#include "tests/support/setting.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -57,13 +57,6 @@ struct tester {
     struct test_random random;
     bool has_check;
 };
-
-static uint64_t number_of(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
 
 /* ------------------------------------------------------------------------ in a writer's process */
 
@@ -269,14 +262,11 @@ static void expect_clean_store(const struct tester *tester)
 
 static void survive_kills(void **state, const char *options)
 {
-    uint64_t kills = number_of("KVFS_TEST_KILLS", KILLS) / 2, in_doubt = 0, undone = 0, seed;
+    uint64_t kills = test_setting("KVFS_TEST_KILLS", KILLS) / 2, in_doubt = 0, undone = 0;
     struct tester tester;
     int64_t began_ms = mount_now_ms();
 
-    assert_int_equal(getrandom(&seed, sizeof(seed), 0), sizeof(seed));
-    seed = number_of("KVFS_TEST_SEED", seed >> 32);
-    printf("KVFS_TEST_SEED=%" PRIu64 "\n", seed);
-    begin(&tester, state, options, seed);
+    begin(&tester, state, options, test_seed());
     for (uint64_t i = 0; i < kills; i++) {
         alarm(MOUNT_SECONDS);
         kill_once(&tester);

@@ -8,6 +8,7 @@
  * Environment: KVFS_TEST_VALUES (60; the long run: 1000), KVFS_TEST_HANDLES (20000; 100000), KVFS_TEST_NAMES (100000;
  * 1000000), KVFS_TEST_LISTERS (10; 50). */
 #include "tests/support/mount.h"
+#include "tests/support/setting.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -48,13 +49,6 @@
 #define OF_A_LISTER 262144 /* bytes of an open directory that is being read */
 
 enum { STORED = 8, OPENERS = 20, KEYS = 1000, PUTTERS = 6, UNDER_WAY = 2048, LONG_SECONDS = 280 };
-
-static size_t number_of(const char *variable, size_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
 
 /* ----------------------------------------------------------------------------- the daemon's memory */
 
@@ -197,7 +191,7 @@ static void crowd_end(struct crowd *crowd)
 /* As many as the disk has room for. */
 static size_t affordable_values(const struct mount_test *test)
 {
-    size_t wanted = number_of("KVFS_TEST_VALUES", VALUES), room;
+    size_t wanted = test_setting("KVFS_TEST_VALUES", VALUES), room;
     struct statvfs disk;
 
     assert_int_equal(statvfs(test->dir, &disk), 0);
@@ -256,7 +250,7 @@ static void values_beyond_the_memory_size_are_not_in_memory(void **state)
 
 static size_t handles_of(size_t number, size_t count)
 {
-    size_t all = number_of("KVFS_TEST_HANDLES", HANDLES);
+    size_t all = test_setting("KVFS_TEST_HANDLES", HANDLES);
 
     return all / count + (number < all % count);
 }
@@ -281,7 +275,7 @@ static void each_open_handle_needs_little(void **state)
     struct mount_test *test = *state;
     struct mount_node *node;
     struct crowd crowd;
-    size_t handles = number_of("KVFS_TEST_HANDLES", HANDLES);
+    size_t handles = test_setting("KVFS_TEST_HANDLES", HANDLES);
 
     alarm(LONG_SECONDS);
     make_keys(test, KEYS);
@@ -298,7 +292,7 @@ static void each_open_handle_needs_little(void **state)
 
 static void list_all(const struct mount_node *node, size_t number, size_t count)
 {
-    size_t names = number_of("KVFS_TEST_NAMES", NAMES), found = 0;
+    size_t names = test_setting("KVFS_TEST_NAMES", NAMES), found = 0;
     DIR *dir = opendir(mount_path(node, "a/n"));
     struct dirent *entry;
     char wanted[32];
@@ -323,7 +317,7 @@ static void list_all(const struct mount_node *node, size_t number, size_t count)
 
 static void look_up(const struct mount_node *node, size_t number, size_t count)
 {
-    size_t names = number_of("KVFS_TEST_NAMES", NAMES);
+    size_t names = test_setting("KVFS_TEST_NAMES", NAMES);
     int dir = (int)CHILD_OK(open(mount_path(node, "a/n"), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 
     for (size_t i = number; i < names; i += count) {
@@ -338,7 +332,7 @@ static void look_up(const struct mount_node *node, size_t number, size_t count)
 static void many_listings_and_inodes_at_once_stay_bounded(void **state)
 {
     struct mount_test *test = *state;
-    size_t names = number_of("KVFS_TEST_NAMES", NAMES), listers = number_of("KVFS_TEST_LISTERS", LISTERS);
+    size_t names = test_setting("KVFS_TEST_NAMES", NAMES), listers = test_setting("KVFS_TEST_LISTERS", LISTERS);
     struct mount_node *node;
     struct crowd crowd;
 

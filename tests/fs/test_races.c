@@ -3,6 +3,7 @@
  *
  * Environment: KVFS_TEST_ROUNDS (300 of each). */
 #include "tests/support/mount.h"
+#include "tests/support/setting.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,12 +14,7 @@
 
 #define P(...) mount_path(&((struct mount_test *)*state)->nodes[0], __VA_ARGS__)
 
-static unsigned rounds(void)
-{
-    const char *text = getenv("KVFS_TEST_ROUNDS");
-
-    return text != NULL && *text != '\0' ? (unsigned)strtoul(text, NULL, 0) : 300;
-}
+static unsigned rounds(void) { return (unsigned)test_setting("KVFS_TEST_ROUNDS", 300); }
 
 /* A second thread that does one thing a round, a little later each time, up to where it comes last. */
 struct other {

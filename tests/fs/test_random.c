@@ -8,11 +8,11 @@
  * Environment: KVFS_TEST_STEPS (100000), KVFS_TEST_SEED (chosen at random, and printed). */
 #include "tests/support/mount.h"
 #include "tests/support/pair.h"
+#include "tests/support/setting.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/random.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,13 +34,6 @@ struct tester {
     struct pair pair;
     unsigned episodes; /* each has directories of its own */
 };
-
-static uint64_t number(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
 
 /* ---------------------------------------------------------------------------------------- both sides */
 
@@ -269,7 +262,7 @@ static void report(struct tester *tester, struct episode *episode, struct op *ma
 
 static void compare(struct mount_test *test, const char *options, uint64_t steps)
 {
-    uint64_t seed = number("KVFS_TEST_SEED", 0), episodes = steps > 0 ? (steps + EPISODE - 1) / EPISODE : 1;
+    uint64_t seed = test_seed(), episodes = steps > 0 ? (steps + EPISODE - 1) / EPISODE : 1;
     static struct episode episode;
     static struct op made[EPISODE];
     struct failure failure;
@@ -299,22 +292,22 @@ static void compare(struct mount_test *test, const char *options, uint64_t steps
 /* Each gets a share of the steps. */
 static void a_mount_answers_as_tmpfs_does(void **state)
 {
-    compare(*state, NULL, number("KVFS_TEST_STEPS", STEPS) / 2);
+    compare(*state, NULL, test_setting("KVFS_TEST_STEPS", STEPS) / 2);
 }
 
 static void a_mount_without_a_cache_answers_as_tmpfs_does(void **state)
 {
-    compare(*state, "cache_ttl=0", number("KVFS_TEST_STEPS", STEPS) / 5);
+    compare(*state, "cache_ttl=0", test_setting("KVFS_TEST_STEPS", STEPS) / 5);
 }
 
 static void a_mount_that_commits_later_answers_as_tmpfs_does(void **state)
 {
-    compare(*state, "durability=fsync", number("KVFS_TEST_STEPS", STEPS) / 5);
+    compare(*state, "durability=fsync", test_setting("KVFS_TEST_STEPS", STEPS) / 5);
 }
 
 static void a_mount_with_little_memory_answers_as_tmpfs_does(void **state)
 {
-    compare(*state, "cache_size=32K,memory_size=64K", number("KVFS_TEST_STEPS", STEPS) / 10);
+    compare(*state, "cache_size=32K,memory_size=64K", test_setting("KVFS_TEST_STEPS", STEPS) / 10);
 }
 
 static int run(void)
@@ -329,15 +322,4 @@ static int run(void)
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
-int main(void)
-{
-    uint32_t chosen = 0;
-    char seed[24];
-
-    if (getrandom(&chosen, sizeof(chosen), 0) < 0)
-        perror("getrandom");
-    snprintf(seed, sizeof(seed), "%" PRIu64, number("KVFS_TEST_SEED", chosen));
-    setenv("KVFS_TEST_SEED", seed, 1);
-    printf("KVFS_TEST_SEED=%s\n", seed);
-    return mount_tests("random", run);
-}
+int main(void) { return mount_tests("random", run); }

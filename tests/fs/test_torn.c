@@ -5,6 +5,7 @@
  * seed, the size and their mix. The seed is writer and round, so that a reader can also tell whether a node
  * went back to an older value than it had shown. */
 #include "tests/support/mount.h"
+#include "tests/support/setting.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,13 +15,7 @@
 
 enum { VALUE_MAX = 26214400, VALUE_MIN = 24000000, WRITERS = 2, ROUNDS = 20, HEADER = 3, CHUNK = 1 << 20 };
 
-static unsigned rounds(void)
-{
-    const char *text = getenv("KVFS_TEST_ROUNDS");
-    unsigned long count = text != NULL ? strtoul(text, NULL, 10) : ROUNDS;
-
-    return count > 0 && count < 1000000 ? (unsigned)count : ROUNDS;
-}
+static unsigned rounds(void) { return (unsigned)test_setting("KVFS_TEST_ROUNDS", ROUNDS); }
 
 /* ------------------------------------------------------------------------ values */
 

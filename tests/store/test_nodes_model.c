@@ -30,6 +30,7 @@
  */
 #include "tests/support/central.h"
 #include "tests/support/nodes.h"
+#include "tests/support/setting.h"
 #include "tests/support/store.h"
 
 #include <errno.h>
@@ -1280,7 +1281,7 @@ static void stay_on_one_processor(cpu_set_t *before)
 
 static void no_node_says_what_the_rules_do_not_allow(void **state)
 {
-    uint64_t steps = test_number_from("KVFS_TEST_STEPS", STEPS_DEFAULT), seed = test_seed();
+    uint64_t steps = test_setting("KVFS_TEST_STEPS", STEPS_DEFAULT), seed = test_seed();
     struct model *model = calloc(1, sizeof(*model));
     cpu_set_t processors;
 

@@ -13,6 +13,7 @@
  * Environment: KVFS_TEST_STEPS (a tenth of it is made), KVFS_TEST_SEED. */
 #include "tests/support/central.h"
 #include "tests/support/nodes.h"
+#include "tests/support/setting.h"
 #include "tests/support/store.h"
 
 #include <errno.h>
@@ -356,7 +357,7 @@ static void close_crowd(struct crowd *crowd)
 
 static void threads_of_three_nodes_see_whole_values_and_their_own_changes(void **state)
 {
-    uint64_t steps = test_number_from("KVFS_TEST_STEPS", 1000000) / 10;
+    uint64_t steps = test_setting("KVFS_TEST_STEPS", 1000000) / 10;
     struct crowd *crowd = calloc(1, sizeof(*crowd));
     struct person people[NODES * THREADS];
     pthread_t threads[NODES * THREADS];

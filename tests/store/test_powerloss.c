@@ -18,6 +18,7 @@
 #include "tests/store/disk.h"
 #include "tests/store/record_io.h"
 #include "tests/support/history.h"
+#include "tests/support/setting.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -75,24 +75,6 @@ struct session {
     size_t base; /* position at which the accounts and namespaces were there */
     struct record_io_log log;
 };
-
-static uint64_t number_of(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
-
-static uint64_t choose_seed(void)
-{
-    uint64_t seed;
-
-    if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-        abort();
-    seed = number_of("KVFS_TEST_SEED", seed >> 32);
-    printf("KVFS_TEST_SEED=%" PRIu64 "\n", seed);
-    return seed;
-}
 
 static struct kv_ref ref_at(const struct thread *thread, struct history_place place)
 {
@@ -856,7 +838,7 @@ static size_t cut_power(struct images *images, size_t verdicts[VERDICTS])
 static size_t cut_session(enum kv_durability durability, size_t map_bytes, enum disk_kind kind, size_t count,
                           size_t verdicts[VERDICTS])
 {
-    uint64_t seed = choose_seed();
+    uint64_t seed = test_seed();
     struct session *session = session_new(durability, map_bytes, seed);
     struct images images = {.session = session, .kind = kind, .look_into = look_into};
     size_t wrong;
@@ -872,7 +854,7 @@ static void survive(enum kv_durability durability, size_t map_bytes)
     size_t verdicts[VERDICTS];
 
     assert_int_equal(
-        cut_session(durability, map_bytes, DISK_HONEST, number_of("KVFS_TEST_IMAGES", IMAGES), verdicts), 0);
+        cut_session(durability, map_bytes, DISK_HONEST, test_setting("KVFS_TEST_IMAGES", IMAGES), verdicts), 0);
 }
 
 static void nothing_acknowledged_is_lost_by_a_power_cut(void **state)
@@ -895,7 +877,7 @@ static void nothing_synced_is_lost_and_the_order_is_kept_with_durability_fsync(v
 
 static void a_creation_that_is_cut_off_can_be_begun_again(void **state)
 {
-    uint64_t seed = choose_seed();
+    uint64_t seed = test_seed();
     struct session *session = calloc(1, sizeof(*session));
     struct images images = {.session = session, .look_into = look_into_new};
     size_t verdicts[VERDICTS];

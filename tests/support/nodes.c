@@ -63,21 +63,3 @@ void test_make_namespaces(struct kv_store *store, size_t count, uint64_t *ids)
         ids[i] = namespace.id;
     }
 }
-
-uint64_t test_number_from(const char *variable, uint64_t otherwise)
-{
-    const char *text = getenv(variable);
-
-    return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
-
-uint64_t test_seed(void)
-{
-    struct timespec now;
-    uint64_t seed;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    seed = test_number_from("KVFS_TEST_SEED", (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
-    print_message("seed %llu\n", (unsigned long long)seed);
-    return seed;
-}

@@ -14,9 +14,4 @@ uint64_t test_content_serial(const struct kv_value *value);
 /* New namespaces in a new account. */
 void test_make_namespaces(struct kv_store *store, size_t count, uint64_t *ids);
 
-/* A number from the environment. */
-uint64_t test_number_from(const char *variable, uint64_t otherwise);
-/* KVFS_TEST_SEED, or another one each time; it is printed. */
-uint64_t test_seed(void);
-
 #endif

@@ -1,5 +1,7 @@
 #include "tools/kvctl/common.h"
 
+#include "tools/cli/cli.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -7,25 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* -------------------------------------------------------------------- errors */
 
 int ctl_fail(const char *format, ...)
 {
-    char *text = NULL;
     va_list args;
 
     va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        text = NULL;
+    cli_say("kvctl", format, args);
     va_end(args);
-    for (char *c = text; c != NULL && *c != '\0'; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
-    /* One write: lines of kvctls that run side by side must not mix. */
-    (void)dprintf(STDERR_FILENO, "kvctl: %s\n", text != NULL ? text : "out of memory");
-    free(text);
     return CTL_ERROR;
 }
 

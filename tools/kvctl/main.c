@@ -2,10 +2,9 @@
  *
  * This file has the tables of options and commands, the parsing of the command
  * line, and the help that is made from the tables. */
+#include "tools/cli/cli.h"
 #include "tools/kvctl/common.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,34 +163,6 @@ static void print_help(void)
 
 /* ------------------------------------------------------------- option values */
 
-/* A whole number of at most KV_LIMIT_MAX, or with `units` also one with K, M, G or T. */
-static bool parse_number(const char *text, bool units, uint64_t *out)
-{
-    static const char unit_letters[] = "KMGT";
-    unsigned long long number;
-    unsigned shift = 0;
-    char *end;
-
-    if (!isdigit((unsigned char)text[0]))
-        return false;
-    errno = 0;
-    number = strtoull(text, &end, 10);
-    if (errno != 0)
-        return false;
-    if (units && *end != '\0') {
-        const char *letter = strchr(unit_letters, toupper((unsigned char)*end));
-
-        if (letter == NULL)
-            return false;
-        shift = 10 * (unsigned)(letter - unit_letters + 1);
-        end++;
-    }
-    if (*end != '\0' || number > KV_LIMIT_MAX >> shift)
-        return false;
-    *out = number << shift;
-    return true;
-}
-
 /* Add NAME=VALUE to the attributes of a put. Returns a status. */
 static int add_meta(struct ctl_request *request, const char *text)
 {
@@ -244,7 +215,7 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
         request->prefix = value;
         break;
     case CTL_LIMIT:
-        if (!parse_number(value, false, &number) || number < 1 || number > KV_LIST_MAX)
+        if (!cli_parse_number(value, false, &number) || number < 1 || number > KV_LIST_MAX)
             return ctl_fail("--limit %s: a page has a limit of 1 to %d keys; --all prints all of them", value,
                             KV_LIST_MAX);
         request->limit = (size_t)number;
@@ -256,12 +227,12 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
         request->mount = value;
         break;
     case CTL_BYTES:
-        if (!parse_number(value, true, &request->bytes))
+        if (!cli_parse_number(value, true, &request->bytes))
             return ctl_fail("--bytes %s: a size is a whole number of bytes, or one with K, M, G or T (1K is 1024)",
                             value);
         break;
     case CTL_NAMESPACES:
-        if (!parse_number(value, false, &request->namespaces))
+        if (!cli_parse_number(value, false, &request->namespaces))
             return ctl_fail("--namespaces %s: this is a whole number", value);
         break;
     case CTL_HELP:

@@ -1,0 +1,43 @@
+#include "tools/cli/cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void cli_say(const char *program, const char *format, va_list args)
+{
+    char *text;
+
+    if (vasprintf(&text, format, args) < 0)
+        text = NULL;
+    for (char *c = text; c != NULL && *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    (void)dprintf(STDERR_FILENO, "%s: %s\n", program, text != NULL ? text : "out of memory");
+    free(text);
+}
+
+bool cli_parse_number(const char *text, bool units, uint64_t *out)
+{
+    static const char letters[] = "KMGT";
+    unsigned long long number;
+    unsigned shift = 0;
+    const char *letter;
+    char *end;
+
+    if (!isdigit((unsigned char)text[0]))
+        return false;
+    errno = 0;
+    number = strtoull(text, &end, 10);
+    if (units && *end != '\0' && (letter = strchr(letters, toupper((unsigned char)*end))) != NULL) {
+        shift = 10 * (unsigned)(letter - letters + 1);
+        end++;
+    }
+    if (errno != 0 || *end != '\0' || number > (uint64_t)INT64_MAX >> shift)
+        return false;
+    *out = number << shift;
+    return true;
+}

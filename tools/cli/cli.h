@@ -1,0 +1,17 @@
+/* What the programs have in common on a command line. */
+#ifndef KVFS_TOOLS_CLI_H
+#define KVFS_TOOLS_CLI_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Print one line on standard error: "PROGRAM: " and the message, control bytes made visible. It is one write, so that
+ * lines of programs that run side by side do not mix. */
+void cli_say(const char *program, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+
+/* A whole number; with `units` also one with K, M, G or T (of 1024) behind it.
+ * returns  false where the text is no such number, or it is over 2^63 - 1 */
+bool cli_parse_number(const char *text, bool units, uint64_t *out);
+
+#endif
