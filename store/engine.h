@@ -103,6 +103,7 @@ struct engine_ops {
 /* Every engine's struct begins with this, and every transaction's with the engine's. */
 struct engine {
     const struct engine_ops *ops;
+    bool damaged; /* what does not seem to be there may be there all the same; set before others use it */
 };
 struct engine_txn {
     const struct engine_ops *ops;

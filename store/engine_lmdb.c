@@ -236,8 +236,10 @@ static int open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *erro
     else
         mdb_txn_abort(txn);
     if (rc == MDB_NOTFOUND || rc == MDB_INCOMPATIBLE)
-        return lmdb_refuse(error, -ENOTEMPTY, dir,
-                           "holds the database of another program: choose another directory");
+        return lmdb_refuse(
+            error, -ENOTEMPTY, dir,
+            "holds the database of another program, or a damaged one: choose another directory, or restore "
+            "the store from a copy");
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 

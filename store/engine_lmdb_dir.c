@@ -56,6 +56,8 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc)
                            DATA_FILE " was written by another version of LMDB: use the program that "
                                      "made it, or choose another directory");
     case MDB_INVALID:
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
         return lmdb_refuse(error, rc, dir,
                            DATA_FILE " is not an LMDB database, or is damaged: restore it from a copy, "
                                      "or choose another directory");

@@ -9,7 +9,8 @@
  * Changes are not guarded: they write as they go, and their cursors, which the transaction's end still visits, are on
  * the stack that would be left. What a change reads on its way to a record the store has mostly read before it, by
  * guarded calls; the pages beside that way (a neighbour to merge with, the free list, the pages of a large record that
- * goes) it has not. But a damaged store is refused when it is opened for writing (kv_options.verify).
+ * goes) it has not. But a damaged store is refused when it is opened for writing, as far as that looks
+ * (kv_options.verify_pages).
  */
 #include "store/engine_lmdb.h"
 

@@ -170,8 +170,10 @@ enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 
 struct kv_options {
     bool read_only;
-    bool create;          /* make the store where the directory is absent or empty */
-    bool verify;          /* refuse a damaged database, unless read_only or too large to be looked through */
+    bool create; /* make the store where the directory is absent or empty */
+    size_t
+        verify_pages; /* of 4 KiB, that the open looks through for damage; 0: none. A damaged database is refused,
+                             or with read_only answers -EIO where it would answer that something is not there */
     int64_t cache_ttl_ms; /* 0: every read asks the central */
     size_t cache_bytes;   /* 0: no cache; at most half of memory_bytes is used */
     size_t map_bytes;     /* upper bound of the database file; 0: default */

@@ -1,4 +1,4 @@
-#include "store/kv.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -49,6 +49,8 @@ int kv_list(struct kv_store *store, uint64_t namespace_id, const char *prefix, c
     if (page.list.keys == NULL)
         return -ENOMEM;
     rc = kv_scan(store, namespace_id, from, strlen(from), false, add_key, &page);
+    if (rc == PAST_PREFIX && store->engine->damaged)
+        rc = -EIO; /* as at the end of a namespace */
     if (rc < 0) {
         kv_list_free(&page.list);
         return rc;

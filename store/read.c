@@ -9,6 +9,7 @@
 
 /* A read transaction that ends with the scope. */
 struct reading {
+    struct engine *engine;
     struct engine_txn *txn;
 };
 
@@ -22,12 +23,15 @@ static void reading_end(struct reading *reading)
 
 static int reading_begin(struct engine *engine, struct reading *reading)
 {
+    reading->engine = engine;
     return engine->ops->begin(engine, false, &reading->txn);
 }
 
 static int get(struct reading *reading, enum engine_table table, const struct name *name, struct slice *out)
 {
-    return reading->txn->ops->get(reading->txn, table, name_slice(name), out);
+    int rc = reading->txn->ops->get(reading->txn, table, name_slice(name), out);
+
+    return rc == -ENOENT && reading->engine->damaged ? -EIO : rc;
 }
 
 /* ---------------------------------------------------------------------- keys */
@@ -277,7 +281,9 @@ static int run_scan(struct scan *scan, enum engine_table table, const struct nam
     rc = txn->ops->scan(txn, table, name_slice(from), visit, scan);
     if (rc == STOP_VISITOR)
         return scan->answer;
-    return rc == STOP_END ? 0 : rc;
+    if (rc == STOP_END)
+        rc = 0;
+    return rc == 0 && scan->reading->engine->damaged ? -EIO : rc; /* there may have been more */
 }
 
 int read_keys(struct engine *engine, uint64_t namespace_id, const char *from, size_t size, bool after,

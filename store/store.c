@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERIFY_PAGES 10000u /* that are read at an open: some 50 ms */
 #define VERIFY_TEXT 256
+#define BEGINS_MAX 100 /* of a verification that commits of others overtake */
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -90,24 +90,29 @@ static void keep_first(void *arg, const char *what)
         snprintf(first, VERIFY_TEXT, "%s", what);
 }
 
-/* A writer on damaged pages would damage more of them. */
-static int verify(struct kv_store *store, const char *dir, struct kv_error *error)
+/* A writer on damaged pages would damage more of them, and a reader be led past what is there. */
+static int verify(struct kv_store *store, const char *dir, const struct kv_options *options,
+                  struct kv_error *error)
 {
     char first[VERIFY_TEXT] = "";
     struct engine_txn *txn;
-    int rc = store->engine->ops->begin(store->engine, false, &txn);
+    int rc = store->engine->ops->verify != NULL ? -EAGAIN : 0;
 
-    if (rc < 0)
-        return fail(error, rc, "%s: cannot read the store: %s", dir, strerror(-rc));
-    if (txn->ops->verify != NULL)
-        rc = txn->ops->verify(txn, VERIFY_PAGES, keep_first, first);
-    txn->ops->abort(txn);
-    if (rc == -ENOMEM || rc == -EIO)
+    for (int begins = 0; rc == -EAGAIN && begins < BEGINS_MAX; begins++) {
+        rc = store->engine->ops->begin(store->engine, false, &txn);
+        if (rc < 0)
+            return fail(error, rc, "%s: cannot read the store: %s", dir, strerror(-rc));
+        rc = txn->ops->verify(txn, options->verify_pages, keep_first, first);
+        txn->ops->abort(txn);
+    }
+    if (rc < 0 && rc != -E2BIG)
         return fail(error, rc, "%s: cannot verify the store: %s", dir, strerror(-rc));
-    if (first[0] != '\0')
-        return fail(error, -EIO,
-                    "%s: %s; restore the store from a copy, or save with a read-only mount what can be read", dir,
-                    first);
+    store->engine->damaged = first[0] != '\0';
+    if (store->engine->damaged && !options->read_only)
+        return fail(
+            error, -EIO,
+            "%s: %s; restore the store from a copy, or save with a read-only mount (-o ro) what can be read", dir,
+            first);
     return 0;
 }
 
@@ -151,8 +156,8 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     }
     value_configure(options->read_only || options->engine != NULL ? NULL : dir, options->memory_bytes);
     rc = check_format(store, dir, options, error);
-    if (rc == 0 && options->verify && !options->read_only)
-        rc = verify(store, dir, error);
+    if (rc == 0 && options->verify_pages > 0)
+        rc = verify(store, dir, options, error);
     if (rc == 0)
         rc = start(store, options, error);
     if (rc < 0) {
