@@ -95,22 +95,34 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
     }
 }
 
+/* Is the content of this size? returns  whether this node alone knows it */
+static bool has_local_size(struct fs_body *body, uint64_t size, bool *has)
+{
+    bool local;
+
+    pthread_rwlock_rdlock(&body->io);
+    local = fs_body_is_local(body);
+    *has = body->error == 0 && body->value->size == size;
+    pthread_rwlock_unlock(&body->io);
+    return local;
+}
+
 bool fs_file_has_size(struct fs *fs, struct fs_inode *inode, uint64_t size)
 {
     struct fs_body *body = fs_body_pin(fs, inode);
+    bool local = false, has = true;
     struct kv_meta meta;
     struct kv_ref ref;
-    bool has;
 
-    if (body == NULL) {
-        (void)fs_inode_ref(fs, inode, &ref);
-        return kv_stat(fs->store, &ref, &meta, NULL) == 0 && meta.size == size;
+    if (body != NULL) {
+        local = has_local_size(body, size, &has);
+        fs_body_unpin(fs, inode);
     }
-    pthread_rwlock_rdlock(&body->io);
-    has = body->error == 0 && body->value->size == size;
-    pthread_rwlock_unlock(&body->io);
-    fs_body_unpin(fs, inode);
-    return has;
+    if (local || !has)
+        return has;
+    (void)fs_inode_ref(fs, inode, &ref);
+    kv_forget(fs->store, &ref); /* another node may have given it a size meanwhile */
+    return kv_stat(fs->store, &ref, &meta, NULL) == 0 && meta.size == size;
 }
 
 /* ---------------------------------------------------------------- open and close */

@@ -122,7 +122,7 @@ KV_CHECKED int fs_file_put_wait(struct fs *fs, struct fs_file *file);
 /* An fsync: make durable what any handle has written, or tell that an accepted put of it was lost. done as above. */
 void fs_file_sync(struct fs *fs, struct fs_file *file, fs_file_done *done, void *arg);
 /* kv_options.lost: an accepted put could not be committed. What is still open of it becomes dirty again. */
-void fs_file_lost(void *fs, const struct kv_ref *ref, int rc);
+void fs_file_lost(void *fs, const struct kv_ref *ref, uint64_t version, int rc);
 
 /* Pin the body of an open inode, so that it outlives its handles. returns NULL where it is closed */
 struct fs_body *fs_body_pin(struct fs *fs, struct fs_inode *inode);
@@ -130,7 +130,7 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
 /* Does this node alone know the content, or newer content than the central? body->io is held. */
 bool fs_body_is_local(const struct fs_body *body);
 
-/* Is the content whole, and of this size, as far as this node knows? */
+/* Is the content whole, and of this size, here and in the central? */
 bool fs_file_has_size(struct fs *fs, struct fs_inode *inode, uint64_t size);
 
 /* Put a body, up to a generation at least. The caller keeps it pinned while this runs.

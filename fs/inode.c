@@ -28,6 +28,12 @@ static struct fs_inode *table_find(struct fs *fs, uint64_t node, const char *key
     return inode;
 }
 
+static bool has_name(const struct fs_inode *inode, const struct kv_ref *ref)
+{
+    return inode->name->node == ref->node && inode->name_size == ref->size &&
+           memcmp(inode->name->key, ref->key, ref->size) == 0;
+}
+
 /* After a change of `current` or `unlinked`. */
 static void list_loose(struct fs *fs, struct fs_inode *inode)
 {
@@ -237,6 +243,20 @@ struct fs_inode *fs_inode_find(struct fs *fs, uint64_t namespace_id, const char 
     return inode;
 }
 
+struct fs_inode *fs_inode_find_loose(struct fs *fs, const struct kv_ref *ref, unsigned number)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->lock);
+    DL_FOREACH2(fs->loose, inode, loose_next)
+    if (has_name(inode, ref) && number-- == 0)
+        break;
+    if (inode != NULL)
+        inode->refs++;
+    pthread_mutex_unlock(&fs->lock);
+    return inode;
+}
+
 void fs_inode_get(struct fs *fs, struct fs_inode *inode)
 {
     pthread_mutex_lock(&fs->lock);
@@ -303,12 +323,6 @@ fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode)
     id = inode->parent == NULL || inode->parent == fs->root ? FUSE_ROOT_ID : fs_inode_id(inode->parent);
     pthread_mutex_unlock(&fs->lock);
     return id;
-}
-
-static bool has_name(const struct fs_inode *inode, const struct kv_ref *ref)
-{
-    return inode->name->node == ref->node && inode->name_size == ref->size &&
-           memcmp(inode->name->key, ref->key, ref->size) == 0;
 }
 
 /* Take a name off its current incarnation. returns  it, detached now as others of the name may be; or NULL */

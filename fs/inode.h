@@ -101,6 +101,8 @@ KV_CHECKED int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const 
                                struct fs_inode **out);
 /* The current incarnation of a key with a reference, or NULL. */
 struct fs_inode *fs_inode_find(struct fs *fs, uint64_t namespace_id, const char *key, size_t size);
+/* One of those that were detached from a key's name, by its number, with a reference, or NULL. */
+struct fs_inode *fs_inode_find_loose(struct fs *fs, const struct kv_ref *ref, unsigned number);
 /* One of the control files, with a reference. `which` is the caller's. */
 KV_CHECKED int fs_inode_control(struct fs *fs, enum fs_kind kind, uint64_t which, struct fs_inode **out);
 

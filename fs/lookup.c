@@ -56,16 +56,15 @@ static int ask(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, 
 }
 
 /* Of a key that is open: what this node wrote is newer than the central; what it only reads may be
- * older, and then the name goes to a new incarnation. */
-static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_meta *listed,
-                     struct finding *out)
+ * older, and then the name goes to a new incarnation. What a listing found may be older than either. */
+static int find_open(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, struct finding *out)
 {
     struct fs_body *body = inode->body;
     int rc = 0;
 
     pthread_rwlock_wrlock(&body->io);
     if (!fs_body_is_local(body)) {
-        rc = ask(fs, inode, ref, listed, out);
+        rc = ask(fs, inode, ref, NULL, out);
         if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version)) {
             fs_inode_detach(fs, inode);
             out->detached = rc == 0;
@@ -109,7 +108,7 @@ static int find_key(struct fs *fs, struct fs_inode *namespace, const char *key, 
         if (!fs_inode_is_current(fs, inode))
             finding.detached = true; /* by somebody else, just now */
         else if (inode->body != NULL)
-            rc = find_open(fs, inode, &ref, listed, &finding);
+            rc = find_open(fs, inode, &ref, &finding);
         else
             rc = find_closed(fs, inode, &ref, listed, &finding);
         fs_inode_unlock(fs, inode);

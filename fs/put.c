@@ -302,7 +302,33 @@ static void lost_open(struct fs *fs, struct fs_body *body, const struct kv_ref *
     fs_body_list(fs, body, !exists);
 }
 
-void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
+static uint64_t version_of(struct fs_body *body)
+{
+    uint64_t version;
+
+    pthread_rwlock_rdlock(&body->io);
+    version = body->meta.version;
+    pthread_rwlock_unlock(&body->io);
+    return version;
+}
+
+/* A lookup that came before this may have found the central's value, and given the name to another incarnation. */
+static void lost_by_loose(struct fs *fs, const struct kv_ref *ref, uint64_t version, int rc)
+{
+    struct fs_inode *inode;
+
+    for (unsigned i = 0; (inode = fs_inode_find_loose(fs, ref, i)) != NULL; i++) {
+        struct fs_body *body = fs_body_pin(fs, inode);
+
+        if (body != NULL && version_of(body) == version)
+            lost_open(fs, body, ref, rc);
+        if (body != NULL)
+            fs_body_unpin(fs, inode);
+        fs_inode_put(fs, inode);
+    }
+}
+
+void fs_file_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
 {
     struct fs *fs = arg;
     struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->key, ref->size);
@@ -317,6 +343,7 @@ void fs_file_lost(void *arg, const struct kv_ref *ref, int rc)
     } else {
         lost_closed(fs, inode, ref, rc);
     }
+    lost_by_loose(fs, ref, version, rc);
     fs_inode_put(fs, inode);
     fs_inode_put(fs, namespace);
 }

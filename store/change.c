@@ -69,10 +69,26 @@ static void wake(struct kv_change *change, int rc)
     pthread_mutex_unlock(&waiter->lock);
 }
 
+/* With KV_DURABILITY_FSYNC: what the change finds must be what this node shows. */
+static int settle_before(struct kv_store *store, const struct kv_change *change)
+{
+    int rc = 0;
+
+    if (store->stage.on && change->ref.size > 0 &&
+        (change->kind == KV_RENAME || change->kind == KV_SETATTR || change->kind == KV_SETXATTR))
+        rc = stage_settle_key(store, &change->ref);
+    if (rc == 0 && store->stage.on && change->kind == KV_RENAME && change->flags & KV_EXCHANGE)
+        rc = stage_settle_key(store, &change->to);
+    return rc;
+}
+
 int kv_apply(struct kv_store *store, struct kv_change *change)
 {
     struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+    int rc = settle_before(store, change);
 
+    if (rc < 0)
+        return rc;
     change->done = wake;
     change->arg = &waiter;
     kv_submit(store, change);
@@ -85,16 +101,18 @@ int kv_apply(struct kv_store *store, struct kv_change *change)
 
 int kv_sync(struct kv_store *store) { return store->queue != NULL ? stage_sync(store) : 0; }
 
+/* What is accepted and not settled is left out where it takes room, since it can be in the central's sum already, and so
+ * can this key's own. Nothing waits here: the put itself gets the exact answer. */
 int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size)
 {
     struct read_quota quota;
-    int64_t grown;
+    int64_t growth;
     int rc = read_quota(store->engine, ref, &quota);
 
     if (rc < 0)
         return rc;
-    grown = (int64_t)(ref->size + size) - (int64_t)quota.charge;
-    return grown > 0 && !store_quota_allows(quota.bytes, stage_reserved(store, quota.account) + grown, quota.limit)
+    growth = (int64_t)(ref->size + size) - (int64_t)quota.charge;
+    return growth > 0 && !store_quota_allows(quota.bytes, growth + stage_freed(store, quota.account), quota.limit)
                ? -EDQUOT
                : 0;
 }

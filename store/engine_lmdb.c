@@ -5,7 +5,7 @@
  *   transaction belongs to no thread; ended ones are reset and kept in `idle`, where they keep their
  *   slot in lock.mdb, so that the next begin only renews one. Slots of dead processes are freed at
  *   open, every READER_CHECK_S seconds by whoever begins a write, and when the table (LMDB_READERS_MAX,
- *   for all processes together) is full; if that frees none, begin answers -EBUSY.
+ *   for all processes together) is full; if that frees none, begin answers -ETIMEDOUT.
  *
  *   `open_txns` counts what may look at the map. Where another process has a larger map and uses it,
  *   begin meets MDB_MAP_RESIZED, waits until nothing is open in this process, and maps anew.
@@ -92,7 +92,7 @@ int lmdb_errno(int rc)
     case EFBIG:
         return -ENOSPC;
     case MDB_READERS_FULL:
-        return -EBUSY;
+        return -ETIMEDOUT;
     case MDB_BAD_VALSIZE:
         return -EINVAL;
     default:

@@ -180,9 +180,9 @@ struct kv_options {
     size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;
     int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time a put waits */
-    /* KV_DURABILITY_FSYNC: a put that was reported done could not be committed. Called on the committer
-     * thread; must not wait for the store. May be NULL. */
-    void (*lost)(void *arg, const struct kv_ref *ref, int rc);
+    /* KV_DURABILITY_FSYNC: a put that was reported done, with this version, could not be committed. Called on the
+     * committer thread; must not wait for the store. May be NULL. */
+    void (*lost)(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
     void *lost_arg;
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
@@ -377,7 +377,7 @@ KV_CHECKED int kv_sync(struct kv_store *store);
 /* An inode number for a key that will be put later. Numbers are leased from the central in blocks. */
 KV_CHECKED int kv_new_ino(struct kv_store *store, uint64_t *out);
 
-/* Would a value of `size` bytes at `ref` certainly pass the account's limit now?
+/* Would a value of `size` bytes at `ref` certainly pass the account's limit now? Does not wait for the committer.
  * returns  0 no; -EDQUOT yes; other errors as kv_stat() */
 KV_CHECKED int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size);
 

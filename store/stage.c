@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
 
 /* Accepted values that wait for the committer; beyond this a put waits for its commit. */
 #define STAGED_BYTES (256u << 20)
@@ -14,13 +16,22 @@ struct staged {
     struct kv_change change;
     struct kv_store *store;
     struct stage_account *account;
-    int64_t reserved;
+    int64_t growth;             /* of the account, by this put */
+    struct staged *prev, *next; /* in stage.staged */
+};
+
+/* Somebody who waits for the accepted puts of a key. */
+struct stage_watch {
+    const struct kv_ref *ref;
+    int rc; /* why one of them was lost; 0: none was */
+    struct stage_watch *next;
 };
 
 /* What the accepted puts of one account reserve. Kept for as long as the store is open: there are few. */
 struct stage_account {
     uint64_t id;
-    int64_t reserved; /* bytes that the account will have grown by; stage.lock */
+    int64_t reserved; /* sum of the puts that make it grow; stage.lock */
+    int64_t freed;    /* sum of the others, 0 or less: not there before they are committed */
     UT_hash_handle hh;
 };
 
@@ -39,6 +50,56 @@ static struct stage_account *account_of(struct kv_store *store, uint64_t id)
     return account;
 }
 
+static void count_growth(struct stage_account *account, int64_t growth, int sign)
+{
+    *(growth > 0 ? &account->reserved : &account->freed) += sign * growth;
+}
+
+static bool same_key(const struct kv_ref *a, const struct kv_ref *b)
+{
+    return a->node == b->node && a->size == b->size && memcmp(a->key, b->key, a->size) == 0;
+}
+
+static void list(struct kv_store *store, struct staged *staged)
+{
+    pthread_mutex_lock(&store->stage.list_lock);
+    DL_APPEND(store->stage.staged, staged);
+    pthread_mutex_unlock(&store->stage.list_lock);
+}
+
+/* It is settled. Tell a loss to those who wait. */
+static void unlist(struct kv_store *store, struct staged *staged, int rc)
+{
+    pthread_mutex_lock(&store->stage.list_lock);
+    DL_DELETE(store->stage.staged, staged);
+    for (struct stage_watch *watch = store->stage.watches; rc < 0 && watch != NULL; watch = watch->next)
+        if (same_key(watch->ref, &staged->change.ref))
+            watch->rc = rc;
+    pthread_mutex_unlock(&store->stage.list_lock);
+}
+
+/* Wait for a key, where there is anything to wait for. */
+static bool watch_key(struct kv_store *store, struct stage_watch *watch)
+{
+    struct staged *staged;
+
+    pthread_mutex_lock(&store->stage.list_lock);
+    DL_FOREACH(store->stage.staged, staged)
+        if (same_key(&staged->change.ref, watch->ref))
+            break;
+    if (staged != NULL)
+        LL_PREPEND(store->stage.watches, watch);
+    pthread_mutex_unlock(&store->stage.list_lock);
+    return staged != NULL;
+}
+
+static void unwatch_key(struct kv_store *store, struct stage_watch *watch)
+{
+    pthread_mutex_lock(&store->stage.list_lock);
+    LL_DELETE(store->stage.watches, watch);
+    pthread_mutex_unlock(&store->stage.list_lock);
+}
+
 /* On the committer thread. The cache was told by store_settled(). */
 static void staged_done(struct kv_change *change, int rc)
 {
@@ -46,14 +107,15 @@ static void staged_done(struct kv_change *change, int rc)
     struct kv_store *store = staged->store;
 
     pthread_mutex_lock(&store->stage.lock);
-    staged->account->reserved -= staged->reserved;
+    count_growth(staged->account, staged->growth, -1);
     store->stage.bytes -= change->value->size;
     store->stage.count--;
     if (rc < 0 && store->stage.lost_rc == 0)
         store->stage.lost_rc = rc;
     pthread_mutex_unlock(&store->stage.lock);
+    unlist(store, staged, rc);
     if (rc < 0 && store->lost != NULL)
-        store->lost(store->lost_arg, &change->ref, rc);
+        store->lost(store->lost_arg, &change->ref, change->version, rc);
     kv_value_unref(change->value);
     free(staged);
 }
@@ -80,7 +142,7 @@ static int predict(struct kv_store *store, const struct kv_change *change, uint6
 }
 
 /* Is there certainly room? stage.lock is held, so what is settled meanwhile is counted twice, not left out. */
-static bool has_room(struct kv_store *store, uint64_t account_id, int64_t delta, struct stage_account **out)
+static bool has_room(struct kv_store *store, uint64_t account_id, int64_t growth, struct stage_account **out)
 {
     struct stage_account *account = account_of(store, account_id);
     struct kv_node node;
@@ -88,7 +150,7 @@ static bool has_room(struct kv_store *store, uint64_t account_id, int64_t delta,
     if (account == NULL || store->stage.bytes > STAGED_BYTES || read_node(store->engine, account_id, &node) < 0)
         return false;
     *out = account;
-    return store_quota_allows(node.bytes, account->reserved + delta, node.limit_bytes);
+    return growth <= 0 || store_quota_allows(node.bytes, account->reserved + growth, node.limit_bytes);
 }
 
 static struct staged *staged_new(struct kv_store *store, const struct kv_change *change, uint64_t version,
@@ -123,9 +185,10 @@ static bool show_and_queue(struct kv_store *store, struct staged *staged, uint64
     staged->change.submitted_news = cache_now(store->cache).news;
     if (!commit_submit_calm(store->queue, &staged->change, calm_since, show, staged))
         return false;
-    staged->account->reserved += staged->reserved;
+    count_growth(staged->account, staged->growth, 1);
     store->stage.bytes += staged->change.value->size;
     store->stage.count++;
+    list(store, staged);
     return true;
 }
 
@@ -142,8 +205,8 @@ static bool accept(struct kv_store *store, struct kv_change *change, uint64_t ve
     if (staged == NULL)
         return false;
     staged->change.meta = meta;
-    staged->reserved = (int64_t)(change->ref.size + meta.size) - (int64_t)old_charge;
-    if (!has_room(store, account_id, staged->reserved, &staged->account) ||
+    staged->growth = (int64_t)(change->ref.size + meta.size) - (int64_t)old_charge;
+    if (!has_room(store, account_id, staged->growth, &staged->account) ||
         !show_and_queue(store, staged, calm_since)) {
         kv_value_unref(staged->change.value);
         free(staged);
@@ -172,16 +235,16 @@ bool stage_put(struct kv_store *store, struct kv_change *change)
     return accepted;
 }
 
-int64_t stage_reserved(struct kv_store *store, uint64_t account_id)
+int64_t stage_freed(struct kv_store *store, uint64_t account_id)
 {
     struct stage_account *account;
-    int64_t reserved;
+    int64_t freed;
 
     pthread_mutex_lock(&store->stage.lock);
     HASH_FIND(hh, store->stage.accounts, &account_id, sizeof(account_id), account);
-    reserved = account != NULL ? account->reserved : 0;
+    freed = account != NULL ? account->freed : 0;
     pthread_mutex_unlock(&store->stage.lock);
-    return reserved;
+    return freed;
 }
 
 bool stage_settle(struct kv_store *store)
@@ -194,6 +257,17 @@ bool stage_settle(struct kv_store *store)
     if (staged)
         commit_drain(store->queue);
     return staged;
+}
+
+int stage_settle_key(struct kv_store *store, const struct kv_ref *ref)
+{
+    struct stage_watch watch = {.ref = ref};
+
+    if (!watch_key(store, &watch))
+        return 0;
+    commit_drain(store->queue);
+    unwatch_key(store, &watch);
+    return watch.rc;
 }
 
 int stage_sync(struct kv_store *store)

@@ -146,6 +146,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     store->ttl_ns = options->cache_ttl_ms * 1000000;
     lease_init(&store->lease);
     pthread_mutex_init(&store->stage.lock, NULL);
+    pthread_mutex_init(&store->stage.list_lock, NULL);
     store->stage.on = options->durability == KV_DURABILITY_FSYNC && !options->read_only;
     store->lost = options->lost;
     store->lost_arg = options->lost_arg;
@@ -181,6 +182,7 @@ void kv_close(struct kv_store *store)
         store->engine->ops->close(store->engine);
     lease_destroy(&store->lease);
     pthread_mutex_destroy(&store->stage.lock);
+    pthread_mutex_destroy(&store->stage.list_lock);
     free(store);
 }
 

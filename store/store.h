@@ -7,7 +7,7 @@
  *   stage.c   puts that are done before they are durable
  *   list.c    pages of keys
  *
- * Lock order: stage.lock; then lease.lock, a leaf, or the queue's; then the cache's, a leaf.
+ * Lock order: stage.lock; then stage.list_lock or lease.lock, leaves, or the queue's; then the cache's, a leaf.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H
@@ -33,10 +33,13 @@ struct kv_store {
         bool on; /* KV_DURABILITY_FSYNC */
         pthread_mutex_t lock;
         struct stage_account *accounts;
-        size_t count, bytes; /* of accepted values that are not settled */
-        int lost_rc;         /* the first failure that nobody was told yet */
-    } stage;                 /* see stage.h */
-    void (*lost)(void *arg, const struct kv_ref *ref, int rc);
+        size_t count, bytes;       /* of accepted values that are not settled */
+        int lost_rc;               /* the first failure that nobody was told yet */
+        pthread_mutex_t list_lock; /* a leaf; guards what follows */
+        struct staged *staged;
+        struct stage_watch *watches;
+    } stage; /* see stage.h */
+    void (*lost)(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
     void *lost_arg;
 };
 

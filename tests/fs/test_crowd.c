@@ -45,8 +45,12 @@ static void look_at(struct member *member, struct history_place place)
 {
     struct history_slot wanted = member->state.slots[place.namespace][place.key], is;
 
-    if (wanted.id == 0)
-        return; /* that it is absent only a listing tells */
+    if (wanted.id == 0) {
+        if (hand_is_there(&member->hand, place))
+            hand_stop(&member->hand, "after step %u key %u/%u should not be there", member->steps, place.namespace,
+                      place.key);
+        return;
+    }
     is = hand_read(&member->hand, place);
     if (!same_slot(is, wanted))
         hand_stop(&member->hand,

@@ -201,6 +201,27 @@ static void a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync(void **
     free(bytes);
 }
 
+/* What it would move is not what this node shows. */
+static void a_rename_of_a_key_whose_put_is_lost_fails_and_moves_nothing(void **state)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
+    uint8_t *bytes = mount_bytes(4, 300000);
+
+    mount_write_text(P("a/n/key"), "kept");
+    mount_write_text(P("a/n/key_tmp"), "old");
+    commit_what_waits(state);
+    mount_write(P("a/n/key_tmp"), bytes, 300000);
+    mount_expect(P("a/n/key_tmp"), bytes, 300000);
+    fill_map(other);
+    MOUNT_FAILS(ENOSPC, rename(P("a/n/key_tmp"), P("a/n/key")));
+    mount_expect_text(P("a/n/key"), "kept");
+    mount_expect_text(P("a/n/key_tmp"), "old");
+    MOUNT_OK(rename(P("a/n/key_tmp"), P("a/n/key"))); /* that is what it shows now */
+    mount_expect_text(mount_path(other, "a/n/key"), "old");
+    commit_what_waits(state); /* and be told of the loss */
+    free(bytes);
+}
+
 /* Write a key so that it waits for its commit: not while another change is about to be answered, nor as the first put,
  * which leases the numbers that later ones need. */
 static void put_late(void **state, const struct mount_node *other)
@@ -409,6 +430,7 @@ static int run(void)
         MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_it_is_open_for_reading),
         MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_another_handle_can_write),
         MOUNT_TEST_WITH(LATE, a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync),
+        MOUNT_TEST_WITH(LATE, a_rename_of_a_key_whose_put_is_lost_fails_and_moves_nothing),
         MOUNT_TEST_WITH(LATE, a_lost_new_key_is_gone),
         MOUNT_TEST_WITH(LATE, a_lost_new_key_that_is_open_is_listed_and_can_be_tried_again),
         MOUNT_TEST(a_key_removed_after_a_failed_fsync_does_not_come_back),

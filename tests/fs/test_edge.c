@@ -571,9 +571,22 @@ static void computed_attributes_are_read_only_and_not_listed(void **state)
     assert_int_equal(MOUNT_OK(listxattr(A("a"), bytes, sizeof(bytes))), 0);
 }
 
+/* However sure this node is of the size. */
+static void truncate_reaches_a_value_that_another_node_put(void **state)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=60"), *third = mount_start(*state, "cache_ttl=0");
+
+    mount_write_text(A("a/n/key"), "");
+    assert_int_equal(mount_stat(A("a/n/key")).st_size, 0);
+    mount_write_text(mount_path(other, "a/n/key"), "value");
+    MOUNT_OK(truncate(A("a/n/key"), 0));
+    mount_expect_text(mount_path(third, "a/n/key"), "");
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
+        MOUNT_TEST(truncate_reaches_a_value_that_another_node_put),
         MOUNT_TEST_WITH(TTL, a_write_is_seen_at_once_here_and_in_time_elsewhere),
         MOUNT_TEST_WITH(TTL, a_smaller_value_is_seen_in_time_elsewhere),
         MOUNT_TEST_WITH(TTL, a_delete_is_seen_at_once_here_and_in_time_elsewhere),

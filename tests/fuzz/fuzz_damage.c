@@ -33,7 +33,7 @@ static size_t checksums_count, base_checksums_count;
 
 static struct engine *engine;
 static struct kv_store *store;
-static bool damaged;
+static bool damaged, changed; /* changed: since the store was opened */
 
 static void know_checksum(uint64_t checksum)
 {
@@ -369,6 +369,17 @@ static void check_change(int rc)
     for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
         is_allowed |= rc == -allowed[i];
     FUZZ_CHECK(is_allowed);
+    changed |= rc == 0;
+}
+
+/* Was there a key before the damage? */
+static bool is_in_base(const struct kv_ref *ref)
+{
+    struct slice bytes;
+    struct name name;
+
+    return name_of_key(ref->node, ref->key, ref->size, &name) == 0 &&
+           base_txn->ops->get(base_txn, ENGINE_KEYS, name_slice(&name), &bytes) == 0;
 }
 
 static void op_get(struct fuzz_input *in)
@@ -379,6 +390,7 @@ static void op_get(struct fuzz_input *in)
     int rc = kv_get(store, &ref, &meta, &value, NULL);
 
     check_read(rc);
+    FUZZ_CHECK(damaged || changed || (rc == 0) == is_in_base(&ref));
     if (rc == 0) {
         FUZZ_CHECK(value->size == meta.size && is_known(record_checksum(value->data, value->size)));
         kv_value_unref(value);
@@ -639,6 +651,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (base == NULL)
         make_base();
     make_engine(&in);
+    changed = false;
     options.engine = engine;
     options.clock = &clock;
     options.cache_bytes = mode & 1 ? 65536 : 0;

@@ -825,12 +825,13 @@ static void accept(struct model *model, struct node *node, const struct job *job
 }
 
 /* An accepted put was not committed, or nobody knows. */
-static void lost(void *arg, const struct kv_ref *ref, int rc)
+static void lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
 {
     struct node *node = arg;
     struct model *model = node->model;
     struct job *job = &node->accepted[0];
 
+    (void)version;
     if (node->accepted_count == 0 || node->jobs_count == 0 || rc != node->jobs[0].fault ||
         ref->node != job->change.ref.node || strcmp(ref->key, job->change.ref.key) != 0)
         broken(model, (int)(node - model->nodes), -1, "a put is told as lost that should not");

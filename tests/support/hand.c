@@ -143,6 +143,18 @@ size_t hand_choose_size(struct test_random *random)
     }
 }
 
+bool hand_is_there(const struct hand *hand, struct history_place place)
+{
+    struct place_path path = path_of(hand, place, true);
+    int fd = open(path.text, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 && errno == ENOENT)
+        return false;
+    hand_succeed(hand, fd, "open of what is there or not");
+    close(fd);
+    return true;
+}
+
 struct history_slot hand_read(const struct hand *hand, struct history_place place)
 {
     struct place_path path = path_of(hand, place, true);

@@ -31,6 +31,8 @@ size_t hand_choose_size(struct test_random *random);
 /* Do a step. returns  whether, whatever the durability, all is durable that was done up to it */
 bool hand_do(const struct hand *hand, const struct history_step *step);
 
+/* Does an open find a key? */
+bool hand_is_there(const struct hand *hand, struct history_place place);
 /* What is there of a key. */
 struct history_slot hand_read(const struct hand *hand, struct history_place place);
 /* And of all. */

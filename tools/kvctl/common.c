@@ -28,19 +28,31 @@ int ctl_fail(const char *format, ...)
 /* What the errors of kv.h mean to a person. Those that need figures are in ctl_fail_store(). */
 static const struct {
     int error;
+    bool sure; /* nothing was changed */
     const char *text;
 } error_words[] = {
-    {EINVAL, "the store refused it as invalid; names and limits are in kvctl --help"},
-    {ENOSPC, "the disk is full, or the store has reached its largest size; nothing was changed; free some space"},
-    {EROFS, "the store is read-only; nothing was changed"},
-    {EACCES, "no permission on the store's files; run kvctl as the user that owns the store"},
-    {ECANCELED, "it was changed by somebody else meanwhile; nothing was changed; try again"},
-    {EXDEV, "that is another account; names change within an account only"},
-    {EIO, "the store could not be read or written, or is damaged; nothing was changed, and this does not "
-          "mean that the object is absent; look at the disk and the system's log"},
-    {ETIMEDOUT, "the store did not answer in time; nothing was changed; try again"},
-    {ENOMEM, "out of memory; nothing was changed"},
+    {EINVAL, true, "the store refused it as invalid; names and limits are in kvctl --help"},
+    {ENOSPC, true, "the disk is full, or the store has reached its largest size; free some space"},
+    {EROFS, true, "the store is read-only"},
+    {EACCES, true, "no permission on the store's files; run kvctl as the user that owns the store"},
+    {ECANCELED, true, "it was changed by somebody else meanwhile; try again"},
+    {EXDEV, true, "that is another account; names change within an account only"},
+    {EIO, false,
+     "the store could not be read or written, or is damaged, which does not mean that the object is absent; look at "
+     "the disk and the system's log, and run kvctl check"},
+    {ETIMEDOUT, false, "the store did not answer in time"},
+    {ENOMEM, false, "out of memory"},
 };
+
+/* What a failure means for what was asked. */
+static const char *outcome(const struct ctl_request *request, bool sure)
+{
+    if (request->command->access == CTL_READ)
+        return "";
+    if (ctl_given(request, CTL_RECURSIVE))
+        return "; some of it may be deleted already";
+    return sure ? "; nothing was changed" : "; it may have been done all the same: look before you try again";
+}
 
 static int fail_quota(struct ctl_request *request, const char *subject, const char *noun)
 {
@@ -63,8 +75,8 @@ int ctl_fail_store(struct ctl_request *request, const char *subject, const char 
 {
     switch (rc) {
     case -ENOENT:
-        return ctl_fail("%s: there is no such %s, or what it belongs to is gone; nothing was changed", subject,
-                        noun);
+        return ctl_fail("%s: there is no such %s, or what it belongs to is gone%s", subject, noun,
+                        outcome(request, true));
     case -EEXIST:
         return ctl_fail("%s: this %s exists already; choose another name, or delete it first", subject, noun);
     case -ENOTEMPTY:
@@ -78,8 +90,8 @@ int ctl_fail_store(struct ctl_request *request, const char *subject, const char 
     default:
         for (size_t i = 0; i < sizeof(error_words) / sizeof(error_words[0]); i++)
             if (error_words[i].error == -rc)
-                return ctl_fail("%s: %s", subject, error_words[i].text);
-        return ctl_fail("%s: the store failed: %s; nothing was changed", subject, strerror(-rc));
+                return ctl_fail("%s: %s%s", subject, error_words[i].text, outcome(request, error_words[i].sure));
+        return ctl_fail("%s: the store failed: %s%s", subject, strerror(-rc), outcome(request, false));
     }
 }
 

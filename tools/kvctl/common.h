@@ -24,7 +24,7 @@
 enum {
     CTL_OK = 0,
     CTL_NO = 1,    /* get, delete: the key is not there, or its value is empty; check: something is wrong */
-    CTL_ERROR = 2, /* everything else; nothing was changed */
+    CTL_ERROR = 2, /* everything else; the message says where something may have been changed */
 
     /* run: as env(1) and shells have it, since all else is the command's own status */
     CTL_RUN_ERROR = 125, /* kvctl failed */

@@ -155,8 +155,8 @@ static void print_help(void)
            "\nNames: %s;\n  %s;\n  %s.\n"
            "Limits: a value %u bytes (25 MiB); an account %llu bytes and %u namespaces, unless changed.\n"
            "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value; 2 error: one line\n"
-           "  on standard error says what was wrong and what the rule is, and nothing was changed.\n"
-           "  (Only a --recursive delete that fails half way has deleted what came before.)\n",
+           "  on standard error says what was wrong, what the rule is, and where something may have been changed\n"
+           "  all the same: after an I/O error of the store, or by a --recursive delete that failed half way.\n",
            kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
            KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES);
 }
