@@ -249,8 +249,8 @@ struct fs_inode *fs_inode_find_loose(struct fs *fs, const struct kv_ref *ref, un
 
     pthread_mutex_lock(&fs->lock);
     DL_FOREACH2(fs->loose, inode, loose_next)
-    if (has_name(inode, ref) && number-- == 0)
-        break;
+        if (has_name(inode, ref) && number-- == 0)
+            break;
     if (inode != NULL)
         inode->refs++;
     pthread_mutex_unlock(&fs->lock);
@@ -349,8 +349,8 @@ void fs_inode_unlink(struct fs *fs, const struct kv_ref *ref)
     pthread_mutex_lock(&fs->lock);
     (void)take_off(fs, ref);
     DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next)
-    if (has_name(inode, ref))
-        set_unlinked(fs, inode);
+        if (has_name(inode, ref))
+            set_unlinked(fs, inode);
     pthread_mutex_unlock(&fs->lock);
 }
 
@@ -397,8 +397,7 @@ void fs_inode_rename(struct fs *fs, struct fs_inode *namespace, const char *key,
     pthread_mutex_lock(&fs->lock);
     moved = take_off(fs, &from);
     displaced = take_off(fs, &to);
-    DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next)
-    {
+    DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next) {
         if (has_name(inode, &from))
             give_name(fs, inode, to_namespace, &to);
         else if (has_name(inode, &to) && exchange)
