@@ -167,7 +167,7 @@ struct engine *test_central_share(struct test_central *central, test_moment_hook
 
     if (share == NULL)
         abort();
-    *share = (struct share){.base = {&share_ops}, .central = central, .hook = hook, .arg = arg};
+    *share = (struct share){.base = {.ops = &share_ops}, .central = central, .hook = hook, .arg = arg};
     atomic_fetch_add(&central->refs, 1);
     return &share->base;
 }
