@@ -304,7 +304,8 @@ static int read_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, s
     rc = dir->inode->node_kind == KV_NAMESPACE
              ? kv_scan(fs->store, id, dir->last, dir->last_size, after, page_key, page)
              : kv_node_scan(fs->store, id, dir->last, dir->last_size, after, page_node, page);
-    return rc < 0 ? rc : give_page(fs, dir, answer, page, changes);
+    /* What was found before a failure is given first. The next answer begins behind it, and fails. */
+    return rc < 0 && page->count == 0 ? rc : give_page(fs, dir, answer, page, changes);
 }
 
 /* Usually one page. An answer without entries would be the end: where all that a page found are gone by now, go on. */
