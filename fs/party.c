@@ -4,7 +4,7 @@
 
 static void find(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_party *party)
 {
-    *party = (struct fs_party){.inode = fs_inode_find(fs, namespace->id, name, strlen(name))};
+    *party = (struct fs_party){namespace, name, fs_inode_find(fs, namespace->id, name, strlen(name)), NULL};
 }
 
 static void lock(struct fs *fs, struct fs_party *party)

@@ -6,6 +6,8 @@
 #include "fs/file.h"
 
 struct fs_party {
+    struct fs_inode *namespace;
+    const char *name;       /* the caller's */
     struct fs_inode *inode; /* NULL: this node knows nothing of the name */
     struct fs_body *body;   /* NULL: it is not open, and an open that comes later waits */
 };

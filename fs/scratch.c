@@ -55,7 +55,7 @@ int fs_scratch_lookup(struct fs *fs, struct fs_inode *namespace, const char *nam
 }
 
 /* The name is gone, and with it its pin. */
-static void lose_name(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *inode)
+static void lose_name(struct fs *fs, const struct fs_inode *namespace, const char *name, struct fs_inode *inode)
 {
     struct kv_ref ref = kv_ref_key(namespace->id, name, strlen(name));
 
@@ -110,41 +110,38 @@ static void become_key(struct fs *fs, struct fs_body *body, const struct kv_chan
     fs_body_list(fs, body, false);
 }
 
-static int rename_to_key(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_party *from,
-                         struct fs_inode *to_namespace, const char *to_name, struct fs_party *to, unsigned flags)
+static int rename_to_key(struct fs *fs, const struct fs_party *from, const struct fs_party *to, unsigned flags)
 {
     struct kv_change change = {.kind = KV_PUT, .replace = true, .conditional = flags & RENAME_NOREPLACE};
     uint64_t generation;
-    int rc = fs_tree_check_key(fs, to_namespace, to_name, "rename");
+    int rc = fs_tree_check_key(fs, to->namespace, to->name, "rename");
 
     if (rc < 0)
         return rc;
-    change.ref = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
+    change.ref = kv_ref_key(to->namespace->id, to->name, strlen(to->name));
     fs_xattr_keep(fs, to->body, &change.ref);
     rc = put_as_key(fs, from->body, &change, &generation);
     if (rc < 0) {
         if (rc != -EEXIST)
-            fs_errors_add(fs, to_namespace, to_name, "rename", rc);
+            fs_errors_add(fs, to->namespace, to->name, "rename", rc);
         return rc;
     }
     become_key(fs, from->body, &change, generation);
-    fs_inode_rename(fs, namespace, name, to_namespace, to_name, false);
+    fs_inode_rename(fs, from->namespace, from->name, to->namespace, to->name, false);
     fs_body_unpin(fs, from->inode); /* that the scratch name had */
-    fs_notify_sizes(fs, to_namespace);
+    fs_notify_sizes(fs, to->namespace);
     return 0;
 }
 
-static int rename_to_scratch(struct fs *fs, struct fs_inode *namespace, const char *name,
-                             struct fs_inode *to_namespace, const char *to_name, struct fs_party *to,
-                             unsigned flags)
+static int rename_to_scratch(struct fs *fs, const struct fs_party *from, const struct fs_party *to, unsigned flags)
 {
-    if (strlen(to_name) > KV_KEY_MAX)
+    if (strlen(to->name) > KV_KEY_MAX)
         return -ENAMETOOLONG;
     if (to->inode != NULL && flags & RENAME_NOREPLACE)
         return -EEXIST;
     if (to->inode != NULL)
-        lose_name(fs, to_namespace, to_name, to->inode);
-    fs_inode_rename(fs, namespace, name, to_namespace, to_name, false);
+        lose_name(fs, to->namespace, to->name, to->inode);
+    fs_inode_rename(fs, from->namespace, from->name, to->namespace, to->name, false);
     return 0;
 }
 
@@ -162,8 +159,7 @@ int fs_scratch_rename(struct fs *fs, struct fs_inode *namespace, const char *nam
     if (from.body == NULL)
         rc = -ENOENT;
     else
-        rc = to_name[0] == '.' ? rename_to_scratch(fs, namespace, name, to_namespace, to_name, &to, flags)
-                               : rename_to_key(fs, namespace, name, &from, to_namespace, to_name, &to, flags);
+        rc = to_name[0] == '.' ? rename_to_scratch(fs, &from, &to, flags) : rename_to_key(fs, &from, &to, flags);
     fs_party_end(fs, &from);
     fs_party_end(fs, &to);
     return rc;

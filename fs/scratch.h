@@ -16,8 +16,7 @@
 /* What ENOSPC means there. */
 #define FS_SCRATCH_FULL                                                                                        \
     "temporary files, whose names no key can have, may take 256 MiB on a node, and there must be room on the " \
-    "disk: "                                                                                                   \
-    "remove some, or write them elsewhere"
+    "disk: remove some, or write them elsewhere"
 
 /* Does this create ask for a scratch file? */
 bool fs_scratch_is_wanted(const char *name, int flags, mode_t mode);

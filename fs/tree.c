@@ -293,7 +293,7 @@ static void renamed_now(struct fs_body *body, const struct kv_meta *meta)
 }
 
 /* The central moves what it has, so it must have what this node shows first. */
-static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party *to, struct fs_inode *to_namespace,
+static int rename_parties(struct fs *fs, const struct fs_party *from, const struct fs_party *to,
                           struct kv_change *change)
 {
     int rc = from->body != NULL ? fs_body_settle(fs, from->body) : 0;
@@ -303,10 +303,14 @@ static int rename_parties(struct fs *fs, struct fs_party *from, struct fs_party 
     else if (rc == 0)
         fs_xattr_keep(fs, to->body, &change->to);
     if (rc == 0)
-        rc = run(fs, change, to_namespace, change->to.key, "rename");
-    if (rc == 0 && from->body != NULL)
+        rc = run(fs, change, to->namespace, to->name, "rename");
+    if (rc < 0)
+        return rc;
+    fs_inode_rename(fs, from->namespace, from->name, to->namespace, to->name, change->flags & KV_EXCHANGE);
+    if (from->body != NULL)
         renamed_now(from->body, &change->meta);
-    return rc;
+    fs_notify_sizes(fs, to->namespace);
+    return 0;
 }
 
 static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *name, struct fs_inode *to_namespace,
@@ -321,11 +325,7 @@ static int rename_key(struct fs *fs, struct fs_inode *namespace, const char *nam
     change.ref = kv_ref_key(namespace->id, name, strlen(name));
     change.to = kv_ref_key(to_namespace->id, to_name, strlen(to_name));
     fs_parties_of(fs, namespace, name, to_namespace, to_name, &from, &to);
-    rc = rename_parties(fs, &from, &to, to_namespace, &change);
-    if (rc == 0) {
-        fs_inode_rename(fs, namespace, name, to_namespace, to_name, flags & RENAME_EXCHANGE);
-        fs_notify_sizes(fs, to_namespace);
-    }
+    rc = rename_parties(fs, &from, &to, &change);
     fs_party_end(fs, &from);
     fs_party_end(fs, &to);
     return rc;

@@ -270,11 +270,6 @@ static int move_key(struct tx *tx, struct kv_change *change, struct apply_key *f
     return rc;
 }
 
-static bool same_ref(const struct kv_ref *a, const struct kv_ref *b)
-{
-    return a->node == b->node && a->size == b->size && memcmp(a->key, b->key, a->size) == 0;
-}
-
 int apply_rename(struct tx *tx, struct kv_change *change)
 {
     struct place from_place, to_place;
@@ -296,7 +291,7 @@ int apply_rename(struct tx *tx, struct kv_change *change)
     if (to.there && change->flags & KV_NOREPLACE)
         return -EEXIST;
     change->meta = from.record.meta;
-    if (same_ref(&change->ref, &change->to))
+    if (kv_ref_same(&change->ref, &change->to))
         return 0;
 
     rc = change->flags & KV_EXCHANGE ? exchange_keys(tx, change, &from, &to, from_place, to_place)

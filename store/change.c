@@ -72,12 +72,13 @@ static void wake(struct kv_change *change, int rc)
 /* With KV_DURABILITY_FSYNC: what the change finds must be what this node shows. */
 static int settle_before(struct kv_store *store, const struct kv_change *change)
 {
-    int rc = 0;
+    int rc;
 
-    if (store->stage.on && change->ref.size > 0 &&
-        (change->kind == KV_RENAME || change->kind == KV_SETATTR || change->kind == KV_SETXATTR))
-        rc = stage_settle_key(store, &change->ref);
-    if (rc == 0 && store->stage.on && change->kind == KV_RENAME && change->flags & KV_EXCHANGE)
+    if (!store->stage.on ||
+        (change->kind != KV_RENAME && change->kind != KV_SETATTR && change->kind != KV_SETXATTR))
+        return 0;
+    rc = stage_settle_key(store, &change->ref);
+    if (rc == 0 && change->kind == KV_RENAME && change->flags & KV_EXCHANGE)
         rc = stage_settle_key(store, &change->to);
     return rc;
 }

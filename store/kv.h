@@ -98,6 +98,8 @@ struct kv_ref {
 /* Fill in a reference. `size` beyond KV_KEY_MAX is cut: check names first. */
 struct kv_ref kv_ref_key(uint64_t namespace_id, const char *key, size_t size);
 struct kv_ref kv_ref_node(uint64_t node_id);
+/* Do both name the same object? */
+bool kv_ref_same(const struct kv_ref *a, const struct kv_ref *b);
 
 /* --------------------------------------------------------- extended attributes
  *
@@ -171,9 +173,9 @@ enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 struct kv_options {
     bool read_only;
     bool create; /* make the store where the directory is absent or empty */
-    size_t
-        verify_pages; /* of 4 KiB, that the open looks through for damage; 0: none. A damaged database is refused,
-                             or with read_only answers -EIO where it would answer that something is not there */
+    /* Pages of 4 KiB that the open looks through for damage; 0: none. A damaged database is refused, or with read_only
+     * answers -EIO where it would answer that something is not there. */
+    size_t verify_pages;
     int64_t cache_ttl_ms; /* 0: every read asks the central */
     size_t cache_bytes;   /* 0: no cache; at most half of memory_bytes is used */
     size_t map_bytes;     /* upper bound of the database file; 0: default */

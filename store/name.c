@@ -191,3 +191,8 @@ struct kv_ref kv_ref_key(uint64_t namespace_id, const char *key, size_t size)
 }
 
 struct kv_ref kv_ref_node(uint64_t node_id) { return ref_of(node_id, NULL, 0); }
+
+bool kv_ref_same(const struct kv_ref *a, const struct kv_ref *b)
+{
+    return a->node == b->node && a->size == b->size && memcmp(a->key, b->key, a->size) == 0;
+}

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <utlist.h>
 
 /* Accepted values that wait for the committer; beyond this a put waits for its commit. */
@@ -55,11 +54,6 @@ static void count_growth(struct stage_account *account, int64_t growth, int sign
     *(growth > 0 ? &account->reserved : &account->freed) += sign * growth;
 }
 
-static bool same_key(const struct kv_ref *a, const struct kv_ref *b)
-{
-    return a->node == b->node && a->size == b->size && memcmp(a->key, b->key, a->size) == 0;
-}
-
 static void list(struct kv_store *store, struct staged *staged)
 {
     pthread_mutex_lock(&store->stage.list_lock);
@@ -73,7 +67,7 @@ static void unlist(struct kv_store *store, struct staged *staged, int rc)
     pthread_mutex_lock(&store->stage.list_lock);
     DL_DELETE(store->stage.staged, staged);
     for (struct stage_watch *watch = store->stage.watches; rc < 0 && watch != NULL; watch = watch->next)
-        if (same_key(watch->ref, &staged->change.ref))
+        if (kv_ref_same(watch->ref, &staged->change.ref))
             watch->rc = rc;
     pthread_mutex_unlock(&store->stage.list_lock);
 }
@@ -85,7 +79,7 @@ static bool watch_key(struct kv_store *store, struct stage_watch *watch)
 
     pthread_mutex_lock(&store->stage.list_lock);
     DL_FOREACH(store->stage.staged, staged)
-        if (same_key(&staged->change.ref, watch->ref))
+        if (kv_ref_same(&staged->change.ref, watch->ref))
             break;
     if (staged != NULL)
         LL_PREPEND(store->stage.watches, watch);

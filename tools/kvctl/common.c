@@ -39,8 +39,7 @@ static const struct {
     {EXDEV, true, "that is another account; names change within an account only"},
     {EIO, false,
      "the store could not be read or written, or is damaged, which does not mean that the object is absent; look "
-     "at "
-     "the disk and the system's log, and run kvctl check"},
+     "at the disk and the system's log, and run kvctl check"},
     {ETIMEDOUT, false, "the store did not answer in time"},
     {ENOMEM, false, "out of memory"},
 };
