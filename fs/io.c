@@ -82,7 +82,7 @@ static int check_room(struct fs *fs, struct fs_body *body, uint64_t size)
         return fs_scratch_room(fs, size - body->value->size);
     if (!fs_inode_ref(fs, body->inode, &ref))
         return 0;
-    return kv_quota_check(fs->store, &ref, (size_t)size) == -EDQUOT ? -EDQUOT : 0;
+    return kv_quota_check(fs->store, &ref, (size_t)size, 0) == -EDQUOT ? -EDQUOT : 0;
 }
 
 /* Make the content at least `end` bytes long and its bytes ours to change. body->io is held for writing. */

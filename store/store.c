@@ -42,6 +42,7 @@ struct kv_options kv_options_default(void)
         .memory_bytes = value_budget(0),
         .durability = KV_DURABILITY_CLOSE,
         .commit_interval_ms = 100,
+        .commit_timeout_ms = 30 * 1000,
     };
 }
 
