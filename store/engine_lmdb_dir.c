@@ -209,7 +209,7 @@ static int sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0
 /* Does the directory hold nothing but what a creation may find? returns 0; -ENOTEMPTY */
 static int check_empty(const char *dir, struct kv_error *error)
 {
-    static const char *const allowed[] = {".", "..", "lost+found", LOCK_FILE, NEW_FILE};
+    static const char *const allowed[] = {".", "..", "lost+found", LOCK_FILE, NEW_FILE, "writer", "locks"};
     DIR *list = opendir(dir);
     struct dirent *entry;
     int rc = 0;

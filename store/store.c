@@ -135,6 +135,14 @@ static int start(struct kv_store *store, const struct kv_options *options, struc
     return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
 }
 
+static int end_open(struct kv_store *store, const struct kv_options *options, int rc)
+{
+    if (options->engine != NULL)
+        store->engine = NULL; /* still the caller's */
+    kv_close(store);
+    return rc;
+}
+
 int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out, struct kv_error *error)
 {
     struct kv_store *store = calloc(1, sizeof(*store));
@@ -156,18 +164,17 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
         free(store);
         return rc;
     }
+    rc = locks_init(&store->locks, options->engine == NULL ? dir : NULL);
+    if (rc < 0)
+        return end_open(store, options, fail(error, rc, "%s: cannot open the directory: %s", dir, strerror(-rc)));
     value_configure(options->read_only || options->engine != NULL ? NULL : dir, options->memory_bytes);
     rc = check_format(store, dir, options, error);
     if (rc == 0 && options->verify_pages > 0)
         rc = verify(store, dir, options, error);
     if (rc == 0)
         rc = start(store, options, error);
-    if (rc < 0) {
-        if (options->engine != NULL)
-            store->engine = NULL; /* still the caller's */
-        kv_close(store);
-        return rc;
-    }
+    if (rc < 0)
+        return end_open(store, options, rc);
     *out = store;
     return 0;
 }
@@ -182,6 +189,7 @@ void kv_close(struct kv_store *store)
     if (store->engine != NULL)
         store->engine->ops->close(store->engine);
     lease_destroy(&store->lease);
+    locks_destroy(&store->locks);
     pthread_mutex_destroy(&store->stage.lock);
     pthread_mutex_destroy(&store->stage.list_lock);
     free(store);
