@@ -64,8 +64,13 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc)
     case EACCES:
     case EPERM:
         return lmdb_refuse(error, rc, dir,
-                           "permission denied: the directory, " DATA_FILE " and " LOCK_FILE
-                           " must be readable and writable for the user that opens the store");
+                           "permission denied: the directory, " DATA_FILE ", " LOCK_FILE
+                           " and writer must be readable and writable for the user that opens the store");
+    case EAGAIN:
+        return lmdb_refuse(error, rc, dir,
+                           "a process of another container, with the number of this one (%d), has the store open: "
+                           "start this one with another number",
+                           (int)getpid());
     case EROFS:
         return lmdb_refuse(error, rc, dir, "the filesystem is read-only: open the store read-only");
     case ENOMEM:

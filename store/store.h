@@ -29,6 +29,7 @@ struct kv_store {
     struct commit_queue *queue; /* NULL: read-only */
     struct stats stats;
     int64_t ttl_ns;
+    int64_t commit_timeout_ns;
 
     struct lease lease;
     struct locks locks;
