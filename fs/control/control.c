@@ -1,144 +1,156 @@
-#include "fs/control.h"
+#include "fs/control/control.h"
 
-#include "fs/attr.h"
-#include "fs/errors.h"
-#include "fs/options.h"
-#include "fs/stats.h"
+#include "fs/base/errorlog.h"
+#include "fs/base/ledger.h"
+#include "fs/control/stats_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <utlist.h>
 
-typedef int control_text(struct fs *fs, char **out, size_t *size);
+struct fs_control_handle {
+    enum fs_handle_kind kind; /* first, see base/fs.h */
+    uid_t uid;                /* who opened it */
+    char *text;
+    size_t size;
+    struct fs_control_handle *prev, *next; /* in control_handles */
+};
 
-static int errors_text(struct fs *fs, char **out, size_t *size) { return fs_errors_text(fs->errors, out, size); }
+/* Of the node. A RELEASE may come while the answer to the last READ is being sent: both take the lock. */
+static pthread_mutex_t control_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fs_control_handle *control_handles;
 
-static int config_text(struct fs *fs, char **out, size_t *size)
+static void control_write_seconds(FILE *text, const char *name, int64_t ms)
+{
+    fprintf(text, "%s=%lld.%03lld\n", name, (long long)ms / 1000, (long long)ms % 1000);
+}
+
+static void control_write_config(struct fs *fs, FILE *text)
 {
     const struct fs_options *options = fs->options;
-    FILE *text = open_memstream(out, size);
     struct kv_stats stats;
 
-    if (text == NULL)
-        return -ENOMEM;
     kv_stats(fs->store, &stats);
     fprintf(text, "version=%s\n", KVFS_VERSION);
     fprintf(text, "store=%s\n", options->store);
     fprintf(text, "mountpoint=%s\n", options->mountpoint);
     fprintf(text, "node=%s\n", options->node);
     fprintf(text, "ro=%s\n", options->read_only ? "yes" : "no");
-    fprintf(text, "cache_ttl=%lld.%03lld\n", (long long)options->cache_ttl_ms / 1000,
-            (long long)options->cache_ttl_ms % 1000);
+    control_write_seconds(text, "cache_ttl", options->cache_ttl_ms);
     fprintf(text, "cache_size=%zu\n", options->cache_bytes);
     fprintf(text, "memory_size=%zu\n", options->memory_bytes);
     fprintf(text, "map_size=%" PRIu64 "\n", stats.map_bytes);
     fprintf(text, "durability=%s\n", options->durability == KV_DURABILITY_CLOSE ? "close" : "fsync");
     fprintf(text, "commit_interval_ms=%lld\n", (long long)options->commit_interval_ms);
-    return fclose(text) == 0 ? 0 : -ENOMEM;
+    control_write_seconds(text, "commit_timeout", options->commit_timeout_ms);
 }
 
-/* Inode numbers below the store's first; the directory has FIRST_INO. */
-enum { FIRST_INO = 2 };
-
-/* Errors tell the names of keys, also those of accounts that are closed to others. */
-static const struct control_file {
-    const char *name;
-    control_text *text;
-    mode_t mode;
-} files[] = {{"config", config_text, 0444}, {"errors", errors_text, 0400}, {"stats", fs_stats_text, 0444}};
-
-#define FILES (sizeof(files) / sizeof(files[0]))
-
-const char *fs_control_name(size_t n, uint64_t *ino)
+static int control_written(struct fs *fs, void (*write_text)(struct fs *, FILE *), char **out, size_t *size)
 {
-    if (n >= FILES)
-        return NULL;
-    *ino = FIRST_INO + 1 + n;
-    return files[n].name;
-}
-
-mode_t fs_control_mode(uint64_t ino) { return files[ino - FIRST_INO - 1].mode; }
-
-int fs_control_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
-{
-    enum fs_kind kind = parent->kind == FS_CONTROL_DIR ? FS_CONTROL_FILE : FS_CONTROL_DIR;
-    struct fs_inode *inode;
-    uint64_t ino = FIRST_INO;
-    int rc;
-
-    if (kind == FS_CONTROL_FILE) {
-        const char *known;
-        size_t n = 0;
-
-        while ((known = fs_control_name(n, &ino)) != NULL && strcmp(known, name) != 0)
-            n++;
-        if (known == NULL)
-            return -ENOENT;
-    }
-    rc = fs_inode_control(fs, kind, ino, &inode);
-    if (rc < 0)
-        return rc;
-    fs_attr_of_control(inode, &entry->attr);
-    entry->ino = fs_inode_id(inode);
-    entry->attr_timeout = 0;
-    entry->entry_timeout = fs_timeout_full(fs);
-    fs_inode_to_kernel(fs, inode);
-    return 0;
-}
-
-struct fs_text {
-    struct fs_text *prev, *next; /* in fs->texts; fs->lock */
-    pthread_mutex_t lock;        /* a RELEASE may come while the answer to the last READ is being sent */
-    char *bytes;
-    size_t size;
-};
-
-int fs_text_open(struct fs *fs, const struct fs_inode *inode, struct fs_text **out)
-{
-    struct fs_text *text = calloc(1, sizeof(*text));
-    int rc;
+    FILE *text = open_memstream(out, size);
 
     if (text == NULL)
         return -ENOMEM;
-    rc = files[inode->id - FIRST_INO - 1].text(fs, &text->bytes, &text->size);
-    if (rc < 0) {
-        free(text);
+    write_text(fs, text);
+    return fclose(text) == 0 ? 0 : -ENOMEM;
+}
+
+enum { CONTROL_CONFIG, CONTROL_ERRORS, CONTROL_STATS, CONTROL_FILES };
+
+static const char *const control_names[CONTROL_FILES] = {"config", "errors", "stats"};
+
+static int control_text(struct fs *fs, int index, uid_t uid, char **out, size_t *size)
+{
+    if (index == CONTROL_ERRORS)
+        return fs_error_log_text(fs->error_log, uid, fs_is_operator(uid), out, size);
+    return control_written(fs, index == CONTROL_CONFIG ? control_write_config : fs_stats_write, out, size);
+}
+
+int fs_control_find(const char *name)
+{
+    for (int i = 0; i < CONTROL_FILES; i++)
+        if (strcmp(control_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+const char *fs_control_name(size_t n, uint64_t *ino)
+{
+    if (n >= CONTROL_FILES)
+        return NULL;
+    *ino = FS_CONTROL_FIRST_INO + 1 + n;
+    return control_names[n];
+}
+
+void fs_control_stat(const struct fs *fs, int index, struct stat *out)
+{
+    (void)fs;
+    *out = (struct stat){
+        .st_ino = FS_CONTROL_FIRST_INO + (uint64_t)(index - FS_CONTROL_TOP),
+        .st_mode = index == FS_CONTROL_TOP ? S_IFDIR | 0555 : S_IFREG | 0444,
+        .st_nlink = 1,
+        .st_uid = geteuid(),
+        .st_gid = getegid(),
+        .st_blksize = 4096,
+    };
+    clock_gettime(CLOCK_REALTIME, &out->st_mtim);
+    out->st_atim = out->st_ctim = out->st_mtim;
+}
+
+int fs_control_open(struct fs *fs, int index, uid_t uid, struct fs_control_handle **out)
+{
+    struct fs_control_handle *handle = calloc(1, sizeof(*handle));
+    int rc = -ENOMEM;
+
+    if (handle == NULL)
         return rc;
+    handle->kind = FS_HANDLE_CONTROL;
+    handle->uid = uid;
+    rc = fs_ledger_charge(fs->users, uid, FS_CONTROL_HANDLES, 1, FS_CONTROL_HANDLES_MAX);
+    if (rc == 0) {
+        rc = control_text(fs, index, uid, &handle->text, &handle->size);
+        if (rc < 0)
+            fs_ledger_release(fs->users, uid, FS_CONTROL_HANDLES, 1);
     }
-    pthread_mutex_init(&text->lock, NULL);
-    pthread_mutex_lock(&fs->lock);
-    DL_APPEND(fs->texts, text);
-    pthread_mutex_unlock(&fs->lock);
-    *out = text;
+    if (rc < 0) {
+        free(handle);
+        return rc == -EDQUOT ? -EMFILE : rc;
+    }
+    pthread_mutex_lock(&control_lock);
+    DL_APPEND(control_handles, handle);
+    pthread_mutex_unlock(&control_lock);
+    *out = handle;
     return 0;
 }
 
-void fs_text_close(struct fs *fs, struct fs_text *text)
+void fs_control_close(struct fs *fs, struct fs_control_handle *handle)
 {
-    pthread_mutex_lock(&fs->lock);
-    DL_DELETE(fs->texts, text);
-    pthread_mutex_unlock(&fs->lock);
-    pthread_mutex_lock(&text->lock);
-    pthread_mutex_unlock(&text->lock);
-    pthread_mutex_destroy(&text->lock);
-    free(text->bytes);
-    free(text);
+    pthread_mutex_lock(&control_lock);
+    DL_DELETE(control_handles, handle);
+    pthread_mutex_unlock(&control_lock);
+    fs_ledger_release(fs->users, handle->uid, FS_CONTROL_HANDLES, 1);
+    free(handle->text);
+    free(handle);
 }
 
-void fs_text_read(struct fs_text *text, fuse_req_t req, size_t size, off_t offset)
+void fs_control_read(struct fs_control_handle *handle, fuse_req_t req, size_t size, off_t offset)
 {
-    size_t from = (size_t)offset < text->size ? (size_t)offset : text->size;
+    size_t from, left;
 
-    pthread_mutex_lock(&text->lock);
-    fuse_reply_buf(req, text->bytes + from, size < text->size - from ? size : text->size - from);
-    pthread_mutex_unlock(&text->lock);
+    pthread_mutex_lock(&control_lock);
+    from = (size_t)offset < handle->size ? (size_t)offset : handle->size;
+    left = handle->size - from;
+    fuse_reply_buf(req, handle->text + from, size < left ? size : left);
+    pthread_mutex_unlock(&control_lock);
 }
 
-void fs_texts_end(struct fs *fs)
+void fs_controls_end(struct fs *fs)
 {
-    while (fs->texts != NULL)
-        fs_text_close(fs, fs->texts);
+    while (control_handles != NULL)
+        fs_control_close(fs, control_handles);
 }

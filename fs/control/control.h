@@ -1,17 +1,16 @@
 /* The control files of this node: /.kvfs/config, errors and stats. Found by name, never listed in the root.
  *
- * They are numbered from 0; FS_CONTROL_DIR is the directory. Inode numbers are below the store's first. */
+ * They are numbered from 0; FS_CONTROL_TOP is the directory. Inode numbers are below the store's first. */
 #ifndef KVFS_FS_CONTROL_CONTROL_H
 #define KVFS_FS_CONTROL_CONTROL_H
 
 #include "fs/base/fs.h"
 
 #define FS_CONTROL_NAME ".kvfs" /* in the root */
-#define FS_CONTROL_DIR (-1)     /* index of the directory */
-#define FS_CONTROL_NONE (-2)
+#define FS_CONTROL_TOP (-1)     /* index of the directory */
 #define FS_CONTROL_FIRST_INO 2u /* of the directory; file n has FS_CONTROL_FIRST_INO + 1 + n */
 
-/* returns  the index of the file with this name in the directory; FS_CONTROL_NONE */
+/* returns  the index of the file with this name in the directory; -1 there is none */
 int fs_control_find(const char *name);
 
 /* Attributes of a file or of the directory. They are the mounting user's, and constant but for the times. */

@@ -1,16 +1,14 @@
-#include "fs/stats.h"
+#include "fs/control/stats_internal.h"
 
-#include "fs/options.h"
+#include "fs/base/request.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <linux/fuse.h>
-#include <stdio.h>
 
 static const struct {
     uint32_t opcode;
     const char *name;
-} kinds[] = {
+} stats_kinds[] = {
     {FUSE_LOOKUP, "lookup"},
     {FUSE_FORGET, "forget"},
     {FUSE_GETATTR, "getattr"},
@@ -39,6 +37,9 @@ static const struct {
     {FUSE_READDIR, "readdir"},
     {FUSE_RELEASEDIR, "releasedir"},
     {FUSE_FSYNCDIR, "fsyncdir"},
+    {FUSE_GETLK, "getlk"},
+    {FUSE_SETLK, "setlk"},
+    {FUSE_SETLKW, "setlkw"},
     {FUSE_CREATE, "create"},
     {FUSE_INTERRUPT, "interrupt"},
     {FUSE_BATCH_FORGET, "batch_forget"},
@@ -49,23 +50,13 @@ static const struct {
     {FUSE_COPY_FILE_RANGE, "copy_file_range"},
 };
 
-enum { OPCODES = 64 };
-
-static atomic_uint_fast64_t requests[OPCODES];
-
-void fs_stats_request(uint32_t opcode)
-{
-    if (opcode < OPCODES)
-        atomic_fetch_add_explicit(&requests[opcode], 1, memory_order_relaxed);
-}
-
-static void number(FILE *text, const char *name, const char *type, const char *help, uint64_t value)
+static void stats_number(FILE *text, const char *name, const char *type, const char *help, uint64_t value)
 {
     fprintf(text, "# HELP kvfs_%s %s\n# TYPE kvfs_%s %s\nkvfs_%s %" PRIu64 "\n", name, help, name, type, name,
             value);
 }
 
-static void histogram(FILE *text, const char *name, const char *help, const struct kv_histogram *values)
+static void stats_histogram(FILE *text, const char *name, const char *help, const struct kv_histogram *values)
 {
     uint64_t sum = 0;
 
@@ -80,46 +71,37 @@ static void histogram(FILE *text, const char *name, const char *help, const stru
     fprintf(text, "kvfs_%s_seconds_count %" PRIu64 "\n", name, sum);
 }
 
-int fs_stats_text(struct fs *fs, char **out, size_t *size)
+void fs_stats_write(struct fs *fs, FILE *text)
 {
-    FILE *text = open_memstream(out, size);
     struct kv_stats stats;
-    size_t inodes;
 
-    if (text == NULL)
-        return -ENOMEM;
     kv_stats(fs->store, &stats);
-    pthread_mutex_lock(&fs->lock);
-    inodes = fs->inodes_count;
-    pthread_mutex_unlock(&fs->lock);
-
     fprintf(text, "# HELP kvfs_node_info This edge node.\n# TYPE kvfs_node_info gauge\n");
     fprintf(text, "kvfs_node_info{node=\"%s\",version=\"%s\"} 1\n", fs->options->node, KVFS_VERSION);
-    number(text, "cache_hits_total", "counter", "Reads answered from the edge cache.", stats.cache_hits);
-    number(text, "cache_misses_total", "counter", "Reads that had to ask the central.", stats.cache_misses);
-    number(text, "cache_expired_total", "counter", "Misses because the entry was too old.", stats.cache_expired);
-    number(text, "cache_evictions_total", "counter", "Entries that made room for others.", stats.cache_evictions);
-    number(text, "cache_bytes", "gauge", "Bytes held by the edge cache.", stats.cache_bytes);
-    number(text, "cache_entries", "gauge", "Keys known to the edge cache.", stats.cache_entries);
-    number(text, "central_reads_total", "counter", "Reads made from the central.", stats.central_reads);
-    number(text, "central_writes_total", "counter", "Puts made durable in the central.", stats.central_writes);
-    number(text, "commits_total", "counter", "Transactions of the central.", stats.commits);
-    number(text, "commit_failures_total", "counter", "Changes that the central failed to commit.",
+    stats_number(text, "cache_hits_total", "counter", "Reads answered from the edge cache.", stats.cache_hits);
+    stats_number(text, "cache_misses_total", "counter", "Reads that had to ask the central.", stats.cache_misses);
+    stats_number(text, "cache_expired_total", "counter", "Misses because the entry was too old.", stats.cache_expired);
+    stats_number(text, "cache_evictions_total", "counter", "Entries that made room for others.", stats.cache_evictions);
+    stats_number(text, "cache_bytes", "gauge", "Bytes held by the edge cache.", stats.cache_bytes);
+    stats_number(text, "cache_entries", "gauge", "Keys known to the edge cache.", stats.cache_entries);
+    stats_number(text, "central_reads_total", "counter", "Reads made from the central.", stats.central_reads);
+    stats_number(text, "central_writes_total", "counter", "Puts made durable in the central.", stats.central_writes);
+    stats_number(text, "commits_total", "counter", "Transactions of the central.", stats.commits);
+    stats_number(text, "commit_failures_total", "counter", "Changes that the central failed to commit.",
            stats.commit_failures);
     fprintf(text, "# HELP kvfs_puts_per_commit Mean over all commits.\n# TYPE kvfs_puts_per_commit gauge\n");
     fprintf(text, "kvfs_puts_per_commit %.3f\n",
             stats.commits > 0 ? (double)stats.central_writes / (double)stats.commits : 0.0);
-    number(text, "value_bytes", "gauge", "Bytes of values in memory or spilled.", stats.value_bytes);
-    number(text, "spilled_bytes", "gauge", "Of these, bytes in unlinked files.", stats.spilled_bytes);
-    number(text, "disk_bytes", "gauge", "Size of the database file in use.", stats.disk_bytes);
-    number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.", inodes);
+    stats_number(text, "value_bytes", "gauge", "Bytes of values in memory or spilled.", stats.value_bytes);
+    stats_number(text, "spilled_bytes", "gauge", "Of these, bytes in unlinked files.", stats.spilled_bytes);
+    stats_number(text, "disk_bytes", "gauge", "Size of the database file in use.", stats.disk_bytes);
+    stats_number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.", atomic_load(&fs->inodes));
     fprintf(text,
             "# HELP kvfs_fuse_requests_total Requests of the kernel.\n# TYPE kvfs_fuse_requests_total counter\n");
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        fprintf(text, "kvfs_fuse_requests_total{kind=\"%s\"} %" PRIuFAST64 "\n", kinds[i].name,
-                atomic_load_explicit(&requests[kinds[i].opcode], memory_order_relaxed));
-    histogram(text, "get", "Time to read a value.", &stats.get);
-    histogram(text, "put", "Time from the submission of a put to its durability.", &stats.put);
-    histogram(text, "commit", "Time of a transaction of the central.", &stats.commit);
-    return fclose(text) == 0 ? 0 : -ENOMEM;
+    for (size_t i = 0; i < sizeof(stats_kinds) / sizeof(stats_kinds[0]); i++)
+        fprintf(text, "kvfs_fuse_requests_total{kind=\"%s\"} %" PRIu64 "\n", stats_kinds[i].name,
+                fs_request_count(stats_kinds[i].opcode));
+    stats_histogram(text, "get", "Time to read a value.", &stats.get);
+    stats_histogram(text, "put", "Time from the submission of a put to its durability.", &stats.put);
+    stats_histogram(text, "commit", "Time of a transaction of the central.", &stats.commit);
 }

@@ -1,9 +1,9 @@
-#include "fs/session.h"
+#include "fs/handlers/session.h"
 
-#include "fs/channel.h"
-#include "fs/control.h"
+#include "fs/base/errorlog.h"
+#include "fs/base/ledger.h"
+#include "fs/control/control.h"
 #include "fs/dir.h"
-#include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/inode.h"
 #include "fs/loss.h"
@@ -11,25 +11,40 @@
 #include "fs/ops.h"
 
 #include <errno.h>
-#include <syslog.h>
+#include <stdlib.h>
 
-static void free_parts(struct fs *fs)
+void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
 {
-    if (fs->notifier != NULL)
-        fs_notifier_free(fs);
+    fs_file_lost(arg, ref, version, rc);
+}
+
+static void session_free_parts(struct fs *fs)
+{
     if (fs->session != NULL)
         fuse_session_destroy(fs->session);
-    fs_losses_free(fs);
-    if (fs->root != NULL)
-        fs_inodes_free(fs);
-    if (fs->errors != NULL)
-        fs_errors_free(fs->errors);
+    if (fs->nodes != NULL) {
+        if (fs->nodes->notifier != NULL)
+            fs_notifier_free(fs);
+        fs_losses_free(fs);
+        if (fs->nodes->root != NULL)
+            fs_inodes_free(fs);
+        free(fs->nodes);
+    }
+    fs_ledger_free(fs->users);
+    fs_ledger_free(fs->accounts);
+    fs_error_log_free(fs->error_log);
 }
 
 int fs_session_start(struct fs *fs, struct fuse_args *args)
 {
-    int rc = fs_errors_new(&fs->errors);
+    int rc = fs_error_log_new(&fs->error_log);
 
+    if (rc == 0)
+        rc = fs_ledger_new(&fs->users);
+    if (rc == 0)
+        rc = fs_ledger_new(&fs->accounts);
+    if (rc == 0)
+        rc = (fs->nodes = calloc(1, sizeof(*fs->nodes))) == NULL ? -ENOMEM : 0;
     if (rc == 0)
         rc = fs_inodes_new(fs);
     if (rc == 0)
@@ -39,30 +54,24 @@ int fs_session_start(struct fs *fs, struct fuse_args *args)
         rc = fs->session == NULL ? -EINVAL : 0;
     }
     if (rc < 0)
-        free_parts(fs);
+        session_free_parts(fs);
     return rc;
 }
 
 int fs_session_end(struct fs *fs, bool abandon)
 {
-    struct fs_channel_refuser *refuser = NULL;
-    int rc;
+    int rc = kv_sync(fs->store); /* answers every close that waits */
 
-    if (abandon && fs_channel_refuse(fs->session, &refuser) < 0)
-        syslog(LOG_WARNING, "requests are left unanswered at the end");
-    rc = kv_sync(fs->store); /* answers every close that waits */
     fs_files_end(fs, abandon);
     fs_dirs_end(fs);
-    fs_texts_end(fs);
+    fs_controls_end(fs);
     fs_notifier_free(fs); /* closes and bodies that wait for the kernel to forget something */
     fs_bodies_end(fs);
-    if (refuser != NULL)
-        fs_channel_refuse_stop(refuser);
     return rc;
 }
 
 void fs_session_free(struct fs *fs)
 {
     kv_close(fs->store);
-    free_parts(fs);
+    session_free_parts(fs);
 }

@@ -1,21 +1,27 @@
-/* A thread starts another one when it takes a request and nobody is left to take the next, so there are as many as
- * handlers that wait (for a commit, or for each other), up to THREADS_MAX; and one that comes back while IDLE_MAX wait
- * for requests ends.
+/* In place of libfuse's loop, whose threads can take a request along unanswered when they end, and which lets reads
+ * wait behind changes that wait for a commit (changes_internal.h).
+ *
+ * A thread starts another one when it takes a request and nobody is left to take the next, so there are as many as
+ * handlers that wait, up to THREADS_MAX; and one that comes back while IDLE_MAX wait for requests ends.
  *
  * The main thread waits for signals. WAKE is ours: to the main thread it says that a thread has met the end of the
  * session; to a thread that waits for a request, that the end has come: its read is interrupted. It may come just
- * before the read, so it is sent until all are gone.
- */
-#include "fs/loop.h"
+ * before the read, so it is sent until all are gone. */
+#include "fs/transport/loop.h"
+
+#include "fs/base/errorlog.h"
+#include "fs/base/request.h"
+#include "fs/transport/changes_internal.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 #include <utlist.h>
 
-#define THREADS_MAX 64
+#define THREADS_MAX (FS_CHANGES + 32) /* some are always left for reads */
 #define IDLE_MAX 16
 #define WAKE SIGUSR1
 #define STARVED_US 10000 /* until memory is asked for again */
@@ -28,39 +34,40 @@ struct thread {
 };
 
 struct loop {
-    struct fuse_session *session;
+    struct fs *fs;
     pthread_t main;
 
     pthread_mutex_t lock;
     pthread_cond_t gone;    /* a thread has ended */
     struct thread *threads; /* all; the struct is the thread's, the list the loop's */
     unsigned count, idle;
+    struct changes changes;
     bool over;
     int rc;
 };
 
-static sigset_t awaited; /* by the main thread; blocked everywhere */
+static sigset_t loop_awaited; /* by the main thread; blocked everywhere */
 
-static void wake_up(int number) { (void)number; }
+static void loop_wake_up(int number) { (void)number; }
 
 void fs_loop_block_signals(void)
 {
     static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
-    const struct sigaction woken = {.sa_handler = wake_up}, ignored = {.sa_handler = SIG_IGN};
+    const struct sigaction woken = {.sa_handler = loop_wake_up}, ignored = {.sa_handler = SIG_IGN};
     struct sigaction before;
 
-    sigemptyset(&awaited);
-    sigaddset(&awaited, WAKE);
+    sigemptyset(&loop_awaited);
+    sigaddset(&loop_awaited, WAKE);
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) /* what nohup has ignored stays so */
         if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaddset(&awaited, ends[i]);
-    pthread_sigmask(SIG_BLOCK, &awaited, NULL);
+            sigaddset(&loop_awaited, ends[i]);
+    pthread_sigmask(SIG_BLOCK, &loop_awaited, NULL);
     sigaction(WAKE, &woken, NULL);
     sigaction(SIGPIPE, &ignored, NULL);
 }
 
-/* The end, for whatever reason. The lock is held. */
-static void end(struct loop *loop, int rc)
+/* The end, for whatever reason. */
+static void loop_end_locked(struct loop *loop, int rc)
 {
     if (loop->over)
         return;
@@ -69,10 +76,10 @@ static void end(struct loop *loop, int rc)
     pthread_kill(loop->main, WAKE);
 }
 
-static void *serve(void *arg);
+static void *loop_run(void *arg);
 
-/* The lock is held. returns 0; -ENOMEM, -EAGAIN */
-static int add_thread(struct loop *loop)
+/* returns 0; -ENOMEM, -EAGAIN */
+static int loop_add_thread_locked(struct loop *loop)
 {
     struct thread *thread = malloc(sizeof(*thread));
     int rc;
@@ -80,7 +87,7 @@ static int add_thread(struct loop *loop)
     if (thread == NULL)
         return -ENOMEM;
     thread->loop = loop;
-    rc = pthread_create(&thread->id, NULL, serve, thread);
+    rc = pthread_create(&thread->id, NULL, loop_run, thread);
     if (rc != 0) {
         free(thread);
         return -rc;
@@ -92,13 +99,13 @@ static int add_thread(struct loop *loop)
 }
 
 /* Wait for a request. The lock is let go meanwhile. returns as fuse_session_receive_buf() */
-static int take(struct loop *loop, struct fuse_buf *request)
+static int loop_take_locked(struct loop *loop, struct fuse_buf *request)
 {
     int rc;
 
     loop->idle++;
     pthread_mutex_unlock(&loop->lock);
-    rc = fuse_session_receive_buf(loop->session, request);
+    rc = fuse_session_receive_buf(loop->fs->session, request);
     if (rc == -ENOMEM)
         usleep(STARVED_US);
     pthread_mutex_lock(&loop->lock);
@@ -106,7 +113,54 @@ static int take(struct loop *loop, struct fuse_buf *request)
     return rc;
 }
 
-static void *serve(void *arg)
+/* A change that was aside for longer than it may take is refused, as the store refuses one that cannot get its writer in
+ * time. But closes are served, however late: they give back what they hold. */
+static bool loop_is_late(struct loop *loop, const struct change *change)
+{
+    const struct fuse_in_header *header = (const void *)change->bytes;
+
+    return changes_now_ns() - change->since_ns > loop->fs->options->commit_timeout_ms * 1000000 &&
+           header->opcode != FUSE_FLUSH && header->opcode != FUSE_RELEASE;
+}
+
+static void loop_refuse(struct loop *loop, const struct change *change)
+{
+    const struct fuse_in_header *header = (const void *)change->bytes;
+    const struct fuse_out_header answer = {sizeof(answer), -ETIMEDOUT, header->unique};
+
+    fs_error_log_add_rc(loop->fs, header->uid, "-", "a change", -ETIMEDOUT);
+    (void)!write(fuse_session_fd(loop->fs->session), &answer, sizeof(answer)); /* fails where it was withdrawn */
+}
+
+static void loop_process(struct loop *loop, const struct fuse_buf *request)
+{
+    fs_request_begin(request->mem, request->size);
+    fuse_session_process_buf(loop->fs->session, request);
+}
+
+/* Serve a request, unless it has to wait, and what may be served after it. The lock is let go meanwhile. */
+static void loop_serve_locked(struct loop *loop, const struct fuse_buf *request)
+{
+    struct changes_user *user;
+    struct change *change;
+
+    if (!changes_enter_locked(&loop->changes, request, &user))
+        return;
+    pthread_mutex_unlock(&loop->lock);
+    loop_process(loop, request);
+    pthread_mutex_lock(&loop->lock);
+    while (user != NULL && (change = changes_next_locked(&loop->changes, &user)) != NULL) {
+        pthread_mutex_unlock(&loop->lock);
+        if (loop_is_late(loop, change))
+            loop_refuse(loop, change);
+        else
+            loop_process(loop, &(struct fuse_buf){.mem = change->bytes, .size = change->size});
+        free(change);
+        pthread_mutex_lock(&loop->lock);
+    }
+}
+
+static void *loop_run(void *arg)
 {
     struct thread *thread = arg;
     struct loop *loop = thread->loop;
@@ -118,16 +172,14 @@ static void *serve(void *arg)
     pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
     pthread_mutex_lock(&loop->lock);
     while (!loop->over && loop->idle < IDLE_MAX) {
-        int rc = take(loop, &request);
+        int rc = loop_take_locked(loop, &request);
 
         if (rc > 0) {
             if (loop->idle == 0 && loop->count < THREADS_MAX)
-                (void)!add_thread(loop); /* without it requests wait a little longer */
-            pthread_mutex_unlock(&loop->lock);
-            fuse_session_process_buf(loop->session, &request);
-            pthread_mutex_lock(&loop->lock);
+                (void)!loop_add_thread_locked(loop); /* without it requests wait a little longer */
+            loop_serve_locked(loop, &request);
         } else if (rc != -EINTR && rc != -EAGAIN && rc != -ENOMEM) {
-            end(loop, rc == -ECONNABORTED ? 0 : rc); /* some unmounts end in this, instead of in 0 */
+            loop_end_locked(loop, rc == -ECONNABORTED ? 0 : rc); /* some unmounts end in this, instead of in 0 */
         }
     }
     DL_DELETE(loop->threads, thread);
@@ -139,7 +191,7 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static void wait_for_all(struct loop *loop)
+static void loop_wait_for_all(struct loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
     while (loop->count > 0) {
@@ -159,9 +211,9 @@ static void wait_for_all(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
-int fs_loop(struct fuse_session *session)
+int fs_loop(struct fs *fs)
 {
-    struct loop loop = {.session = session,
+    struct loop loop = {.fs = fs,
                         .main = pthread_self(),
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .gone = PTHREAD_COND_INITIALIZER};
@@ -169,19 +221,19 @@ int fs_loop(struct fuse_session *session)
     bool over;
 
     pthread_mutex_lock(&loop.lock);
-    rc = add_thread(&loop);
+    rc = loop_add_thread_locked(&loop);
     pthread_mutex_unlock(&loop.lock);
     if (rc < 0)
         return rc;
     do {
-        sigwait(&awaited, &number);
+        sigwait(&loop_awaited, &number);
         pthread_mutex_lock(&loop.lock);
         if (number != WAKE) /* which anybody may send, too */
-            end(&loop, number);
+            loop_end_locked(&loop, number);
         over = loop.over;
         pthread_mutex_unlock(&loop.lock);
     } while (!over);
-    wait_for_all(&loop);
-    fuse_session_exit(session); /* not before: libfuse drops what it receives from then on */
+    loop_wait_for_all(&loop);
+    fuse_session_exit(fs->session); /* not before: libfuse drops what it receives from then on */
     return loop.rc;
 }
