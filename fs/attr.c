@@ -1,10 +1,9 @@
 #include "fs/attr.h"
 
-#include "fs/control.h"
-#include "fs/errors.h"
+#include "fs/control/control.h"
 #include "fs/file.h"
 #include "fs/offer.h"
-#include "fs/options.h"
+#include "fs/base/options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,14 +13,6 @@
 #include <unistd.h>
 
 #define BLOCK 512
-
-int64_t fs_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* The kernel counts a timeout from when it gets the answer, in ticks that it rounds up. */
 #define UNDER_WAY_MS 10
@@ -100,13 +91,7 @@ void fs_attr_of_key(const struct kv_meta *meta, struct stat *out) { fill(&meta->
 
 void fs_attr_of_control(const struct fs_inode *inode, struct stat *out)
 {
-    struct kv_attr attr = {.ino = inode->id, .uid = geteuid(), .gid = getegid()};
-
-    attr.mode = inode->kind == FS_CONTROL_DIR ? 0555 : fs_control_mode(inode->id);
-    attr.atime_ns = attr.mtime_ns = attr.ctime_ns = fs_now_ns();
-    fill(&attr, inode->kind == FS_CONTROL_DIR ? S_IFDIR : S_IFREG, 0, out);
-    if (inode->kind == FS_CONTROL_DIR)
-        out->st_nlink = 2;
+    fs_control_stat(NULL, (int)inode->id - 3, out);
 }
 
 static int get_node(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
@@ -252,7 +237,7 @@ static int set_central(struct fs *fs, struct fs_inode *inode, const struct kv_re
     struct kv_change change = {.kind = KV_SETATTR, .ref = *ref, .attr = *attr, .attr_mask = mask};
     int rc = kv_apply(fs->store, &change);
 
-    atomic_fetch_add(&fs->changes, 1);
+    atomic_fetch_add(&fs->nodes->changes, 1);
     fs_errors_note(fs, inode, NULL, "setattr", rc);
     return rc;
 }

@@ -1,7 +1,7 @@
 #include "fs/dir.h"
 
 #include "fs/attr.h"
-#include "fs/control.h"
+#include "fs/control/control.h"
 #include "fs/file.h"
 #include "fs/lookup.h"
 
@@ -33,7 +33,7 @@ struct given {
 
 struct fs_dir {
     struct fs_inode *inode;
-    struct fs_dir *prev, *next; /* in fs->dirs; fs->lock */
+    struct fs_dir *prev, *next; /* in fs->nodes->dirs; fs->nodes->lock */
     pthread_mutex_t lock;       /* one handle may be shared by threads */
     off_t offset;               /* behind the last entry given */
     size_t last_size;           /* the last name of the central that was given; 0: none yet */
@@ -75,8 +75,8 @@ static int locals_load(struct fs *fs, struct fs_dir *dir)
     int rc = 0;
 
     locals_free(dir);
-    pthread_mutex_lock(&fs->lock);
-    DL_FOREACH(fs->locals, body)
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_FOREACH(fs->nodes->locals, body)
         count += is_in(dir, body);
     if (count > 0) {
         dir->locals = malloc(count * sizeof(*dir->locals));
@@ -84,10 +84,10 @@ static int locals_load(struct fs *fs, struct fs_dir *dir)
             rc = -ENOMEM;
     }
     if (dir->locals != NULL)
-        DL_FOREACH(fs->locals, body)
+        DL_FOREACH(fs->nodes->locals, body)
             if (is_in(dir, body))
                 memcpy(dir->locals[dir->locals_count++], body->inode->name->key, body->inode->name_size + 1);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     if (dir->locals_count > 0)
         qsort(dir->locals, dir->locals_count, sizeof(*dir->locals), by_name);
     return rc;
@@ -277,7 +277,7 @@ static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, c
     for (size_t i = 0; i < page->count; i++) {
         const struct found *found = &page->entries[i];
         struct fuse_entry_param entry = {0};
-        int rc = resolve(fs, dir, found, atomic_load(&fs->changes) == changes, answer->plus, &entry);
+        int rc = resolve(fs, dir, found, atomic_load(&fs->nodes->changes) == changes, answer->plus, &entry);
 
         rc = answer->plus ? add_found(fs, dir, answer, found->name, &entry, rc)
                           : add(answer, found->name, &entry, dir->offset + 1);
@@ -294,7 +294,7 @@ static int give_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, c
 /* Find a page of names behind the last one, and give them. returns as give_page() */
 static int read_page(struct fs *fs, struct fs_dir *dir, struct answer *answer, struct page *page)
 {
-    uint64_t changes = atomic_load(&fs->changes);
+    uint64_t changes = atomic_load(&fs->nodes->changes);
     uint64_t id = dir->inode->id;
     bool after = dir->last_size > 0;
     int rc;
@@ -411,9 +411,9 @@ int fs_dir_open(struct fs *fs, struct fs_inode *inode, struct fs_dir **out)
         return -ENOMEM;
     dir->inode = inode;
     pthread_mutex_init(&dir->lock, NULL);
-    pthread_mutex_lock(&fs->lock);
-    DL_APPEND(fs->dirs, dir);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_APPEND(fs->nodes->dirs, dir);
+    pthread_mutex_unlock(&fs->nodes->lock);
     rc = rewind_to_start(fs, dir);
     if (rc < 0) {
         fs_dir_close(fs, dir);
@@ -425,15 +425,15 @@ int fs_dir_open(struct fs *fs, struct fs_inode *inode, struct fs_dir **out)
 
 void fs_dirs_end(struct fs *fs)
 {
-    while (fs->dirs != NULL)
-        fs_dir_close(fs, fs->dirs);
+    while (fs->nodes->dirs != NULL)
+        fs_dir_close(fs, fs->nodes->dirs);
 }
 
 void fs_dir_close(struct fs *fs, struct fs_dir *dir)
 {
-    pthread_mutex_lock(&fs->lock);
-    DL_DELETE(fs->dirs, dir);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_DELETE(fs->nodes->dirs, dir);
+    pthread_mutex_unlock(&fs->nodes->lock);
     locals_free(dir);
     for (size_t i = 0; i < 2; i++)
         free(dir->given[i].names);

@@ -36,13 +36,13 @@ static int body_new(struct fs_inode *inode, struct fs_body **out)
 /* Bodies that only this node knows are listed for readdir. */
 void fs_body_list(struct fs *fs, struct fs_body *body, bool listed)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     if (listed && !body->listed)
-        DL_APPEND(fs->locals, body);
+        DL_APPEND(fs->nodes->locals, body);
     else if (!listed && body->listed)
-        DL_DELETE(fs->locals, body);
+        DL_DELETE(fs->nodes->locals, body);
     body->listed = listed;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 static void body_free(struct fs *fs, struct fs_body *body)
@@ -267,9 +267,9 @@ static struct fs_file *file_new(struct fs *fs)
 
     if (file == NULL)
         return NULL;
-    pthread_mutex_lock(&fs->lock);
-    DL_APPEND(fs->files, file);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_APPEND(fs->nodes->files, file);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return file;
 }
 
@@ -277,9 +277,9 @@ static void file_free(struct fs *fs, struct fs_file *file)
 {
     if (file == NULL)
         return;
-    pthread_mutex_lock(&fs->lock);
-    DL_DELETE(fs->files, file);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_DELETE(fs->nodes->files, file);
+    pthread_mutex_unlock(&fs->nodes->lock);
     free(file);
 }
 
@@ -429,8 +429,8 @@ void fs_file_close(struct fs *fs, struct fs_file *file)
 
 void fs_files_end(struct fs *fs, bool abandon)
 {
-    while (fs->files != NULL) {
-        struct fs_file *file = fs->files;
+    while (fs->nodes->files != NULL) {
+        struct fs_file *file = fs->nodes->files;
         struct fs_body *body = file->inode->body;
 
         pthread_rwlock_wrlock(&body->io);
@@ -446,7 +446,7 @@ void fs_bodies_end(struct fs *fs)
 {
     struct fs_inode *inode;
 
-    DL_FOREACH(fs->inodes, inode) {
+    DL_FOREACH(fs->nodes->inodes, inode) {
         if (inode->body != NULL)
             body_free(fs, inode->body);
         inode->body = NULL;

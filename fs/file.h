@@ -42,7 +42,7 @@ struct fs_body {
     bool submitted;           /* a put of it was queued */
     bool exclusive;
     bool scratch;           /* not a key at all: never put, see scratch.h */
-    size_t scratch_charged; /* its share of fs->scratch_bytes */
+    size_t scratch_charged; /* its share of fs->nodes->scratch_bytes */
     unsigned writers;       /* handles that can write */
     uint64_t written, put;
     uint64_t mapped;   /* generation of the last page that came from a mapping */
@@ -50,13 +50,13 @@ struct fs_body {
     uint64_t failed;   /* the newest generation whose put failed and was told */
     int error;
     int lost; /* an accepted put of it was lost with this error, and no fsync was told yet: loss.h */
-    struct fs_body *prev, *next; /* in fs->locals, while `listed`; fs->lock */
+    struct fs_body *prev, *next; /* in fs->nodes->locals, while `listed`; fs->nodes->lock */
     bool listed;
 };
 
 struct fs_file {
     struct fs_inode *inode;
-    struct fs_file *prev, *next; /* in fs->files; fs->lock */
+    struct fs_file *prev, *next; /* in fs->nodes->files; fs->nodes->lock */
     uint64_t written;            /* generation of this handle's last write; body->io */
     uint64_t flushed;            /* the same, as of its last FLUSH; body->io */
     uint64_t emptied;            /* generation at which its open created or truncated the key; 0: it did not */

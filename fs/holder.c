@@ -1,6 +1,6 @@
 #include "fs/holder.h"
 
-#include "fs/options.h"
+#include "fs/base/options.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -42,7 +42,7 @@ void fs_holder_know_mount(struct fs *fs)
 
     snprintf(name, sizeof(name), "%d", fd);
     if (fd >= 0 && own >= 0 && read_descriptor(own, name, &root))
-        fs->mount_id = root.mount;
+        fs->nodes->mount_id = root.mount;
     if (own >= 0)
         close(own);
     if (fd >= 0)
@@ -57,7 +57,7 @@ bool fs_holder_has_more(const struct fs *fs, uint64_t ino, pid_t pid)
     bool found = false;
     DIR *dir;
 
-    if (pid <= 0 || fs->mount_id == 0)
+    if (pid <= 0 || fs->nodes->mount_id == 0)
         return false;
     snprintf(name, sizeof(name), "/proc/%ld/fdinfo", (long)pid);
     dir = opendir(name);
@@ -65,7 +65,7 @@ bool fs_holder_has_more(const struct fs *fs, uint64_t ino, pid_t pid)
         return false;
     for (int i = 0; !found && i < LOOKED_AT && (entry = readdir(dir)) != NULL; i++)
         found = entry->d_name[0] != '.' && read_descriptor(dirfd(dir), entry->d_name, &other) &&
-                other.mount == fs->mount_id && other.ino == ino && (other.flags & O_ACCMODE) != O_RDONLY;
+                other.mount == fs->nodes->mount_id && other.ino == ino && (other.flags & O_ACCMODE) != O_RDONLY;
     closedir(dir);
     return found;
 }

@@ -9,10 +9,10 @@
 
 struct fs_inode *fs_inode_of(struct fs *fs, fuse_ino_t id)
 {
-    return id == FUSE_ROOT_ID ? fs->root : (struct fs_inode *)(uintptr_t)id;
+    return id == FUSE_ROOT_ID ? fs->nodes->root : (struct fs_inode *)(uintptr_t)id;
 }
 
-/* ---------------------------------------------------------- table (fs->lock) */
+/* ---------------------------------------------------------- table (fs->nodes->lock) */
 
 static struct fs_inode *table_find(struct fs *fs, uint64_t node, const char *key, size_t size)
 {
@@ -24,7 +24,7 @@ static struct fs_inode *table_find(struct fs *fs, uint64_t node, const char *key
     memcpy(name, &node, sizeof(node));
     if (size > 0)
         memcpy(name + sizeof(node), key, size);
-    HASH_FIND(hh, fs->table, name, sizeof(node) + size, inode);
+    HASH_FIND(hh, fs->nodes->table, name, sizeof(node) + size, inode);
     return inode;
 }
 
@@ -40,9 +40,9 @@ static void list_loose(struct fs *fs, struct fs_inode *inode)
     bool loose = inode->kind == FS_KEY && !inode->current && !inode->unlinked;
 
     if (loose && !inode->loose)
-        DL_APPEND2(fs->loose, inode, loose_prev, loose_next);
+        DL_APPEND2(fs->nodes->loose, inode, loose_prev, loose_next);
     else if (!loose && inode->loose)
-        DL_DELETE2(fs->loose, inode, loose_prev, loose_next);
+        DL_DELETE2(fs->nodes->loose, inode, loose_prev, loose_next);
     inode->loose = loose;
 }
 
@@ -56,7 +56,7 @@ static void table_add(struct fs *fs, struct fs_inode *inode)
 {
     inode->current = true;
     list_loose(fs, inode);
-    HASH_ADD_KEYPTR(hh, fs->table, inode->name, sizeof(inode->name->node) + inode->name_size, inode);
+    HASH_ADD_KEYPTR(hh, fs->nodes->table, inode->name, sizeof(inode->name->node) + inode->name_size, inode);
 }
 
 static void table_remove(struct fs *fs, struct fs_inode *inode)
@@ -64,7 +64,7 @@ static void table_remove(struct fs *fs, struct fs_inode *inode)
     if (!inode->current)
         return;
     inode->current = false;
-    HASH_DEL(fs->table, inode);
+    HASH_DEL(fs->nodes->table, inode);
     list_loose(fs, inode);
 }
 
@@ -96,16 +96,16 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, uint64_t nod
     inode->kind = kind;
     inode->name_size = size;
     inode->refs = 1;
-    DL_APPEND(fs->inodes, inode);
-    fs->inodes_count++;
+    DL_APPEND(fs->nodes->inodes, inode);
+    fs->inodes++;
     return inode;
 }
 
 static void inode_free(struct fs *fs, struct fs_inode *inode)
 {
     set_unlinked(fs, inode); /* off the list */
-    DL_DELETE(fs->inodes, inode);
-    fs->inodes_count--;
+    DL_DELETE(fs->nodes->inodes, inode);
+    fs->inodes--;
     fs_offer_drop(inode);
     pthread_mutex_destroy(&inode->naming);
     free(inode->name);
@@ -138,15 +138,15 @@ static void reap(struct fs *fs, struct fs_inode *inode)
 
 int fs_inodes_new(struct fs *fs)
 {
-    pthread_mutex_init(&fs->lock, NULL);
-    for (size_t i = 0; i < FS_LOCKS; i++)
-        pthread_mutex_init(&fs->inode_locks[i], NULL);
-    fs->root = inode_new(fs, FS_NODE, KV_ROOT_ID, NULL, 0);
-    if (fs->root == NULL)
+    pthread_mutex_init(&fs->nodes->lock, NULL);
+    for (size_t i = 0; i < FS_LOCKS_STRIPES; i++)
+        pthread_mutex_init(&fs->nodes->inode_locks[i], NULL);
+    fs->nodes->root = inode_new(fs, FS_NODE, KV_ROOT_ID, NULL, 0);
+    if (fs->nodes->root == NULL)
         return -ENOMEM;
-    fs->root->node_kind = KV_ROOT;
-    fs->root->id = KV_ROOT_ID;
-    table_add(fs, fs->root);
+    fs->nodes->root->node_kind = KV_ROOT;
+    fs->nodes->root->id = KV_ROOT_ID;
+    table_add(fs, fs->nodes->root);
     return 0;
 }
 
@@ -154,12 +154,12 @@ void fs_inodes_free(struct fs *fs)
 {
     struct fs_inode *inode, *next;
 
-    HASH_CLEAR(hh, fs->table);
-    DL_FOREACH_SAFE(fs->inodes, inode, next) /* the kernel does not forget what it knew when it is unmounted */
+    HASH_CLEAR(hh, fs->nodes->table);
+    DL_FOREACH_SAFE(fs->nodes->inodes, inode, next) /* the kernel does not forget what it knew when it is unmounted */
         inode_free(fs, inode);
-    for (size_t i = 0; i < FS_LOCKS; i++)
-        pthread_mutex_destroy(&fs->inode_locks[i]);
-    pthread_mutex_destroy(&fs->lock);
+    for (size_t i = 0; i < FS_LOCKS_STRIPES; i++)
+        pthread_mutex_destroy(&fs->nodes->inode_locks[i]);
+    pthread_mutex_destroy(&fs->nodes->lock);
 }
 
 static int find_or_add(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, uint64_t node, const char *key,
@@ -198,14 +198,14 @@ int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_nod
 {
     int rc;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     rc = find_or_add(fs, FS_NODE, parent, node->id, NULL, 0, out);
     if (rc == 0) {
         (*out)->node_kind = node->kind;
         (*out)->id = node->id;
         relabel(*out, node->name);
     }
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return rc;
 }
 
@@ -213,9 +213,9 @@ int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, 
 {
     int rc;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     rc = find_or_add(fs, FS_KEY, namespace, namespace->id, key, size, out);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return rc;
 }
 
@@ -223,11 +223,11 @@ int fs_inode_control(struct fs *fs, enum fs_kind kind, uint64_t which, struct fs
 {
     int rc;
 
-    pthread_mutex_lock(&fs->lock);
-    rc = find_or_add(fs, kind, fs->root, which, NULL, 0, out);
+    pthread_mutex_lock(&fs->nodes->lock);
+    rc = find_or_add(fs, kind, fs->nodes->root, which, NULL, 0, out);
     if (rc == 0)
         (*out)->id = which;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return rc;
 }
 
@@ -235,11 +235,11 @@ struct fs_inode *fs_inode_find(struct fs *fs, uint64_t namespace_id, const char 
 {
     struct fs_inode *inode;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     inode = table_find(fs, namespace_id, key, size);
     if (inode != NULL)
         inode->refs++;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return inode;
 }
 
@@ -247,49 +247,49 @@ struct fs_inode *fs_inode_find_loose(struct fs *fs, const struct kv_ref *ref, un
 {
     struct fs_inode *inode;
 
-    pthread_mutex_lock(&fs->lock);
-    DL_FOREACH2(fs->loose, inode, loose_next)
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_FOREACH2(fs->nodes->loose, inode, loose_next)
         if (has_name(inode, ref) && number-- == 0)
             break;
     if (inode != NULL)
         inode->refs++;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return inode;
 }
 
 void fs_inode_get(struct fs *fs, struct fs_inode *inode)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     inode->refs++;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 void fs_inode_put(struct fs *fs, struct fs_inode *inode)
 {
     if (inode == NULL)
         return;
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     inode->refs--;
     reap(fs, inode);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 void fs_inode_to_kernel(struct fs *fs, struct fs_inode *inode)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     inode->lookups++;
     inode->refs--;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 void fs_inode_forget(struct fs *fs, struct fs_inode *inode, uint64_t lookups)
 {
-    pthread_mutex_lock(&fs->lock);
-    if (inode != fs->root) { /* the root is never looked up */
+    pthread_mutex_lock(&fs->nodes->lock);
+    if (inode != fs->nodes->root) { /* the root is never looked up */
         inode->lookups -= lookups;
         reap(fs, inode);
     }
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 /* ---------------------------------------------------------------------- names */
@@ -298,10 +298,10 @@ bool fs_inode_ref(struct fs *fs, struct fs_inode *inode, struct kv_ref *out)
 {
     bool named;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     named = !inode->unlinked;
     *out = kv_ref_key(inode->name->node, inode->name->key, inode->name_size);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return named;
 }
 
@@ -309,9 +309,9 @@ bool fs_inode_is_current(struct fs *fs, struct fs_inode *inode)
 {
     bool current;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     current = inode->current;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return current;
 }
 
@@ -319,9 +319,9 @@ fuse_ino_t fs_inode_parent_id(struct fs *fs, struct fs_inode *inode)
 {
     fuse_ino_t id;
 
-    pthread_mutex_lock(&fs->lock);
-    id = inode->parent == NULL || inode->parent == fs->root ? FUSE_ROOT_ID : fs_inode_id(inode->parent);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
+    id = inode->parent == NULL || inode->parent == fs->nodes->root ? FUSE_ROOT_ID : fs_inode_id(inode->parent);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return id;
 }
 
@@ -337,21 +337,21 @@ static struct fs_inode *take_off(struct fs *fs, const struct kv_ref *ref)
 
 void fs_inode_detach(struct fs *fs, struct fs_inode *inode)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     table_remove(fs, inode);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 void fs_inode_unlink(struct fs *fs, const struct kv_ref *ref)
 {
     struct fs_inode *inode, *next;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     (void)take_off(fs, ref);
-    DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next)
+    DL_FOREACH_SAFE2(fs->nodes->loose, inode, next, loose_next)
         if (has_name(inode, ref))
             set_unlinked(fs, inode);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 bool fs_inode_attach(struct fs *fs, struct fs_inode *inode)
@@ -359,7 +359,7 @@ bool fs_inode_attach(struct fs *fs, struct fs_inode *inode)
     struct fs_inode *other;
     bool changed;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     changed = !inode->current && !inode->unlinked;
     if (changed) {
         other = table_find(fs, inode->name->node, inode->name->key, inode->name_size);
@@ -367,7 +367,7 @@ bool fs_inode_attach(struct fs *fs, struct fs_inode *inode)
             table_remove(fs, other);
         table_add(fs, inode);
     }
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return changed;
 }
 
@@ -394,10 +394,10 @@ void fs_inode_rename(struct fs *fs, struct fs_inode *namespace, const char *key,
     struct kv_ref to = kv_ref_key(to_namespace->id, to_key, strlen(to_key));
     struct fs_inode *moved, *displaced, *inode, *next;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     moved = take_off(fs, &from);
     displaced = take_off(fs, &to);
-    DL_FOREACH_SAFE2(fs->loose, inode, next, loose_next) {
+    DL_FOREACH_SAFE2(fs->nodes->loose, inode, next, loose_next) {
         if (has_name(inode, &from))
             give_name(fs, inode, to_namespace, &to);
         else if (has_name(inode, &to) && exchange)
@@ -409,21 +409,21 @@ void fs_inode_rename(struct fs *fs, struct fs_inode *namespace, const char *key,
         table_add(fs, moved);
     if (displaced != NULL && has_name(displaced, &from))
         table_add(fs, displaced);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 void fs_inode_told(struct fs *fs, struct fs_inode *inode)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     inode->has_attr = true;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 void fs_inode_touch(struct fs *fs, struct fs_inode *namespace)
 {
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     namespace->touched_ns = fs_now_ns();
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id)
@@ -431,10 +431,10 @@ int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id)
     struct fs_inode *inode;
     int64_t touched_ns;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     inode = table_find(fs, node_id, NULL, 0);
     touched_ns = inode != NULL ? inode->touched_ns : 0;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return touched_ns;
 }
 
@@ -442,7 +442,7 @@ void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *pa
 {
     struct fs_inode *old_parent;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     relabel(inode, label);
     old_parent = inode->parent;
     if (old_parent != parent) {
@@ -450,7 +450,7 @@ void fs_inode_relabel(struct fs *fs, struct fs_inode *inode, struct fs_inode *pa
         old_parent->refs--;
         reap(fs, old_parent);
     }
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 static size_t append(char *out, size_t size, size_t at, const char *text)
@@ -472,22 +472,22 @@ void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, cha
     out[0] = '\0';
     if (child != NULL)
         parts[count++] = child;
-    pthread_mutex_lock(&fs->lock);
-    for (; inode != NULL && inode != fs->root && count < 8; inode = inode->parent)
+    pthread_mutex_lock(&fs->nodes->lock);
+    for (; inode != NULL && inode != fs->nodes->root && count < 8; inode = inode->parent)
         parts[count++] = inode->name_size > 0 ? inode->name->key : inode->label != NULL ? inode->label : "?";
     while (count-- > 0) {
         at = append(out, size, at, parts[count]);
         if (count > 0)
             at = append(out, size, at, "/");
     }
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 /* ------------------------------------------------------------ the inode's lock */
 
 static pthread_mutex_t *lock_of(struct fs *fs, const struct fs_inode *inode)
 {
-    return &fs->inode_locks[((uintptr_t)inode >> 5) % FS_LOCKS];
+    return &fs->nodes->inode_locks[((uintptr_t)inode >> 5) % FS_LOCKS_STRIPES];
 }
 
 void fs_inode_lock(struct fs *fs, struct fs_inode *inode) { pthread_mutex_lock(lock_of(fs, inode)); }

@@ -38,7 +38,7 @@
  *   2. the inode's lock (fs_inode_lock, striped): opening, closing, adopting. It is
  *      held while the store is read, never while a change is waited for. One at a time.
  *   3. body->io (file.h): content and attributes
- *   4. fs->lock: table, references, names, states. A leaf.
+ *   4. fs->nodes->lock: table, references, names, states. A leaf.
  */
 #ifndef KVFS_FS_INODE_H
 #define KVFS_FS_INODE_H
@@ -64,11 +64,11 @@ struct fs_inode {
     enum fs_kind kind;
     enum kv_node_kind node_kind;   /* FS_NODE */
     pthread_mutex_t naming;        /* see above */
-    bool current, unlinked, loose; /* loose: in fs->loose */
+    bool current, unlinked, loose; /* loose: in fs->nodes->loose */
     bool has_pages;                /* the kernel may hold pages of it */
-    bool has_attr;                 /* FS_NODE: the kernel may hold attributes of it. fs->lock */
+    bool has_attr;                 /* FS_NODE: the kernel may hold attributes of it. fs->nodes->lock */
     unsigned opens;                /* handles and pins; the body lives while > 0. Inode lock. */
-    int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central. fs->lock */
+    int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central. fs->nodes->lock */
     uint64_t lookups;   /* references of the kernel */
     unsigned refs;      /* references of fs/ itself */
     uint64_t id;        /* FS_NODE: node id; FS_CONTROL_FILE: which */
@@ -79,9 +79,9 @@ struct fs_inode {
     size_t name_size;                         /* of name->key */
     struct fs_name *name;                     /* owned */
     char *label;                              /* FS_NODE: its last known name, for messages; owned */
-    struct fs_inode *prev, *next;             /* in fs->inodes */
-    struct fs_inode *loose_prev, *loose_next; /* in fs->loose, while neither current nor unlinked */
-    UT_hash_handle hh;                        /* in fs->table, while current */
+    struct fs_inode *prev, *next;             /* in fs->nodes->inodes */
+    struct fs_inode *loose_prev, *loose_next; /* in fs->nodes->loose, while neither current nor unlinked */
+    UT_hash_handle hh;                        /* in fs->nodes->table, while current */
 };
 
 static inline fuse_ino_t fs_inode_id(const struct fs_inode *inode) { return (fuse_ino_t)(uintptr_t)inode; }

@@ -1,5 +1,4 @@
 /* The content of open keys: reading and changing it. */
-#include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/scratch.h"
 

@@ -1,7 +1,7 @@
 #include "fs/lookup.h"
 
 #include "fs/attr.h"
-#include "fs/control.h"
+#include "fs/control/control.h"
 #include "fs/file.h"
 #include "fs/offer.h"
 #include "fs/scratch.h"
@@ -146,12 +146,31 @@ static int find_node(struct fs *fs, struct fs_inode *parent, const char *name, s
     return rc;
 }
 
+static int find_control(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    enum fs_kind kind = parent->kind == FS_CONTROL_DIR ? FS_CONTROL_FILE : FS_CONTROL_DIR;
+    int index = kind == FS_CONTROL_FILE ? fs_control_find(name) : FS_CONTROL_TOP, rc;
+    struct fs_inode *inode;
+
+    if (kind == FS_CONTROL_FILE && index < 0)
+        return -ENOENT;
+    rc = fs_inode_control(fs, kind, (uint64_t)(index + 3), &inode);
+    if (rc < 0)
+        return rc;
+    fs_attr_of_control(inode, &entry->attr);
+    entry->ino = fs_inode_id(inode);
+    entry->attr_timeout = 0;
+    entry->entry_timeout = fs_timeout_full(fs);
+    fs_inode_to_kernel(fs, inode);
+    return 0;
+}
+
 int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
 {
     int rc;
 
-    if (parent->kind == FS_CONTROL_DIR || (parent == fs->root && strcmp(name, FS_CONTROL_NAME) == 0))
-        return fs_control_lookup(fs, parent, name, entry);
+    if (parent->kind == FS_CONTROL_DIR || (parent == fs->nodes->root && strcmp(name, FS_CONTROL_NAME) == 0))
+        return find_control(fs, parent, name, entry);
     if (parent->kind != FS_NODE)
         return -ENOTDIR;
     if (parent->node_kind != KV_NAMESPACE)

@@ -42,7 +42,7 @@ static void *notify_all(void *arg)
     struct fs *fs = arg;
     struct notice *notice;
 
-    while ((notice = take(fs->notifier)) != NULL) {
+    while ((notice = take(fs->nodes->notifier)) != NULL) {
         fuse_lowlevel_notify_inval_entry(fs->session, notice->parent, notice->name, strlen(notice->name));
         notice->then(notice->arg);
         free(notice);
@@ -60,18 +60,18 @@ int fs_notifier_new(struct fs *fs)
     pthread_mutex_init(&notifier->lock, NULL);
     pthread_cond_init(&notifier->work, NULL);
     notifier->tail = &notifier->head;
-    fs->notifier = notifier;
+    fs->nodes->notifier = notifier;
     rc = pthread_create(&notifier->thread, NULL, notify_all, fs);
     if (rc != 0) {
         free(notifier);
-        fs->notifier = NULL;
+        fs->nodes->notifier = NULL;
     }
     return -rc;
 }
 
 void fs_notifier_free(struct fs *fs)
 {
-    struct fs_notifier *notifier = fs->notifier;
+    struct fs_notifier *notifier = fs->nodes->notifier;
 
     pthread_mutex_lock(&notifier->lock);
     notifier->stopping = true;
@@ -81,12 +81,12 @@ void fs_notifier_free(struct fs *fs)
     pthread_mutex_destroy(&notifier->lock);
     pthread_cond_destroy(&notifier->work);
     free(notifier);
-    fs->notifier = NULL;
+    fs->nodes->notifier = NULL;
 }
 
 void fs_notify_entry(struct fs *fs, struct fs_inode *inode, const char *name, void (*then)(void *arg), void *arg)
 {
-    struct fs_notifier *notifier = fs->notifier;
+    struct fs_notifier *notifier = fs->nodes->notifier;
     struct notice *notice = malloc(sizeof(*notice));
 
     if (notice == NULL) {
@@ -107,13 +107,13 @@ void fs_notify_sizes(struct fs *fs, struct fs_inode *inode)
     fuse_ino_t ids[4];
     size_t count = 0;
 
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
     for (inode = inode->parent; inode != NULL && count < 4; inode = inode->parent)
         if (inode->has_attr) {
             inode->has_attr = false;
-            ids[count++] = inode == fs->root ? FUSE_ROOT_ID : fs_inode_id(inode);
+            ids[count++] = inode == fs->nodes->root ? FUSE_ROOT_ID : fs_inode_id(inode);
         }
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     for (size_t i = 0; i < count; i++)
         fuse_lowlevel_notify_inval_inode(fs->session, ids[i], -1, 0);
 }

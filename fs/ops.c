@@ -1,13 +1,12 @@
 #include "fs/ops.h"
 
 #include "fs/attr.h"
-#include "fs/control.h"
+#include "fs/control/control.h"
 #include "fs/dir.h"
-#include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/holder.h"
 #include "fs/lookup.h"
-#include "fs/options.h"
+#include "fs/base/options.h"
 #include "fs/scratch.h"
 #include "fs/tree.h"
 #include "fs/xattr.h"
@@ -276,14 +275,17 @@ static void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 static struct fs_file *file_of(const struct fuse_file_info *fi) { return (struct fs_file *)(uintptr_t)fi->fh; }
 
-static struct fs_text *text_of(const struct fuse_file_info *fi) { return (struct fs_text *)(uintptr_t)fi->fh; }
+static struct fs_control_handle *text_of(const struct fuse_file_info *fi)
+{
+    return (struct fs_control_handle *)(uintptr_t)fi->fh;
+}
 
 static void open_control(fuse_req_t req, struct fs_inode *inode, struct fuse_file_info *fi)
 {
     struct fs *fs = fs_of(req);
     bool writes = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC; /* root may, says their mode */
-    struct fs_text *text;
-    int rc = writes ? -EPERM : fs_text_open(fs, inode, &text);
+    struct fs_control_handle *text;
+    int rc = writes ? -EPERM : fs_control_open(fs, (int)inode->id - 3, fuse_req_ctx(req)->uid, &text);
 
     if (rc < 0) {
         fs_reply_error(req, rc);
@@ -293,7 +295,7 @@ static void open_control(fuse_req_t req, struct fs_inode *inode, struct fuse_fil
     fi->direct_io = 1; /* its size is not known before */
     fi->noflush = 1;
     if (fuse_reply_open(req, fi) == -ENOENT)
-        fs_text_close(fs, text);
+        fs_control_close(fs, text);
 }
 
 static void set_open_flags(struct fs_file *file, struct fuse_file_info *fi)
@@ -404,7 +406,7 @@ static void reply_read(void *arg, const void *bytes, size_t size) { fuse_reply_b
 static void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     if (fs_inode_of(fs_of(req), ino)->kind == FS_CONTROL_FILE) {
-        fs_text_read(text_of(fi), req, size, offset);
+        fs_control_read(text_of(fi), req, size, offset);
         return;
     }
     fs_file_read(fs_of(req), file_of(fi), size, (uint64_t)offset, reply_read, req);
@@ -476,7 +478,7 @@ static void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 static void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     if (fs_inode_of(fs_of(req), ino)->kind == FS_CONTROL_FILE)
-        fs_text_close(fs_of(req), text_of(fi));
+        fs_control_close(fs_of(req), text_of(fi));
     else
         fs_file_close(fs_of(req), file_of(fi));
     fs_reply_error(req, 0);

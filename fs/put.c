@@ -1,9 +1,8 @@
 /* Puts of open keys: from a FLUSH or FSYNC (or what else has the central know the content) to its answer. */
-#include "fs/errors.h"
 #include "fs/file.h"
 #include "fs/loss.h"
 #include "fs/notify.h"
-#include "fs/options.h"
+#include "fs/base/options.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -75,7 +74,7 @@ static void put_done(struct kv_change *change, int rc)
         body->meta.attr.ino = change->meta.attr.ino;
         body->meta.attr.btime_ns = change->meta.attr.btime_ns;
         body->meta.has_xattrs = change->meta.has_xattrs;
-        atomic_fetch_add(&put->fs->changes, 1);
+        atomic_fetch_add(&put->fs->nodes->changes, 1);
         pthread_rwlock_unlock(&body->io);
         fs_body_list(put->fs, body, false);
         renamed = fs_inode_attach(put->fs, body->inode);
@@ -335,8 +334,8 @@ void fs_file_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
     struct fs_inode *namespace = fs_inode_find(fs, ref->node, NULL, 0);
     struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
 
-    atomic_fetch_add(&fs->changes, 1);
-    fs_errors_add(fs, namespace != NULL ? namespace : fs->root, ref->key, "commit", rc);
+    atomic_fetch_add(&fs->nodes->changes, 1);
+    fs_errors_add(fs, namespace != NULL ? namespace : fs->nodes->root, ref->key, "commit", rc);
     if (body != NULL) {
         lost_open(fs, body, ref, rc);
         fs_body_unpin(fs, inode);

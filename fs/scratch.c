@@ -1,7 +1,6 @@
 #include "fs/scratch.h"
 
 #include "fs/attr.h"
-#include "fs/errors.h"
 #include "fs/notify.h"
 #include "fs/party.h"
 #include "fs/tree.h"
@@ -20,12 +19,12 @@ bool fs_scratch_is_wanted(const char *name, int flags, mode_t mode)
 
 int fs_scratch_room(struct fs *fs, size_t more)
 {
-    return atomic_load(&fs->scratch_bytes) + more > FS_SCRATCH_MAX ? -ENOSPC : 0;
+    return atomic_load(&fs->nodes->scratch_bytes) + more > FS_SCRATCH_MAX ? -ENOSPC : 0;
 }
 
 static void charge(struct fs *fs, struct fs_body *body, size_t bytes)
 {
-    atomic_fetch_add(&fs->scratch_bytes, bytes - body->scratch_charged);
+    atomic_fetch_add(&fs->nodes->scratch_bytes, bytes - body->scratch_charged);
     body->scratch_charged = bytes;
 }
 
@@ -91,7 +90,7 @@ static int put_as_key(struct fs *fs, struct fs_body *body, struct kv_change *cha
     if (rc == 0)
         rc = kv_apply(fs->store, change);
     kv_value_unref(change->value);
-    atomic_fetch_add(&fs->changes, 1);
+    atomic_fetch_add(&fs->nodes->changes, 1);
     return rc;
 }
 

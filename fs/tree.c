@@ -1,11 +1,10 @@
 #include "fs/tree.h"
 
-#include "fs/control.h"
-#include "fs/errors.h"
+#include "fs/control/control.h"
 #include "fs/file.h"
 #include "fs/lookup.h"
 #include "fs/notify.h"
-#include "fs/options.h"
+#include "fs/base/options.h"
 #include "fs/party.h"
 #include "fs/scratch.h"
 #include "fs/xattr.h"
@@ -23,7 +22,7 @@ static bool is_namespace(const struct fs_inode *inode)
 
 static bool is_control_name(const struct fs *fs, const struct fs_inode *parent, const char *name)
 {
-    return parent->kind == FS_CONTROL_DIR || (parent == fs->root && strcmp(name, FS_CONTROL_NAME) == 0);
+    return parent->kind == FS_CONTROL_DIR || (parent == fs->nodes->root && strcmp(name, FS_CONTROL_NAME) == 0);
 }
 
 static int set_name(char to[KV_NAME_MAX + 1], const char *name)
@@ -65,7 +64,7 @@ static int run(struct fs *fs, struct kv_change *change, struct fs_inode *inode, 
 {
     int rc = kv_apply(fs->store, change);
 
-    atomic_fetch_add(&fs->changes, 1);
+    atomic_fetch_add(&fs->nodes->changes, 1);
     if (change->kind == KV_NODE_CREATE && (rc == -EINVAL || rc == -ENAMETOOLONG))
         fs_errors_add_reason(fs, inode, name, operation, kv_name_rule(name_kind(change->node.kind)));
     else if (rc == -EDQUOT && change->kind == KV_NODE_CREATE)
@@ -200,10 +199,10 @@ static bool has_locals(struct fs *fs, uint64_t namespace_id)
     struct fs_body *body;
     bool found = false;
 
-    pthread_mutex_lock(&fs->lock);
-    DL_FOREACH(fs->locals, body)
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_FOREACH(fs->nodes->locals, body)
         found |= body->inode->current && body->inode->name->node == namespace_id;
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->nodes->lock);
     return found;
 }
 

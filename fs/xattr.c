@@ -1,6 +1,5 @@
 #include "fs/xattr.h"
 
-#include "fs/errors.h"
 #include "fs/file.h"
 
 #include <errno.h>
@@ -232,7 +231,7 @@ static int set_central(struct fs *fs, const struct kv_ref *ref, const char *name
                                .xattr_flags = flags_of(flags)};
     int rc = kv_apply(fs->store, &change);
 
-    atomic_fetch_add(&fs->changes, 1);
+    atomic_fetch_add(&fs->nodes->changes, 1);
     if (rc == 0)
         *meta = change.meta;
     return rc;

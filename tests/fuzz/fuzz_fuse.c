@@ -5,8 +5,8 @@
  * and forgotten: nothing may be left but the root, and the store must be sound. */
 #include "fs/file.h"
 #include "fs/inode.h"
-#include "fs/options.h"
-#include "fs/session.h"
+#include "fs/base/options.h"
+#include "fs/handlers/session.h"
 
 #include "store/apply.h"
 

@@ -1,4 +1,4 @@
-#include "fs/mountpoint.h"
+#include "fs/transport/mountpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,12 +13,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define KVFS_TYPE "fuse.kvfs" /* as /proc/self/mounts has it */
+#define TYPE_BYTES 64
+
 extern char **environ;
 
 #define FAIL(error, rc, ...) (snprintf((error)->text, sizeof((error)->text), __VA_ARGS__), (rc))
 
 /* Root can unmount by itself; everybody else has fusermount3 for it. */
-static void detach(const char *path)
+static void mountpoint_detach(const char *path)
 {
     char *const argv[] = {"fusermount3", "-u", "-z", "-q", (char *)path, NULL};
     int status;
@@ -31,22 +34,23 @@ static void detach(const char *path)
             ;
 }
 
-static bool is_mounted(const char *path)
+/* The type of what is mounted at `path`, on top of what may be below it; "" nothing */
+static void mountpoint_type(const char *path, char type[TYPE_BYTES])
 {
     FILE *mounts = setmntent("/proc/self/mounts", "r");
     struct mntent *entry;
-    bool found = false;
 
+    type[0] = '\0';
     if (mounts == NULL)
-        return false;
-    while (!found && (entry = getmntent(mounts)) != NULL)
-        found = strcmp(entry->mnt_dir, path) == 0 && strncmp(entry->mnt_type, "fuse.kvfs", 9) == 0;
+        return;
+    while ((entry = getmntent(mounts)) != NULL)
+        if (strcmp(entry->mnt_dir, path) == 0)
+            snprintf(type, TYPE_BYTES, "%s", entry->mnt_type);
     endmntent(mounts);
-    return found;
 }
 
 /* Is `path` the directory `above`, or below it? */
-static bool is_within(const char *path, const char *above)
+static bool mountpoint_is_within(const char *path, const char *above)
 {
     size_t size = strlen(above);
 
@@ -54,7 +58,7 @@ static bool is_within(const char *path, const char *above)
 }
 
 /* stat(2) may be answered from the kernel's cache; statvfs(2) always asks the daemon. */
-static bool is_dead(const char *path)
+static bool mountpoint_is_dead(const char *path)
 {
     struct statvfs space;
 
@@ -62,7 +66,7 @@ static bool is_dead(const char *path)
 }
 
 /* Others than root may mount on what they could fill with files. */
-static bool may_mount(const char *path, const struct stat *attr)
+static bool mountpoint_may_mount(const char *path, const struct stat *attr)
 {
     if (geteuid() == 0)
         return true;
@@ -71,27 +75,31 @@ static bool may_mount(const char *path, const struct stat *attr)
 
 int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *error)
 {
+    char type[TYPE_BYTES];
     struct stat attr;
 
-    for (int mounts = 0; is_dead(path) && mounts < 16; mounts++)
-        detach(path);
+    mountpoint_type(path, type);
+    for (int mounts = 0; mounts < 16 && strcmp(type, KVFS_TYPE) == 0 && mountpoint_is_dead(path); mounts++) {
+        mountpoint_detach(path);
+        mountpoint_type(path, type);
+    }
     if (stat(path, &attr) < 0) {
         if (errno == ENOENT)
             return FAIL(error, -ENOENT, "%s: there is no such directory; make the mount point with mkdir", path);
         if (errno == ENOTCONN)
-            return FAIL(error, -EBUSY, "%s: a dead mount is in the way; unmount it with: fusermount3 -u -z %s",
-                        path, path);
+            return FAIL(error, -EBUSY, "%s: a dead mount (%s) is in the way; unmount it with: fusermount3 -u -z %s", path, type,
+                        path);
         return FAIL(error, -errno, "%s: %s; choose a mount point that you can reach", path, strerror(errno));
     }
     if (!S_ISDIR(attr.st_mode))
         return FAIL(error, -ENOTDIR, "%s: a mount point must be a directory; choose another one", path);
-    if (is_mounted(path))
+    if (strcmp(type, KVFS_TYPE) == 0)
         return FAIL(error, -EBUSY, "%s: a kvfs is mounted here already; unmount it with: fusermount3 -u %s", path,
                     path);
-    if (is_within(store, path) || is_within(path, store))
+    if (mountpoint_is_within(store, path) || mountpoint_is_within(path, store))
         return FAIL(error, -EINVAL, "%s: the mount point and the store %s must not lie within each other", path,
                     store);
-    if (!may_mount(path, &attr))
+    if (!mountpoint_may_mount(path, &attr))
         return FAIL(
             error, -EACCES,
             "%s: you may not mount here; a mount point must be a directory that you can write to, and your "
@@ -105,7 +113,7 @@ int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *
 }
 
 /* The last line of a file, which is cut where it is long. */
-static void last_line(int fd, char *line, size_t size)
+static void mountpoint_last_line(int fd, char *line, size_t size)
 {
     ssize_t got = pread(fd, line, size - 1, 0);
     char *start;
@@ -129,7 +137,7 @@ int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct k
     if (rc == 0) {
         rc = fuse_session_mount(session, path) < 0 ? -EIO : 0;
         dup2(kept, STDERR_FILENO);
-        last_line(said, reason, sizeof(reason));
+        mountpoint_last_line(said, reason, sizeof(reason));
     }
     if (said >= 0)
         close(said);

@@ -1,6 +1,6 @@
-#include "fs/options.h"
+#include "fs/cli/options.h"
 
-#include "fs/say.h"
+#include "fs/cli/say.h"
 #include "tools/cli/cli.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 /* Options that take a value, as text. */
 struct texts {
-    char *cache_ttl, *cache_size, *node, *durability, *commit_interval_ms, *map_size, *memory_size;
+    char *cache_ttl, *cache_size, *node, *durability, *commit_interval_ms, *commit_timeout, *map_size, *memory_size;
 };
 
 struct parsing {
@@ -42,6 +42,7 @@ static const struct fuse_opt templates[] = {
     TEXT("node", node),
     TEXT("durability", durability),
     TEXT("commit_interval_ms", commit_interval_ms),
+    TEXT("commit_timeout", commit_timeout),
     TEXT("map_size", map_size),
     TEXT("memory_size", memory_size),
     FLAG("-f", KEY_FOREGROUND),
@@ -79,7 +80,7 @@ static const struct fuse_opt templates[] = {
     /* as it is anyway */
     FLAG("default_permissions", FUSE_OPT_KEY_DISCARD),
     FLAG("nonempty", FUSE_OPT_KEY_DISCARD),
-    /* what /etc/fstab tells others than the file system; "x-" is in argument() */
+    /* what /etc/fstab tells others than the file system; "x-" is in options_argument() */
     FLAG("defaults", FUSE_OPT_KEY_DISCARD),
     FLAG("auto", FUSE_OPT_KEY_DISCARD),
     FLAG("noauto", FUSE_OPT_KEY_DISCARD),
@@ -98,19 +99,29 @@ static const struct fuse_opt templates[] = {
 /* fs_say(), and the error that goes with it. */
 #define REFUSE(...) (fs_say(__VA_ARGS__), -EINVAL)
 
-/* An absolute path without links, of something that may not be there yet. */
-static char *absolute(const char *path)
+/* An absolute path without links, of something that may not be there yet, or be a dead mount. */
+static char *options_absolute(const char *path)
 {
-    char cwd[PATH_MAX], *real = realpath(path, NULL), *joined;
+    char *real = realpath(path, NULL), *parent, *joined = NULL;
+    const char *name;
+    size_t size = strlen(path);
 
     if (real != NULL)
         return real;
-    if (path[0] == '/' || getcwd(cwd, sizeof(cwd)) == NULL)
-        return strdup(path);
-    return asprintf(&joined, "%s/%s", cwd, path) < 0 ? NULL : joined;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    name = memrchr(path, '/', size);
+    name = name == NULL ? path : name + 1;
+    parent = strndup(path, (size_t)(name - path));
+    real = parent == NULL ? NULL : realpath(parent[0] == '\0' ? "." : parent, NULL);
+    if (real != NULL && asprintf(&joined, "%s/%.*s", real, (int)(path + size - name), name) < 0)
+        joined = NULL;
+    free(parent);
+    free(real);
+    return joined != NULL ? joined : strdup(path);
 }
 
-static bool takes_value(const char *name)
+static bool options_takes_value(const char *name)
 {
     size_t size = strlen(name);
 
@@ -120,11 +131,11 @@ static bool takes_value(const char *name)
     return false;
 }
 
-static void refuse_option(const char *text)
+static void options_refuse_option(const char *text)
 {
     const char *dash = text[0] == '-' ? "" : "-o ";
 
-    if (takes_value(text))
+    if (options_takes_value(text))
         fs_say("%s%s: this option takes a value: %s=...; kvfs -h says which", dash, text, text);
     else
         fs_say("%s%s: unknown option; kvfs -h lists them", dash, text);
@@ -132,7 +143,7 @@ static void refuse_option(const char *text)
 
 /* Called for each argument that is not a TEXT, kept or discarded.
  * returns 1 keep it for libfuse; 0 used; -1 refused */
-static int argument(void *data, const char *text, int key, struct fuse_args *rest)
+static int options_argument(void *data, const char *text, int key, struct fuse_args *rest)
 {
     struct fs_options *options = ((struct parsing *)data)->options;
 
@@ -160,18 +171,18 @@ static int argument(void *data, const char *text, int key, struct fuse_args *res
                    text[0] == '\0' ? "this is no directory's name" : "one argument too many");
             return -1;
         }
-        *(options->store == NULL ? &options->store : &options->mountpoint) = absolute(text);
+        *(options->store == NULL ? &options->store : &options->mountpoint) = options_absolute(text);
         return 0;
     default:
         if (text[0] == '\0' || strncmp(text, "x-", 2) == 0)
             return 0;
-        refuse_option(text);
+        options_refuse_option(text);
         return -1;
     }
 }
 
 /* "64K", "256M", "1G", or bytes; `least` of them. */
-static int parse_size(const char *name, const char *text, size_t least, size_t *out)
+static int options_parse_size(const char *name, const char *text, size_t least, size_t *out)
 {
     uint64_t size;
 
@@ -186,7 +197,7 @@ static int parse_size(const char *name, const char *text, size_t least, size_t *
 }
 
 /* A number with fractions, times `scale`. */
-static int parse_number(const char *name, const char *text, double scale, double max, int64_t *out)
+static int options_parse_number(const char *name, const char *text, double scale, double max, int64_t *out)
 {
     double value;
     char *end;
@@ -200,7 +211,7 @@ static int parse_number(const char *name, const char *text, double scale, double
     return 0;
 }
 
-static int parse_durability(const char *text, enum kv_durability *out)
+static int options_parse_durability(const char *text, enum kv_durability *out)
 {
     if (text == NULL)
         return 0;
@@ -211,7 +222,7 @@ static int parse_durability(const char *text, enum kv_durability *out)
 }
 
 /* A printable character in UTF-8. returns its size; 0 it is none */
-static size_t printable(const char *text)
+static size_t options_printable(const char *text)
 {
     static const uint32_t least[] = {' ', 0xa0, 0x800, 0x10000};
     const uint8_t *byte = (const uint8_t *)text;
@@ -231,14 +242,14 @@ static size_t printable(const char *text)
 }
 
 /* A name stands in lines of text, and in quotes. */
-static int parse_node(const char *text, char **out)
+static int options_parse_node(const char *text, char **out)
 {
     const char *rest = text;
     size_t size;
 
     if (text == NULL)
         return 0;
-    while ((size = printable(rest)) > 0 && *rest != '"' && *rest != '\\')
+    while ((size = options_printable(rest)) > 0 && *rest != '"' && *rest != '\\')
         rest += size;
     if (rest == text || *rest != '\0')
         return REFUSE(
@@ -248,7 +259,7 @@ static int parse_node(const char *text, char **out)
 }
 
 /* The cache is a part of the memory, at most half of it: what was not asked for follows what was. */
-static int fit_cache(const struct texts *texts, struct fs_options *out)
+static int options_fit_cache(const struct texts *texts, struct fs_options *out)
 {
     if (out->cache_bytes <= out->memory_bytes / 2)
         return 0;
@@ -263,40 +274,45 @@ static int fit_cache(const struct texts *texts, struct fs_options *out)
     return 0;
 }
 
-static int parse_texts(const struct texts *texts, struct fs_options *out)
+static int options_parse_texts(const struct texts *texts, struct fs_options *out)
 {
-    int rc = parse_number("cache_ttl", texts->cache_ttl, 1000, 1e6, &out->cache_ttl_ms);
+    int rc = options_parse_number("cache_ttl", texts->cache_ttl, 1000, 1e6, &out->cache_ttl_ms);
 
     if (rc == 0)
-        rc = parse_number("commit_interval_ms", texts->commit_interval_ms, 1, 1e6, &out->commit_interval_ms);
+        rc = options_parse_number("commit_interval_ms", texts->commit_interval_ms, 1, 1e6, &out->commit_interval_ms);
     if (rc == 0)
-        rc = parse_size("cache_size", texts->cache_size, 0, &out->cache_bytes);
+        rc = options_parse_number("commit_timeout", texts->commit_timeout, 1000, 1e6, &out->commit_timeout_ms);
+    if (rc == 0 && out->commit_timeout_ms < 1)
+        rc = REFUSE("commit_timeout=%s: it is at least 0.001; leave it out for the default", texts->commit_timeout);
     if (rc == 0)
-        rc = parse_size("map_size", texts->map_size, MAP_LEAST, &out->map_bytes);
+        rc = options_parse_size("cache_size", texts->cache_size, 0, &out->cache_bytes);
     if (rc == 0)
-        rc = parse_size("memory_size", texts->memory_size, 1024, &out->memory_bytes);
+        rc = options_parse_size("map_size", texts->map_size, MAP_LEAST, &out->map_bytes);
     if (rc == 0)
-        rc = fit_cache(texts, out);
+        rc = options_parse_size("memory_size", texts->memory_size, 1024, &out->memory_bytes);
     if (rc == 0)
-        rc = parse_durability(texts->durability, &out->durability);
+        rc = options_fit_cache(texts, out);
     if (rc == 0)
-        rc = parse_node(texts->node, &out->node);
+        rc = options_parse_durability(texts->durability, &out->durability);
+    if (rc == 0)
+        rc = options_parse_node(texts->node, &out->node);
     return rc;
 }
 
-static void texts_free(struct texts *texts)
+static void options_texts_free(struct texts *texts)
 {
     free(texts->cache_ttl);
     free(texts->cache_size);
     free(texts->node);
     free(texts->durability);
     free(texts->commit_interval_ms);
+    free(texts->commit_timeout);
     free(texts->map_size);
     free(texts->memory_size);
 }
 
 /* Options of libfuse that every mount has. The store's name can be any bytes. */
-static int add_fuse_options(struct fs_options *options)
+static int options_add_fuse_options(struct fs_options *options)
 {
     char *name = NULL, *list = NULL;
     int rc = -1;
@@ -313,7 +329,7 @@ static int add_fuse_options(struct fs_options *options)
 }
 
 /* An -o at the end has nothing behind it. */
-static int lacks_options(int argc, char **argv)
+static int options_lacks_options(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[argc - 1], "-o") == 0)
         return REFUSE("-o: options are missing behind it, as in -o ro,cache_ttl=5; kvfs -h lists them");
@@ -329,20 +345,21 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
         .memory_bytes = defaults.memory_bytes,
         .durability = defaults.durability,
         .commit_interval_ms = defaults.commit_interval_ms,
+        .commit_timeout_ms = defaults.commit_timeout_ms,
         .fuse = FUSE_ARGS_INIT(argc, argv),
     };
     struct parsing parsing = {.options = &options};
-    int rc = lacks_options(argc, argv);
+    int rc = options_lacks_options(argc, argv);
 
     if (rc == 0)
-        rc = fuse_opt_parse(&options.fuse, &parsing, templates, argument) < 0 ? -EINVAL : 0;
+        rc = fuse_opt_parse(&options.fuse, &parsing, templates, options_argument) < 0 ? -EINVAL : 0;
     if (rc == 0)
-        rc = parse_texts(&parsing.texts, &options);
+        rc = options_parse_texts(&parsing.texts, &options);
     if (rc == 0 && !options.help && !options.version && options.mountpoint == NULL)
         rc = REFUSE("a store and a mount point are needed; " USAGE);
     if (rc == 0 && options.store != NULL)
-        rc = add_fuse_options(&options);
-    texts_free(&parsing.texts);
+        rc = options_add_fuse_options(&options);
+    options_texts_free(&parsing.texts);
     if (rc < 0) {
         fs_options_free(&options);
         return rc;
@@ -387,6 +404,7 @@ void fs_options_usage(const char *program)
            "  durability=close       a close returns when the value is on disk (the default)\n"
            "  durability=fsync       a close returns when the value is queued; fsync makes it durable\n"
            "  commit_interval_ms=N   with durability=fsync: the longest wait in the queue (100)\n"
+           "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store (30)\n"
            "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
            "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or twice\n"
            "                         the cache_size)\n"

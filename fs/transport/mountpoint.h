@@ -1,10 +1,10 @@
 /* The mount point: what it has to be, and mounting there. */
-#ifndef KVFS_FS_MOUNTPOINT_H
-#define KVFS_FS_MOUNTPOINT_H
+#ifndef KVFS_FS_TRANSPORT_MOUNTPOINT_H
+#define KVFS_FS_TRANSPORT_MOUNTPOINT_H
 
-#include "fs/fs.h"
+#include "fs/base/fs.h"
 
-/* Check that `path` can be mounted on; a mount that a dead daemon left there is taken away.
+/* Check that `path` can be mounted on; a mount that a dead daemon left there is taken away, one of another program not.
  * error    filled on failure: one line for the user
  * returns  0; -EBUSY mounted already; -ENOTDIR, -ENOENT, -EACCES ... */
 KV_CHECKED int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *error);

@@ -1,4 +1,4 @@
-#include "fs/say.h"
+#include "fs/cli/say.h"
 
 #include "tools/cli/cli.h"
 

@@ -1,8 +1,11 @@
 /* A node's session, from its open store to its end: all of the daemon but its options, mount and loop. */
-#ifndef KVFS_FS_SESSION_H
-#define KVFS_FS_SESSION_H
+#ifndef KVFS_FS_HANDLERS_SESSION_H
+#define KVFS_FS_HANDLERS_SESSION_H
 
-#include "fs/fs.h"
+#include "fs/base/fs.h"
+
+/* kv_options.lost of the node's store; arg is its struct fs. */
+void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
 
 /* Set up what a session needs. fs->options (with the node's name) and fs->store are there.
  * args     what libfuse gets of the command line; it takes out what it knows
