@@ -22,16 +22,12 @@ static bool same_rights(const struct kv_attr *a, const struct kv_attr *b)
     return ((a->mode ^ b->mode) & 07777) == 0 && a->uid == b->uid && a->gid == b->gid;
 }
 
-/* With no object seen, only what the same handle made before it knew of it can be there. */
+/* A put needs no directories that were seen: whoever opened the key may write it, whatever became of them. */
 bool apply_may_put(const struct kv_change *change, const struct kv_attr *there)
 {
     const struct kv_attr *object = change->object;
 
-    if (change->seen_count == 0)
-        return true;
-    if (object == NULL)
-        return there->ino == change->attr.ino;
-    return there->ino == object->ino || same_rights(there, object);
+    return object == NULL || there->ino == object->ino || same_rights(there, object);
 }
 
 bool apply_may_edit(const struct kv_change *change, const struct apply_key *there)

@@ -41,7 +41,7 @@ KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct ap
 KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record);
 
 /* Does what is there go with what was seen (kv_change.object)? Where a change has no `seen`, always.
- * A put that does not `replace` would go into a key with these attributes. */
+ * A put that does not `replace` would go into a key with these attributes; it needs no `seen`. */
 bool apply_may_put(const struct kv_change *change, const struct kv_attr *there);
 /* The attributes of a key would be changed. */
 bool apply_may_edit(const struct kv_change *change, const struct apply_key *there);

@@ -2,34 +2,24 @@
 
 #include "fs/base/errorlog.h"
 #include "fs/base/ledger.h"
+#include "fs/content/writeback.h"
 #include "fs/control/control.h"
-#include "fs/dir.h"
-#include "fs/file.h"
-#include "fs/inode.h"
-#include "fs/loss.h"
-#include "fs/notify.h"
-#include "fs/ops.h"
+#include "fs/handlers/ops.h"
+#include "fs/names/listing.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
 {
-    fs_file_lost(arg, ref, version, rc);
+    fs_put_lost(arg, ref, version, rc);
 }
 
 static void session_free_parts(struct fs *fs)
 {
     if (fs->session != NULL)
         fuse_session_destroy(fs->session);
-    if (fs->nodes != NULL) {
-        if (fs->nodes->notifier != NULL)
-            fs_notifier_free(fs);
-        fs_losses_free(fs);
-        if (fs->nodes->root != NULL)
-            fs_inodes_free(fs);
-        free(fs->nodes);
-    }
+    if (fs->nodes != NULL)
+        fs_nodes_free(fs);
     fs_ledger_free(fs->users);
     fs_ledger_free(fs->accounts);
     fs_error_log_free(fs->error_log);
@@ -44,11 +34,7 @@ int fs_session_start(struct fs *fs, struct fuse_args *args)
     if (rc == 0)
         rc = fs_ledger_new(&fs->accounts);
     if (rc == 0)
-        rc = (fs->nodes = calloc(1, sizeof(*fs->nodes))) == NULL ? -ENOMEM : 0;
-    if (rc == 0)
-        rc = fs_inodes_new(fs);
-    if (rc == 0)
-        rc = fs_notifier_new(fs);
+        rc = fs_nodes_new(fs);
     if (rc == 0) {
         fs->session = fuse_session_new(args, &fs_ops, sizeof(fs_ops), fs);
         rc = fs->session == NULL ? -EINVAL : 0;
@@ -62,10 +48,10 @@ int fs_session_end(struct fs *fs, bool abandon)
 {
     int rc = kv_sync(fs->store); /* answers every close that waits */
 
-    fs_files_end(fs, abandon);
+    fs_filelock_waits_end();
+    fs_handles_end(fs, abandon);
     fs_dirs_end(fs);
     fs_controls_end(fs);
-    fs_notifier_free(fs); /* closes and bodies that wait for the kernel to forget something */
     fs_bodies_end(fs);
     return rc;
 }

@@ -213,10 +213,8 @@ static void loop_wait_for_all(struct loop *loop)
 
 int fs_loop(struct fs *fs)
 {
-    struct loop loop = {.fs = fs,
-                        .main = pthread_self(),
-                        .lock = PTHREAD_MUTEX_INITIALIZER,
-                        .gone = PTHREAD_COND_INITIALIZER};
+    struct loop loop = {
+        .fs = fs, .main = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER};
     int number, rc;
     bool over;
 
