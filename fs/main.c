@@ -10,6 +10,7 @@
 #include "fs/options.h"
 #include "fs/say.h"
 #include "fs/session.h"
+#include "tools/cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,7 +106,7 @@ static int open_store(struct fs *fs)
     store_options.commit_interval_ms = options->commit_interval_ms;
     store_options.lost = fs_file_lost;
     store_options.lost_arg = fs;
-    rc = kv_open(options->store, &store_options, &fs->store, &error);
+    rc = cli_open_store(options->store, &store_options, &fs->store, &error);
     if (rc < 0)
         fs_say("%s", error.text);
     return rc;
