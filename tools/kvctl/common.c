@@ -209,7 +209,7 @@ int ctl_open(struct ctl_request *request)
     options.read_only = request->command->access == CTL_READ && !ctl_given(request, CTL_REPAIR);
     options.create = request->command->access == CTL_CREATE;
     options.verify_pages = request->command->run == ctl_check ? 0 : VERIFY_PAGES;
-    if (kv_open(request->store_dir, &options, &request->store, &error) < 0)
+    if (cli_open_store(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);
     if (request->command->finds >= 1)
         status = find_account(request);
