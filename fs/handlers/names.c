@@ -38,7 +38,7 @@ void fs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 
     if (rc == 0)
         rc = fs_mkdir(fs_of(req), directory, name, &attr, &entry);
-    op_reply_entry(req, parent, name, "mkdir", rc, &entry);
+    op_reply_entry(req, parent, name, "create", rc, &entry);
 }
 
 void fs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -50,7 +50,7 @@ void fs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const 
 
     if (rc == 0)
         rc = fs_symlink(fs_of(req), directory, name, target, &attr, &entry);
-    op_reply_entry(req, parent, name, "symlink", rc, &entry);
+    op_reply_entry(req, parent, name, "create", rc, &entry);
 }
 
 void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -66,12 +66,12 @@ void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 void fs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    op_reply(req, parent, name, "rmdir", fs_rmdir(fs_of(req), op_inode(req, parent), name));
+    op_reply(req, parent, name, "delete", fs_rmdir(fs_of(req), op_inode(req, parent), name));
 }
 
 void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    op_reply(req, parent, name, "unlink", fs_unlink(fs_of(req), op_inode(req, parent), name));
+    op_reply(req, parent, name, "delete", fs_unlink(fs_of(req), op_inode(req, parent), name));
 }
 
 void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name,

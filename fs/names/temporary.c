@@ -26,27 +26,29 @@ static bool is_random_suffix(const char *suffix)
     return suffix[0] == '.' && others == 0 && ((digits == size - 1 && digits >= 5) || (size == 7 && lower < 6));
 }
 
+/* With a dot before it, too. */
 static bool has_temporary_suffix(const char *name)
 {
     static const char *const suffixes[] = {".tmp", ".temp", ".new", ".part", ".lock", "~"};
-    size_t size = strlen(name),
-           key = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
-    bool found = is_random_suffix(name + key);
+    size_t key;
+    bool found;
 
+    name += name[0] == '.';
+    key = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+    found = is_random_suffix(name + key);
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
         found |= strcmp(name + key, suffixes[i]) == 0;
-    return found && key < size && is_key(name, key);
+    return found && is_key(name, key);
 }
 
 bool fs_is_temporary(const char *name, int flags, mode_t mode)
 {
-    bool exclusive = flags & O_EXCL;
+    bool as_mkstemp = flags & O_EXCL && (flags & O_ACCMODE) == O_RDWR &&
+                      (mode & 0677) == 0600; /* rsync takes 0700 for what will be executable */
 
     if (strlen(name) > KV_KEY_MAX || is_key(name, strlen(name)))
         return false;
-    return (exclusive && (mode & 0777) == 0600) || has_temporary_suffix(name) ||
-           (exclusive && name[0] == '.' && (flags & O_ACCMODE) == O_RDWR &&
-            (mode & 0677) == 0600); /* rsync takes 0700 for what will be executable */
+    return as_mkstemp || has_temporary_suffix(name);
 }
 
 /* ------------------------------------------------------------------------------- changing */
@@ -171,7 +173,7 @@ int fs_rename_temporary(struct fs *fs, struct fs_inode *namespace, const char *n
         return -EXDEV;
     if (strlen(to_name) > KV_KEY_MAX)
         return -ENAMETOOLONG;
-    if (!to_key && !fs_is_temporary(to_name, O_EXCL, 0600))
+    if (!to_key && !fs_is_temporary(to_name, O_RDWR | O_EXCL, 0600))
         return fs_because(-EINVAL, kv_name_rule(KV_NAME_KEY));
     if (!fs_name_lock_two(fs, namespace->name->node, name, to_namespace->name->node, to_name, rename.names))
         return -ENOMEM;
