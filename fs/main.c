@@ -10,6 +10,7 @@
 #include "fs/transport/channel.h"
 #include "fs/transport/loop.h"
 #include "fs/transport/mountpoint.h"
+#include "tools/cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,7 +112,7 @@ static int open_store(struct fs *fs)
     store_options.commit_timeout_ms = options->commit_timeout_ms;
     store_options.lost = fs_session_lost;
     store_options.lost_arg = fs;
-    rc = kv_open(options->store, &store_options, &fs->store, &error);
+    rc = cli_open_store(options->store, &store_options, &fs->store, &error);
     if (rc < 0)
         fs_say("%s", error.text);
     return rc;

@@ -448,18 +448,18 @@ enum kv_lock_kind { KV_LOCK_FLOCK, KV_LOCK_RANGE };
 struct kv_lock_range {
     enum kv_lock_kind kind;
     int type;            /* F_RDLCK, F_WRLCK, F_UNLCK */
-    uint64_t start, end; /* KV_LOCK_RANGE: the first and the last byte; UINT64_MAX: to the end */
+    uint64_t start, end; /* KV_LOCK_RANGE: the first and the last byte; INT64_MAX: to the end */
 };
 
 /* An owner of locks on a name, who has none yet. The name may be any 1 to KV_KEY_MAX bytes. The two kinds of locks do
  * not know each other.
- * returns  0 and *out, to be given back with kv_lock_close(); -EMFILE, -ENFILE, -ENOSPC, -ENOMEM, -EIO */
+ * returns  0 and *out, to be given back with kv_lock_close(); -EMFILE, -ENFILE, -ENOSPC, -ENOMEM, -ENOLCK, -EIO */
 KV_CHECKED int kv_lock_open(struct kv_store *store, const struct kv_ref *ref, struct kv_lock **out);
 
 /* Take, change or give back (F_UNLCK) a lock. What the owner had in the range is replaced. One that is changed by a flock
  * is given back first, as flock(2) does it.
  * wait     until it is free, which a signal's handler ends
- * returns  0; -EAGAIN another owner has it; -EINTR; -EDEADLK; -ENOLCK; -EINVAL; -EIO
+ * returns  0; -EAGAIN another owner has it; -EINTR; -ENOLCK; -EINVAL; -EIO
  * threads  any; one of an owner may wait while others call */
 KV_CHECKED int kv_lock_set(struct kv_lock *lock, const struct kv_lock_range *range, bool wait);
 

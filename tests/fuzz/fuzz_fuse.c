@@ -817,10 +817,10 @@ static bool is_idle(void)
 {
     bool idle;
 
-    pthread_mutex_lock(&fs.lock);
-    idle = fs.inodes_count == 1 && fs.files == NULL && fs.dirs == NULL && fs.texts == NULL && fs.locals == NULL &&
-           HASH_COUNT(fs.table) == 1;
-    pthread_mutex_unlock(&fs.lock);
+    pthread_mutex_lock(&fs.nodes->lock);
+    idle = fs.inodes == 1 && fs.nodes->files == NULL && fs.nodes->dirs == NULL && fs.nodes->locals == NULL &&
+           HASH_COUNT(fs.nodes->table) == 1;
+    pthread_mutex_unlock(&fs.nodes->lock);
     return idle;
 }
 
@@ -854,7 +854,7 @@ static void end(void)
         FUZZ_CHECK(ms < IDLE_MS);
         usleep(1000);
     }
-    FUZZ_CHECK(atomic_load(&fs.scratch_bytes) == 0);
+    FUZZ_CHECK(atomic_load(&fs.nodes->scratch_bytes) == 0);
     check_store();
     FUZZ_CHECK(fs_session_end(&fs, false) == 0);
     fs_session_free(&fs);
