@@ -4,6 +4,7 @@
 #include "tools/cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -100,10 +101,27 @@ static const struct fuse_opt templates[] = {
 /* fs_say(), and the error that goes with it. */
 #define REFUSE(...) (fs_say(__VA_ARGS__), -EINVAL)
 
-/* An absolute path without links, of something that may not be there yet, or be a dead mount. */
+/* The absolute path, without links, of what is there: a dead mount, too, which realpath(3) cannot tell. NULL: nothing */
+static char *options_resolve(const char *path)
+{
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    char link[64], *real = fd < 0 ? NULL : malloc(PATH_MAX);
+    ssize_t size;
+
+    if (real != NULL) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        size = readlink(link, real, PATH_MAX - 1);
+        real[size < 0 ? 0 : size] = '\0';
+    }
+    if (fd >= 0)
+        close(fd);
+    return real;
+}
+
+/* The same of something that may not be there yet. */
 static char *options_absolute(const char *path)
 {
-    char *real = realpath(path, NULL), *parent, *joined = NULL;
+    char *real = options_resolve(path), *parent, *joined = NULL;
     const char *name;
     size_t size = strlen(path);
 
@@ -113,8 +131,8 @@ static char *options_absolute(const char *path)
         size--;
     name = memrchr(path, '/', size);
     name = name == NULL ? path : name + 1;
-    parent = strndup(path, (size_t)(name - path));
-    real = parent == NULL ? NULL : realpath(parent[0] == '\0' ? "." : parent, NULL);
+    parent = name == path ? strdup(".") : strndup(path, (size_t)(name - path));
+    real = parent == NULL ? NULL : options_resolve(parent);
     if (real != NULL && asprintf(&joined, "%s/%.*s", real, (int)(path + size - name), name) < 0)
         joined = NULL;
     free(parent);
