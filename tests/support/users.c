@@ -39,7 +39,7 @@ int users_setup(void **state)
 /* A change of the user makes the kernel forget the signal that comes with the parent's death. */
 static void become(uid_t uid)
 {
-    if (setegid(uid) < 0 || seteuid(uid) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+    if (setresgid(uid, uid, 0) < 0 || setresuid(uid, uid, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         abort();
 }
 
@@ -49,7 +49,7 @@ long users_return(long result)
 {
     int call_errno = errno;
 
-    if (seteuid(0) < 0)
+    if (setresuid(0, 0, 0) < 0) /* the group needs it */
         abort();
     become(0);
     errno = call_errno;

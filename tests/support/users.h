@@ -1,6 +1,6 @@
 /* Other users at work on a mount that they may use. Only root can play them.
  *
- * They act in this very process, by its effective user, so that one user's descriptors can be at hand while another one
+ * They act in this very process, so that one user's descriptors can be at hand while another one
  * acts: MOUNT_FAILS(EACCES, AS(ONE, open(path, O_RDONLY))). */
 #ifndef KVFS_TESTS_SUPPORT_USERS_H
 #define KVFS_TESTS_SUPPORT_USERS_H
