@@ -272,6 +272,60 @@ static void a_key_can_be_appended_to_while_another_node_replaces_it(void **state
     (void)mount_wait(*state, child);
 }
 
+/* -------------------------------------------------------------------------- replacing */
+
+static void rename_for_ever(const char *temporary, const char *key)
+{
+    for (;;) {
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+        if (fd < 0 || write(fd, "value", 5) < 0 || close(fd) < 0 || rename(temporary, key) < 0)
+            _exit(1);
+    }
+}
+
+static long change_key(const char *key, unsigned how)
+{
+    static const int flags[] = {O_WRONLY, O_WRONLY | O_APPEND, O_RDWR | O_CREAT, O_WRONLY | O_TRUNC, O_RDONLY};
+    enum { OPENS = sizeof(flags) / sizeof(flags[0]) };
+    int fd;
+
+    if (how % (OPENS + 2) == OPENS)
+        return truncate(key, 3);
+    if (how % (OPENS + 2) == OPENS + 1)
+        return chmod(key, 0644);
+    fd = open(key, flags[how % (OPENS + 2)] | O_CLOEXEC, 0644);
+    if (fd >= 0)
+        close(fd);
+    return fd;
+}
+
+/* It opens, and changes, what is there before or after; the path is there all the time. */
+static void change_while_it_is_replaced(void **state, const struct mount_node *replacing)
+{
+    pid_t child;
+
+    mount_write_text(P("a/n/key"), "value");
+    child = mount_fork(*state);
+    if (child == 0)
+        rename_for_ever(mount_path(replacing, "a/n/temporary"), mount_path(replacing, "a/n/key"));
+    for (unsigned round = 0; round < rounds() * 10; round++)
+        if (change_key(P("a/n/key"), round) < 0)
+            fail_msg("round %u: %s", round, strerrorname_np(errno));
+    MOUNT_OK(kill(child, SIGKILL));
+    (void)mount_wait(*state, child);
+}
+
+static void a_key_can_be_changed_while_it_is_replaced_by_renames(void **state)
+{
+    change_while_it_is_replaced(state, &((struct mount_test *)*state)->nodes[0]);
+}
+
+static void a_key_can_be_changed_while_another_node_replaces_it_by_renames(void **state)
+{
+    change_while_it_is_replaced(state, mount_start(*state, NULL));
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +336,9 @@ static int run(void)
         MOUNT_TEST(changed_attributes_are_seen_though_the_key_is_being_opened),
         MOUNT_TEST(exchanged_keys_are_exchanged_though_one_is_being_opened),
         MOUNT_TEST(a_daemon_ends_by_a_signal_while_closes_fail),
+        MOUNT_TEST(a_key_can_be_changed_while_it_is_replaced_by_renames),
+        MOUNT_TEST(a_key_can_be_changed_while_another_node_replaces_it_by_renames),
+        MOUNT_TEST_WITH("cache_ttl=0", a_key_can_be_changed_while_another_node_replaces_it_by_renames),
         MOUNT_TEST_WITH("cache_ttl=0", a_key_can_be_appended_to_while_another_node_replaces_it),
     };
 

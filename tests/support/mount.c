@@ -496,10 +496,10 @@ int mount_teardown(void **state)
     struct mount_test *test = *state;
     int rc = 0;
 
-    for (size_t i = 0; i < test->child_count; i++) {
+    for (size_t i = 0; i < test->child_count; i++) /* one may wait for another */
         kill(test->children[i], SIGKILL);
+    for (size_t i = 0; i < test->child_count; i++)
         waitpid(test->children[i], NULL, 0);
-    }
     close_range((unsigned)test->first_fd, ~0u, 0);
     for (size_t i = 0; i < test->node_count; i++) {
         struct mount_node *node = &test->nodes[i];
@@ -507,6 +507,7 @@ int mount_teardown(void **state)
 
         if (node->daemon == 0)
             continue;
+        kill(node->daemon, SIGCONT); /* a test may have stopped it */
         if (unmount(node->path) < 0) {
             printf("cannot unmount %s: %s\n", node->path, strerror(errno));
             detach(node->path);
