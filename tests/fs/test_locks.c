@@ -404,7 +404,7 @@ static void a_lock_holds_whatever_becomes_of_the_value(void **state)
 {
     void (*const changes[])(struct scene *) = {put_here,     put_elsewhere,     save_in_vain,
                                                put_by_kvctl, move_over_it_here, move_over_it_elsewhere};
-    struct scene s = scene_of(state, O_RDONLY);
+    struct scene s = scene_of(state, O_RDWR);
     for (int is_flock = 0; is_flock < 2; is_flock++) {
         for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
             int fd = (int)MOUNT_OK(agent_open(&s.x, mount_path(s.a, "a/n/key"), O_RDWR, 0));
@@ -499,6 +499,7 @@ static void a_user_who_takes_too_many_locks_is_refused_alone(void **state)
     struct agent greedy = agent_start(s.test, 5001, 0);
     int fd, held = 0;
 
+    MOUNT_OK(chmod(mount_path(s.a, "a"), 0755)); /* an account is its maker's at first */
     MOUNT_OK(chmod(mount_path(s.a, "a/n/key"), 0666));
     fd = (int)MOUNT_OK(agent_open(&greedy, mount_path(s.a, "a/n/key"), O_RDWR, 0));
     while (held < 2 * LOCKS_A_USER && lock_fcntl(&greedy, fd, F_WRLCK, held * 4, 2) == 0)
