@@ -10,8 +10,10 @@
 
 #define P(...) mount_path(&((struct mount_test *)*state)->nodes[0], __VA_ARGS__)
 #define TOO_FAR ((off_t)26 << 20)
-#define ROOM "100000" /* bytes of the account; */
-#define MORE 200000   /* than it has room for */
+#define ROOM "20000" /* bytes of the account; */
+#define MORE 60000   /* than it has room for */
+
+static char bytes[MORE]; /* filled: the kernel makes one request of a write of pages that are there */
 
 static struct mount_node *elsewhere(void **state) { return mount_start(*state, "cache_ttl=0"); }
 static int open_key(const char *path, int flags) { return (int)MOUNT_OK(open(path, flags | O_CLOEXEC, 0666)); }
@@ -22,12 +24,7 @@ static long write_too_far(int fd) { return pwrite(fd, "x", 1, TOO_FAR); }
 static long truncate_too_far(int fd) { return ftruncate(fd, TOO_FAR); }
 static long allocate_too_far(int fd) { return fallocate(fd, 0, 0, TOO_FAR); }
 
-static long write_more_than_the_account_has(int fd)
-{
-    static const char bytes[MORE];
-
-    return write(fd, bytes, sizeof(bytes));
-}
+static long write_more_than_the_account_has(int fd) { return write(fd, bytes, sizeof(bytes)); }
 
 static const struct {
     long (*act)(int fd);
@@ -130,10 +127,9 @@ static void each_handle_is_told_of_its_own_failure(void **state)
 static void a_put_that_failed_is_not_the_other_handles_failure(void **state)
 {
     struct mount_node *other = elsewhere(state);
-    char bytes[2000], got[3001];
+    char got[3001];
     int first, second;
 
-    memset(bytes, 'b', sizeof(bytes));
     mount_write_text(P("a/n/key"), "12345");
     first = open_key(P("a/n/key"), O_RDWR);
     second = open_key(P("a/n/key"), O_RDWR);
@@ -262,19 +258,17 @@ static void nothing_is_put_of_a_failed_handle_that_nobody_closed(void **state)
 /* What write() accepts after the failure was told is kept; before, nothing is accepted. */
 static void a_log_goes_on_after_room_was_made(void **state)
 {
-    static const char filler[90000], line[20000];
-
     for (int told_by_fsync = 0; told_by_fsync < 2; told_by_fsync++) {
         struct mount_node *other = elsewhere(state);
         const char *text;
         int log;
 
         MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", ROOM);
-        mount_write(P("a/n/filler"), filler, sizeof(filler));
+        mount_write(P("a/n/filler"), bytes, 15000);
         mount_write_text(P("a/n/log"), "line0\n");
         log = open_key(P("a/n/log"), O_WRONLY | O_APPEND);
         MOUNT_OK(write(log, "line1\n", 6));
-        MOUNT_FAILS(EDQUOT, write(log, line, sizeof(line)));
+        MOUNT_FAILS(EDQUOT, write(log, bytes, 10000));
         MOUNT_OK(unlink(P("a/n/filler")));
         MOUNT_FAILS(EDQUOT, write(log, "line2\n", 6));
         if (told_by_fsync) {
@@ -309,6 +303,7 @@ static int run(void)
         MOUNT_TEST(a_log_goes_on_after_room_was_made),
     };
 
+    memset(bytes, 'b', sizeof(bytes));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
