@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { STEPS = 12000, LOOK_EVERY = 100 };
+enum { STEPS = 40000, LOOK_EVERY = 100 };
 
 /* ------------------------------------------------------------------------------ steps */
 
