@@ -375,6 +375,8 @@ static void a_close_by_any_thread_of_the_opener_is_durable(void **state)
     free((char *)hands.path);
 }
 
+static void *close_it_and_end(void *arg) { _exit(close_it(arg) == NULL ? 0 : 1); }
+
 /* The main thread has ended, and the process lives on in the others. */
 static void a_close_after_the_main_thread_has_ended_is_durable(void **state)
 {
@@ -385,7 +387,7 @@ static void a_close_after_the_main_thread_has_ended_is_durable(void **state)
     if (child == 0) {
         pthread_t thread;
 
-        if (open_and_write(&hands) != NULL || pthread_create(&thread, NULL, close_it, &hands) != 0)
+        if (open_and_write(&hands) != NULL || pthread_create(&thread, NULL, close_it_and_end, &hands) != 0)
             _exit(1);
         pthread_exit(NULL);
     }

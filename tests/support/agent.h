@@ -20,14 +20,14 @@ struct agent_memory {
     long result;
     int error; /* errno after it */
     char texts[AGENT_TEXTS][MOUNT_PATH + 1024];
-    uint8_t bytes[AGENT_BYTES];
+    _Alignas(16) uint8_t bytes[AGENT_BYTES];
 };
 
 struct agent {
     struct mount_test *test;
     pid_t pid;
     int fd;         /* a byte for each call, and one for each answer */
-    uint8_t *bytes; /* AGENT_BYTES, for the caller's use */
+    uint8_t *bytes; /* AGENT_BYTES, aligned for any struct */
     struct agent_memory *memory;
 };
 
