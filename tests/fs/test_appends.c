@@ -5,9 +5,9 @@
 #include "tests/support/setting.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/wait.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { ROUNDS = 300, TURNS = 20, VALUE_MAX = 9000, LINE = 8, READ_MAX = 1 << 20 };
@@ -57,12 +57,14 @@ static void show(const char *who, const char *bytes, size_t size)
 
 /* ------------------------------------------------------------------- those who do it */
 
+static atomic_bool *over; /* shared with children, who end well then */
+
 /* A child that puts one value after the other on its node: over the old one, or as another key that is moved. */
 __attribute__((noreturn)) static void replace_all_the_time(const struct mount_node *node)
 {
     static char bytes[VALUE_MAX + 64];
 
-    for (unsigned number = 0;; number++) {
+    for (unsigned number = 0; !atomic_load(over); number++) {
         const char *path = mount_path(node, number % 2 == 0 ? "a/n/key" : "a/n/t");
         size_t size = make_value(number, bytes);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -71,6 +73,7 @@ __attribute__((noreturn)) static void replace_all_the_time(const struct mount_no
             (number % 2 != 0 && rename(path, mount_path(node, "a/n/key")) < 0))
             _exit(1);
     }
+    _exit(0);
 }
 
 /* A child that reads on the node that appends. */
@@ -78,7 +81,7 @@ __attribute__((noreturn)) static void read_all_the_time(const struct mount_node 
 {
     static char bytes[READ_MAX];
 
-    for (;;) {
+    while (!atomic_load(over)) {
         int fd = open(mount_path(node, "a/n/key"), O_RDONLY | O_CLOEXEC);
         ssize_t size = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes) - 1);
 
@@ -92,13 +95,7 @@ __attribute__((noreturn)) static void read_all_the_time(const struct mount_node 
             _exit(2);
         }
     }
-}
-
-/* A child that goes on for ever was killed by us. */
-static void stop(struct mount_test *test, pid_t child)
-{
-    MOUNT_OK(kill(child, SIGKILL));
-    assert_int_equal(mount_wait(test, child), SIGKILL);
+    _exit(0);
 }
 
 static void expect_whole(struct mount_test *test, const struct mount_node *node)
@@ -124,6 +121,8 @@ static void append(void **state, bool closes_each)
     pid_t replacer, reader;
     int fd = -1;
 
+    over = mmap(NULL, sizeof(*over), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true((void *)over != MAP_FAILED);
     mount_write(P("a/n/key"), bytes, make_value(1, bytes));
     replacer = mount_fork(test);
     if (replacer == 0)
@@ -139,8 +138,9 @@ static void append(void **state, bool closes_each)
         MOUNT_OK(closes_each ? close(fd) : fsync(fd));
         expect_whole(test, third);
     }
-    stop(test, replacer);
-    stop(test, reader);
+    atomic_store(over, true);
+    assert_int_equal(mount_wait(test, replacer), 0);
+    assert_int_equal(mount_wait(test, reader), 0);
     if (!closes_each)
         MOUNT_OK(close(fd));
     expect_whole(test, here);
@@ -188,9 +188,9 @@ static void take_turns(void **state, void (*append_line)(const char *, const cha
 {
     struct mount_test *test = *state;
     struct mount_node *nodes[] = {&test->nodes[0], mount_start(test, NULL)};
-    char wanted[LINE * TURNS * 2 + 1] = "", line[LINE + 1];
+    char wanted[LINE * (1 + TURNS * 2) + 1] = "+begins\n", line[LINE + 1];
 
-    mount_write_text(P("a/n/log"), "");
+    mount_write_text(P("a/n/log"), wanted);
     for (int i = 0; is_open && i < 2; i++)
         MOUNT_OK(open(mount_path(nodes[i], "a/n/log"), O_RDONLY | O_CLOEXEC)); /* closed at the end of the test */
     for (unsigned turn = 0; turn < 2 * TURNS; turn++) {
@@ -201,7 +201,7 @@ static void take_turns(void **state, void (*append_line)(const char *, const cha
             (void)mount_text(path);
         }
         snprintf(line, sizeof(line), "+%06u\n", turn % 1000000);
-        memcpy(wanted + turn * LINE, line, LINE + 1);
+        memcpy(wanted + (1 + turn) * LINE, line, LINE + 1);
         append_line(path, line);
         MOUNT_KVCTL(test, "get", "a/n/log");
         assert_string_equal(test->output, wanted);

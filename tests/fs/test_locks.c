@@ -7,11 +7,12 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SHORTLY_MS = 200, WAITERS = 80, LOCKS_A_USER = 1024 };
+enum { SHORTLY_MS = 200, WAITERS = 80, LOCKED_KEYS = 1024 };
 
 /* Two nodes, and a process on each; z is one more on the first. */
 struct scene {
@@ -106,7 +107,7 @@ static void flock_excludes_and_shares_between_nodes(void **state)
     MOUNT_OK(lock_flock(&s.y, s.fy, LOCK_EX | LOCK_NB)); /* up */
     MOUNT_FAILS(EAGAIN, lock_flock(&s.x, s.fx, LOCK_SH | LOCK_NB));
     MOUNT_OK(agent_close(&s.y, s.fy));
-    MOUNT_OK(lock_flock(&s.x, s.fx, LOCK_EX | LOCK_NB));
+    MOUNT_OK(lock_flock(&s.x, s.fx, LOCK_EX)); /* the kernel tells of a last close a moment later */
 }
 
 static void an_upgrade_that_is_refused_lets_nobody_else_in_exclusively(void **state)
@@ -339,7 +340,7 @@ static void the_end_of_a_child_keeps_the_locks_of_its_parent(void **state)
     expect_held(&s, true);
     expect_held(&s, false);
     MOUNT_OK(close(fd));
-    MOUNT_OK(lock_take(&s.y, s.fy, true));
+    MOUNT_OK(lock_flock(&s.y, s.fy, LOCK_EX));
     MOUNT_OK(lock_take(&s.y, s.fy, false));
 }
 
@@ -442,23 +443,27 @@ static void a_node_that_cannot_write_locks_too(void **state)
     MOUNT_FAILS(EAGAIN, lock_fcntl(&s.x, s.fx, F_WRLCK, 0, 1));
 }
 
-static void a_user_who_takes_too_many_locks_is_refused_alone(void **state)
+static void a_user_who_locks_too_many_keys_is_refused_alone(void **state)
 {
+    struct rlimit files = {4 * LOCKED_KEYS, 4 * LOCKED_KEYS};
     struct scene s = scene_of(state, O_RDWR);
-    struct agent greedy = agent_start(s.test, 5001, 0);
-    int fd, held = 0;
+    struct agent greedy;
+    int fds[2 * LOCKED_KEYS], held = -1;
 
+    MOUNT_OK(setrlimit(RLIMIT_NOFILE, &files));
+    greedy = agent_start(s.test, 5001, 0);
     MOUNT_OK(chmod(mount_path(s.a, "a"), 0755)); /* an account is its maker's at first */
-    MOUNT_OK(chmod(mount_path(s.a, "a/n/key"), 0666));
-    fd = (int)MOUNT_OK(agent_open(&greedy, mount_path(s.a, "a/n/key"), O_RDWR, 0));
-    while (held < 2 * LOCKS_A_USER && lock_fcntl(&greedy, fd, F_WRLCK, held * 4, 2) == 0)
-        held++;
+    MOUNT_OK(chmod(mount_path(s.a, "a/n"), 0777));
+    do {
+        assert_in_range(++held, 0, 2 * LOCKED_KEYS - 1);
+        fds[held] = (int)MOUNT_OK(agent_open(&greedy, mount_path(s.a, "a/n/k%d", held), O_RDWR | O_CREAT, 0600));
+    } while (lock_take(&greedy, fds[held], held % 2 == 0) == 0);
     assert_int_equal(errno, ENOLCK);
-    assert_in_range(held, LOCKS_A_USER / 2, LOCKS_A_USER);
-    MOUNT_OK(lock_fcntl(&s.x, s.fx, F_WRLCK, 1 << 20, 1));
+    assert_in_range(held, LOCKED_KEYS / 2, LOCKED_KEYS);
+    MOUNT_OK(lock_take(&s.x, s.fx, false));
     MOUNT_OK(lock_take(&s.y, s.fy, true));
-    MOUNT_OK(lock_fcntl(&greedy, fd, F_UNLCK, 0, 1 << 19));
-    MOUNT_OK(lock_fcntl(&greedy, fd, F_WRLCK, 0, 2));
+    MOUNT_OK(agent_close(&greedy, fds[1]));
+    MOUNT_OK(lock_take(&greedy, fds[held], false));
 }
 
 static int run(void)
@@ -479,7 +484,7 @@ static int run(void)
         MOUNT_TEST_WITH("cache_ttl=0", flock_lasts_until_the_last_descriptor_is_closed),
         MOUNT_TEST_WITH("cache_ttl=0", a_lock_holds_whatever_becomes_of_the_value),
         MOUNT_TEST_WITH("cache_ttl=0", a_node_that_cannot_write_locks_too),
-        MOUNT_TEST_WITH("cache_ttl=0,allow_other", a_user_who_takes_too_many_locks_is_refused_alone),
+        MOUNT_TEST_WITH("cache_ttl=0,allow_other", a_user_who_locks_too_many_keys_is_refused_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

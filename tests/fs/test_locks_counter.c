@@ -39,7 +39,7 @@ static void expect_right_count(void **state, const char *lock, bool is_flock)
     char wanted[16];
 
     mount_write_text(mount_path(nodes[0], "a/n/counter"), "0");
-    mount_write_text(mount_path(nodes[0], "a/n/lock"), "");
+    mount_write_text(mount_path(nodes[0], "a/n/lock"), "no matter what");
     for (int i = 0; i < COUNTERS; i++) {
         counters[i] = mount_fork(test);
         if (counters[i] == 0)
