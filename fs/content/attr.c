@@ -43,6 +43,9 @@ static void getattr_open_locked(struct fs *fs, struct fs_inode *inode, struct st
     *timeout = local || removed ? fs_timeout_full(fs) : getattr_remaining(fs, &ref);
 }
 
+/* The inode is about to get another name. */
+enum { GETATTR_LATER = 1 };
+
 /* Of a key that nobody has open. The inode's lock is held. */
 static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
@@ -51,6 +54,8 @@ static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct s
     struct kv_meta meta;
     int rc = kv_stat(fs->store, &ref, &meta, &fresh);
 
+    if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &meta.attr : NULL))
+        return GETATTR_LATER;
     if (rc < 0)
         return rc == -ENOENT ? fs_stale(fs, inode) : rc;
     fs_inode_adopt_locked(fs, inode, meta.version);
@@ -61,14 +66,19 @@ static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct s
 
 static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
-    int rc = 0;
+    int rc;
 
-    fs_inode_lock(fs, inode);
-    if (inode->body != NULL)
-        getattr_open_locked(fs, inode, out, timeout);
-    else
-        rc = getattr_closed_locked(fs, inode, out, timeout);
-    fs_inode_unlock(fs, inode);
+    do {
+        rc = 0;
+        fs_inode_lock(fs, inode);
+        if (inode->body != NULL)
+            getattr_open_locked(fs, inode, out, timeout);
+        else
+            rc = getattr_closed_locked(fs, inode, out, timeout);
+        fs_inode_unlock(fs, inode);
+        if (rc == GETATTR_LATER)
+            fs_name_settle(fs, inode);
+    } while (rc == GETATTR_LATER);
     return rc;
 }
 
@@ -150,20 +160,6 @@ static void setattr_body(struct fs_body *body, const struct kv_attr *attr, unsig
     pthread_rwlock_unlock(&body->io);
 }
 
-/* Does the central storage have the object of a pinned body? body NULL: of a closed inode. */
-static bool setattr_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body)
-{
-    enum fs_inode_state state = fs_inode_state(fs, inode);
-    bool stored = state != FS_REMOVED;
-
-    if (body == NULL)
-        return state == FS_CURRENT;
-    pthread_rwlock_rdlock(&body->io);
-    stored &= body->state == FS_BODY_SUBMITTED || body->state == FS_BODY_STORED;
-    pthread_rwlock_unlock(&body->io);
-    return stored;
-}
-
 int fs_setattr(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask, bool strict)
 {
     struct fs_name *name;
@@ -177,7 +173,7 @@ int fs_setattr(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr
         mask |= KV_NO_SETID;
     name = fs_name_lock_of(fs, inode);
     body = fs_body_pin(fs, inode);
-    stored = setattr_is_stored(fs, inode, body);
+    stored = fs_body_is_stored(fs, inode, body);
     if (stored)
         rc = setattr_stored(fs, inode, attr, mask, strict);
     else if (body == NULL)
@@ -186,6 +182,8 @@ int fs_setattr(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr
         stored = false; /* another object has the name: this one lives on in its handles */
         rc = 0;
     }
+    if (rc == 0 && body == NULL)
+        body = fs_body_pin(fs, inode); /* an open that was under way may have begun with the old ones */
     if (rc == 0 && body != NULL)
         setattr_body(body, attr, mask, stored);
     if (body != NULL)

@@ -115,6 +115,19 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
     fs_inode_put(fs, inode);
 }
 
+bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body)
+{
+    enum fs_inode_state state = fs_inode_state(fs, inode);
+    bool stored = state != FS_REMOVED;
+
+    if (body == NULL)
+        return state == FS_CURRENT;
+    pthread_rwlock_rdlock(&body->io);
+    stored &= body->state == FS_BODY_SUBMITTED || body->state == FS_BODY_STORED;
+    pthread_rwlock_unlock(&body->io);
+    return stored;
+}
+
 uint64_t fs_body_written(struct fs_body *body)
 {
     uint64_t written;

@@ -55,6 +55,8 @@ static inline bool fs_body_is_local(const struct fs_body *body)
 {
     return fs_body_is_dirty(body) || body->state != FS_BODY_STORED;
 }
+/* Does the central storage have the object of an inode, or is it on its way there? body: pinned, or NULL of a closed one. */
+bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body);
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 

@@ -65,20 +65,19 @@ struct opening {
     struct kv_usage usage; /* of the account */
 };
 
-/* The inode does not have its name any more: open the one that has. */
-#define OPEN_ELSEWHERE 1
+/* The inode does not have its name any more: open the one that has. Or it is about to get another one: wait for that. */
+enum { OPEN_ELSEWHERE = 1, OPEN_LATER };
 
 /* Fill a fresh body with the newest value, or with what this node may serve. */
-static int open_load(const struct opening *opening, struct fs_inode *inode, struct fs_body *body)
+static int open_load(const struct opening *opening, const struct kv_ref *ref, struct fs_body *body)
 {
-    struct kv_ref ref = fs_inode_ref(opening->fs, inode);
     bool empty = opening->flags & O_TRUNC;
     int rc;
 
     if (opens_to_write(opening->flags))
-        rc = kv_get_newest(opening->fs->store, &ref, &body->meta, empty ? NULL : &body->value);
+        rc = kv_get_newest(opening->fs->store, ref, &body->meta, empty ? NULL : &body->value);
     else
-        rc = kv_get(opening->fs->store, &ref, &body->meta, &body->value, NULL);
+        rc = kv_get(opening->fs->store, ref, &body->meta, &body->value, NULL);
     if (rc == 0 && empty)
         rc = kv_value_new(0, &body->value);
     body->stored_size = body->meta.size;
@@ -134,6 +133,7 @@ static int open_check_account(const struct opening *opening, uint64_t size)
 static int open_closed_locked(const struct opening *opening, struct fs_inode *inode)
 {
     struct fs *fs = opening->fs;
+    struct kv_ref ref = fs_inode_ref(fs, inode);
     struct fs_body *body;
     int rc;
 
@@ -142,9 +142,13 @@ static int open_closed_locked(const struct opening *opening, struct fs_inode *in
     rc = fs_body_new(inode, opening->usage.account, &body);
     if (rc < 0)
         return rc;
-    rc = open_load(opening, inode, body);
+    rc = open_load(opening, &ref, body);
     if (rc == 0)
         rc = open_check_account(opening, body->value->size);
+    if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &body->meta.attr : NULL)) {
+        fs_body_free(fs, body);
+        return OPEN_LATER;
+    }
     if (rc == -ENOENT)
         fs_inode_displace(fs, inode);
     if (rc == -ENOENT || (rc == 0 && !fs_told_same(fs, opening->checked, &body->meta.attr)))
@@ -232,7 +236,11 @@ static int open_checked(const struct opening *opening)
     int rc;
 
     fs_inode_get(opening->fs, inode);
-    for (int i = 0; (rc = open_inode(opening, inode)) == OPEN_ELSEWHERE && i < OPEN_TRIES; i++) {
+    for (int i = 0; (rc = open_inode(opening, inode)) > 0 && i < OPEN_TRIES; i++) {
+        if (rc == OPEN_LATER) {
+            fs_name_settle(opening->fs, inode);
+            continue;
+        }
         rc = fs_inode_current(opening->fs, opening->checked, &current);
         if (rc < 0)
             break;
@@ -241,7 +249,7 @@ static int open_checked(const struct opening *opening)
         inode = current;
     }
     fs_inode_put(opening->fs, inode);
-    return rc == OPEN_ELSEWHERE ? fs_stale(opening->fs, opening->checked) : rc;
+    return rc > 0 ? fs_stale(opening->fs, opening->checked) : rc;
 }
 
 int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_ctx *who, struct fs_handle **out)
@@ -425,22 +433,22 @@ int fs_truncate_path(struct fs *fs, struct fs_inode *inode, uint64_t size, const
     struct fs_handle *handle;
     int rc;
 
-    *shown = inode;
-    fs_inode_get(fs, inode);
-    if (fs_inode_state(fs, inode) == FS_CURRENT && truncate_is_done(fs, inode, size))
+    if (fs_inode_state(fs, inode) == FS_CURRENT && truncate_is_done(fs, inode, size)) {
+        fs_inode_get(fs, inode);
+        *shown = inode;
         return 0;
-    rc = fs_open(fs, inode, O_WRONLY | (size == 0 ? O_TRUNC : 0), who, &handle);
-    if (rc == 0) {
-        fs_inode_put(fs, inode);
-        *shown = handle->inode;
-        fs_inode_get(fs, *shown);
-        rc = fs_truncate(fs, handle, size);
-        if (rc == 0)
-            rc = fs_put_wait(fs, handle);
-        fs_close(fs, handle);
     }
+    rc = fs_open(fs, inode, O_WRONLY | (size == 0 ? O_TRUNC : 0), who, &handle);
     if (rc < 0)
-        fs_inode_put(fs, *shown);
+        return rc;
+    rc = fs_truncate(fs, handle, size);
+    if (rc == 0)
+        rc = fs_put_wait(fs, handle);
+    if (rc == 0) {
+        fs_inode_get(fs, handle->inode);
+        *shown = handle->inode;
+    }
+    fs_close(fs, handle);
     return rc;
 }
 

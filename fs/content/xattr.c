@@ -221,10 +221,11 @@ static int xattr_set_body(struct fs_body *body, const char *name, const void *va
 }
 
 /* Set an attribute of the node, or of the object that the kernel was told of. */
-static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *name, const void *value,
-                            size_t size, int flags, struct fs_body *body)
+static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
+                            int flags)
 {
     struct kv_attr told = fs_told(fs, inode);
+    struct fs_body *body;
     struct fs_seen seen;
     struct kv_change change = {.kind = KV_SETXATTR,
                                .ref = fs_inode_ref(fs, inode),
@@ -241,11 +242,13 @@ static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *n
     change.seen = seen.dirs;
     change.seen_count = seen.count;
     rc = kv_apply(fs->store, &change);
-    if (rc == 0 && body != NULL) {
+    body = rc == 0 && inode->kind == FS_KEY ? fs_body_pin(fs, inode) : NULL;
+    if (body != NULL) {
         pthread_rwlock_wrlock(&body->io);
         body->meta.has_xattrs = change.meta.has_xattrs;
         body->meta.attr.ctime_ns = fs_now_ns();
         pthread_rwlock_unlock(&body->io);
+        fs_body_unpin(fs, inode);
     }
     return rc == -ENOENT ? -ESTALE : rc;
 }
@@ -255,17 +258,10 @@ static int xattr_set_key(struct fs *fs, struct fs_inode *inode, const char *name
 {
     struct fs_name *locked = fs_name_lock_of(fs, inode);
     struct fs_body *body = fs_body_pin(fs, inode);
-    enum fs_inode_state state = fs_inode_state(fs, inode);
-    bool stored = state != FS_REMOVED;
-    int rc;
+    bool stored = fs_body_is_stored(fs, inode, body);
+    int rc = stored ? xattr_set_stored(fs, inode, name, value, size, flags) : -ESTALE;
 
-    if (body != NULL) {
-        pthread_rwlock_rdlock(&body->io);
-        stored &= body->state == FS_BODY_SUBMITTED || body->state == FS_BODY_STORED;
-        pthread_rwlock_unlock(&body->io);
-    }
-    rc = stored ? xattr_set_stored(fs, inode, name, value, size, flags, body) : -ESTALE;
-    if (rc == -ESTALE && body != NULL && (!stored || state != FS_CURRENT))
+    if (rc == -ESTALE && body != NULL && (!stored || fs_inode_state(fs, inode) != FS_CURRENT))
         rc = xattr_set_body(body, name, value, size, flags);
     if (body != NULL)
         fs_body_unpin(fs, inode);
@@ -293,7 +289,7 @@ int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const v
         return -EINVAL;
     if (xattr_starts_with(name, COMPUTED))
         return -EPERM;
-    rc = inode->kind == FS_NODE ? xattr_set_stored(fs, inode, name, value, size, flags, NULL)
+    rc = inode->kind == FS_NODE ? xattr_set_stored(fs, inode, name, value, size, flags)
                                 : xattr_set_key(fs, inode, name, value, size, flags);
     if (rc == -ENOSPC && xattr_is_over_limit(fs, inode, name, value, size, flags))
         return fs_because(

@@ -45,15 +45,17 @@ int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node 
 struct lookup_finding {
     struct kv_meta meta;
     double timeout;
-    bool again; /* the inode has lost the name */
+    bool again;  /* the inode has lost the name */
+    bool moving; /* it is about to get another one */
 };
 
-static int lookup_ask(struct fs *fs, const struct kv_ref *ref, struct lookup_finding *out)
+static int lookup_ask(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, struct lookup_finding *out)
 {
     struct kv_fresh fresh = {0};
     int rc = kv_stat(fs->store, ref, &out->meta, &fresh);
 
     out->timeout = fs_timeout_of(&fresh);
+    out->moving = (rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, ref, rc == 0 ? &out->meta.attr : NULL);
     return rc;
 }
 
@@ -70,8 +72,10 @@ static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struc
         out->meta = body->meta;
         out->timeout = fs_timeout_full(fs);
     } else {
-        rc = lookup_ask(fs, ref, out);
-        if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version))
+        rc = lookup_ask(fs, inode, ref, out);
+        if (out->moving)
+            ;
+        else if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version))
             out->again = fs_inode_displace(fs, inode) && rc == 0;
         else if (rc == 0)
             body->meta = out->meta;
@@ -83,9 +87,11 @@ static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struc
 static int lookup_closed_locked(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                                 struct lookup_finding *out)
 {
-    int rc = lookup_ask(fs, ref, out);
+    int rc = lookup_ask(fs, inode, ref, out);
 
-    if (rc == 0)
+    if (out->moving)
+        ;
+    else if (rc == 0)
         fs_inode_adopt_locked(fs, inode, out->meta.version);
     else if (rc == -ENOENT)
         fs_inode_displace(fs, inode);
@@ -112,9 +118,11 @@ static int lookup_current(struct fs *fs, struct fs_inode *namespace, const char 
         else
             rc = lookup_closed_locked(fs, *out, &ref, finding);
         fs_inode_unlock(fs, *out);
-        if (finding->again || rc < 0)
+        if (finding->moving)
+            fs_name_settle(fs, *out);
+        if (finding->again || finding->moving || rc < 0)
             fs_inode_put(fs, *out);
-    } while (finding->again);
+    } while (finding->again || finding->moving);
     return rc;
 }
 

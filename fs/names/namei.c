@@ -332,11 +332,17 @@ static int rename_sides(struct fs *fs, struct rename_side *from, struct rename_s
         rc = fs_body_settle(fs, to->body, uid);
     else if (rc == 0)
         fs_xattr_keep(fs, to->inode);
-    if (rc == 0)
-        rc = namei_apply(fs, from->namespace, to->namespace, change);
     if (rc < 0)
         return rc;
-    fs_name_move(fs, from->name, from->namespace, to->name, to->namespace, exchange);
+    fs_name_set_moving(fs, from->name, true);
+    fs_name_set_moving(fs, to->name, true);
+    rc = namei_apply(fs, from->namespace, to->namespace, change);
+    if (rc == 0)
+        fs_name_move(fs, from->name, from->namespace, to->name, to->namespace, exchange);
+    fs_name_set_moving(fs, from->name, false);
+    fs_name_set_moving(fs, to->name, false);
+    if (rc < 0)
+        return rc;
     if (from->body != NULL) {
         pthread_rwlock_wrlock(&from->body->io);
         from->body->meta.attr.ctime_ns = change->meta.attr.ctime_ns;

@@ -60,6 +60,7 @@ struct fs_name {
     UT_hash_handle hh; /* in nodes->names */
     pthread_mutex_t lock;
     unsigned refs;
+    bool moving;               /* a rename of it is under way: the central storage may have done it already */
     struct fs_inode *current;  /* NULL: none */
     struct fs_inode *inodes;   /* all that have this name, or had it last */
     struct fs_filelock *locks; /* filelock.h */
@@ -167,6 +168,12 @@ void fs_name_remove(struct fs *fs, struct fs_name *name);
  * gets the first. */
 void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespace, struct fs_name *to,
                   struct fs_inode *to_namespace, bool exchange);
+/* A rename of a locked name begins, or has ended. */
+void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving);
+/* The central storage was asked for an inode's name `ref`, and found an object, or (NULL) nothing. Is the inode getting another
+ * name from a rename of this node, or has it got one meanwhile? Then wait for that, with fs_name_settle(), and look again. */
+bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_attr *found);
+void fs_name_settle(struct fs *fs, struct fs_inode *inode);
 /* The whole name was lost with an accepted put, or was told (rc 0). returns what was remembered before. */
 int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc);
 

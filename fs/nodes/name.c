@@ -221,6 +221,30 @@ void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespac
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
+void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    name->moving = moving;
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_attr *found)
+{
+    bool other, moving;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    other = inode->told.known && (found == NULL || found->ino != inode->told.ino);
+    moving = (other && inode->name->moving) ||
+             nodes_name_find(fs->nodes, ref->node, ref->key, ref->size) != inode->name;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return moving;
+}
+
+void fs_name_settle(struct fs *fs, struct fs_inode *inode)
+{
+    fs_name_unlock(fs, fs_name_lock_of(fs, inode));
+}
+
 int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc)
 {
     struct fs_nodes *nodes = fs->nodes;

@@ -89,7 +89,7 @@ static void tail_follows_what_another_node_appends(void **state)
         _exit(127);
     }
     for (int line = 2; line <= 4; line++) {
-        char wanted[16], last[16];
+        char wanted[32], last[32];
         int64_t end = mount_now_ms() + 20000;
 
         snprintf(last, sizeof(last), "line %d\n", line - 1);
