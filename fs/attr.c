@@ -1,9 +1,9 @@
 #include "fs/attr.h"
 
+#include "fs/base/options.h"
 #include "fs/control/control.h"
 #include "fs/file.h"
 #include "fs/offer.h"
-#include "fs/base/options.h"
 
 #include <errno.h>
 #include <stdio.h>

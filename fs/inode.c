@@ -155,7 +155,8 @@ void fs_inodes_free(struct fs *fs)
     struct fs_inode *inode, *next;
 
     HASH_CLEAR(hh, fs->nodes->table);
-    DL_FOREACH_SAFE(fs->nodes->inodes, inode, next) /* the kernel does not forget what it knew when it is unmounted */
+    DL_FOREACH_SAFE(fs->nodes->inodes, inode,
+                    next) /* the kernel does not forget what it knew when it is unmounted */
         inode_free(fs, inode);
     for (size_t i = 0; i < FS_LOCKS_STRIPES; i++)
         pthread_mutex_destroy(&fs->nodes->inode_locks[i]);

@@ -68,11 +68,12 @@ struct fs_inode {
     bool has_pages;                /* the kernel may hold pages of it */
     bool has_attr;                 /* FS_NODE: the kernel may hold attributes of it. fs->nodes->lock */
     unsigned opens;                /* handles and pins; the body lives while > 0. Inode lock. */
-    int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central. fs->nodes->lock */
-    uint64_t lookups;   /* references of the kernel */
-    unsigned refs;      /* references of fs/ itself */
-    uint64_t id;        /* FS_NODE: node id; FS_CONTROL_FILE: which */
-    uint64_t version;   /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
+    int64_t
+        touched_ns; /* FS_NODE: when this node last changed the names in it without the central. fs->nodes->lock */
+    uint64_t lookups;        /* references of the kernel */
+    unsigned refs;           /* references of fs/ itself */
+    uint64_t id;             /* FS_NODE: node id; FS_CONTROL_FILE: which */
+    uint64_t version;        /* FS_KEY, CLOSED: whose pages and attributes the kernel may hold; 0: unknown */
     struct fs_inode *parent; /* a reference; NULL: the root */
     struct fs_body *body;
     struct fs_offer *offer;                   /* FS_KEY, CLOSED: see offer.h */

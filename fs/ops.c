@@ -1,12 +1,12 @@
 #include "fs/ops.h"
 
 #include "fs/attr.h"
+#include "fs/base/options.h"
 #include "fs/control/control.h"
 #include "fs/dir.h"
 #include "fs/file.h"
 #include "fs/holder.h"
 #include "fs/lookup.h"
-#include "fs/base/options.h"
 #include "fs/scratch.h"
 #include "fs/tree.h"
 #include "fs/xattr.h"

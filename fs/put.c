@@ -1,8 +1,8 @@
 /* Puts of open keys: from a FLUSH or FSYNC (or what else has the central know the content) to its answer. */
+#include "fs/base/options.h"
 #include "fs/file.h"
 #include "fs/loss.h"
 #include "fs/notify.h"
-#include "fs/base/options.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 #include "fs/tree.h"
 
+#include "fs/base/options.h"
 #include "fs/control/control.h"
 #include "fs/file.h"
 #include "fs/lookup.h"
 #include "fs/notify.h"
-#include "fs/base/options.h"
 #include "fs/party.h"
 #include "fs/scratch.h"
 #include "fs/xattr.h"

@@ -290,8 +290,8 @@ void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char 
         fs_error_log_add(fs->error_log, uid, path, operation, fs_reason_of(rc));
         return;
     }
-    snprintf(reason, sizeof(reason), "the store is held by process %ld; nothing was changed: let it go on, or end it",
-             (long)holder);
+    snprintf(reason, sizeof(reason),
+             "the store is held by process %ld; nothing was changed: let it go on, or end it", (long)holder);
     fs_error_log_add(fs->error_log, uid, path, operation, reason);
 }
 
@@ -306,8 +306,9 @@ const char *fs_reason_of(int rc)
         {-ENOSPC, "the disk or the store's map is full: delete keys or make room on the disk"},
         {-EEXIST, "another node created the key first"},
         {-EIO, "the store could not be read or written, or is damaged: run kvctl check"},
-        {-EPERM, "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
-                 "or fifos"},
+        {-EPERM,
+         "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
+         "or fifos"},
         {-EINVAL, "the name or the argument is outside the rules: see the table of names in README.md"},
         {-ENAMETOOLONG, "the name is too long: keys have at most 512 letters, other names 64"},
         {-ENOTEMPTY, "the directory is not empty: delete what is in it first"},

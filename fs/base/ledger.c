@@ -35,8 +35,7 @@ void fs_ledger_free(struct fs_ledger *ledger)
 
     if (ledger == NULL)
         return;
-    HASH_ITER(hh, ledger->entries, entry, next)
-    {
+    HASH_ITER(hh, ledger->entries, entry, next) {
         HASH_DEL(ledger->entries, entry);
         free(entry);
     }

@@ -17,7 +17,8 @@
 
 /* Options that take a value, as text. */
 struct texts {
-    char *cache_ttl, *cache_size, *node, *durability, *commit_interval_ms, *commit_timeout, *map_size, *memory_size;
+    char *cache_ttl, *cache_size, *node, *durability, *commit_interval_ms, *commit_timeout, *map_size,
+        *memory_size;
 };
 
 struct parsing {
@@ -297,11 +298,13 @@ static int options_parse_texts(const struct texts *texts, struct fs_options *out
     int rc = options_parse_number("cache_ttl", texts->cache_ttl, 1000, 1e6, &out->cache_ttl_ms);
 
     if (rc == 0)
-        rc = options_parse_number("commit_interval_ms", texts->commit_interval_ms, 1, 1e6, &out->commit_interval_ms);
+        rc = options_parse_number("commit_interval_ms", texts->commit_interval_ms, 1, 1e6,
+                                  &out->commit_interval_ms);
     if (rc == 0)
         rc = options_parse_number("commit_timeout", texts->commit_timeout, 1000, 1e6, &out->commit_timeout_ms);
     if (rc == 0 && out->commit_timeout_ms < 1)
-        rc = REFUSE("commit_timeout=%s: it is at least 0.001; leave it out for the default", texts->commit_timeout);
+        rc =
+            REFUSE("commit_timeout=%s: it is at least 0.001; leave it out for the default", texts->commit_timeout);
     if (rc == 0)
         rc = options_parse_size("cache_size", texts->cache_size, 0, &out->cache_bytes);
     if (rc == 0)
@@ -422,7 +425,8 @@ void fs_options_usage(const char *program)
            "  durability=close       a close returns when the value is on disk (the default)\n"
            "  durability=fsync       a close returns when the value is queued; fsync makes it durable\n"
            "  commit_interval_ms=N   with durability=fsync: the longest wait in the queue (100)\n"
-           "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store (30)\n"
+           "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
+           "(30)\n"
            "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
            "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or twice\n"
            "                         the cache_size)\n"

@@ -80,22 +80,26 @@ void fs_stats_write(struct fs *fs, FILE *text)
     fprintf(text, "kvfs_node_info{node=\"%s\",version=\"%s\"} 1\n", fs->options->node, KVFS_VERSION);
     stats_number(text, "cache_hits_total", "counter", "Reads answered from the edge cache.", stats.cache_hits);
     stats_number(text, "cache_misses_total", "counter", "Reads that had to ask the central.", stats.cache_misses);
-    stats_number(text, "cache_expired_total", "counter", "Misses because the entry was too old.", stats.cache_expired);
-    stats_number(text, "cache_evictions_total", "counter", "Entries that made room for others.", stats.cache_evictions);
+    stats_number(text, "cache_expired_total", "counter", "Misses because the entry was too old.",
+                 stats.cache_expired);
+    stats_number(text, "cache_evictions_total", "counter", "Entries that made room for others.",
+                 stats.cache_evictions);
     stats_number(text, "cache_bytes", "gauge", "Bytes held by the edge cache.", stats.cache_bytes);
     stats_number(text, "cache_entries", "gauge", "Keys known to the edge cache.", stats.cache_entries);
     stats_number(text, "central_reads_total", "counter", "Reads made from the central.", stats.central_reads);
-    stats_number(text, "central_writes_total", "counter", "Puts made durable in the central.", stats.central_writes);
+    stats_number(text, "central_writes_total", "counter", "Puts made durable in the central.",
+                 stats.central_writes);
     stats_number(text, "commits_total", "counter", "Transactions of the central.", stats.commits);
     stats_number(text, "commit_failures_total", "counter", "Changes that the central failed to commit.",
-           stats.commit_failures);
+                 stats.commit_failures);
     fprintf(text, "# HELP kvfs_puts_per_commit Mean over all commits.\n# TYPE kvfs_puts_per_commit gauge\n");
     fprintf(text, "kvfs_puts_per_commit %.3f\n",
             stats.commits > 0 ? (double)stats.central_writes / (double)stats.commits : 0.0);
     stats_number(text, "value_bytes", "gauge", "Bytes of values in memory or spilled.", stats.value_bytes);
     stats_number(text, "spilled_bytes", "gauge", "Of these, bytes in unlinked files.", stats.spilled_bytes);
     stats_number(text, "disk_bytes", "gauge", "Size of the database file in use.", stats.disk_bytes);
-    stats_number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.", atomic_load(&fs->inodes));
+    stats_number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.",
+                 atomic_load(&fs->inodes));
     fprintf(text,
             "# HELP kvfs_fuse_requests_total Requests of the kernel.\n# TYPE kvfs_fuse_requests_total counter\n");
     for (size_t i = 0; i < sizeof(stats_kinds) / sizeof(stats_kinds[0]); i++)

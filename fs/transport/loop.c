@@ -134,7 +134,8 @@ static void loop_refuse(struct loop *loop, const struct fuse_in_header *header, 
     const struct fuse_out_header answer = {sizeof(answer), rc, header->unique};
 
     if (header->opcode != FUSE_FORGET && header->opcode != FUSE_BATCH_FORGET && header->opcode != FUSE_INTERRUPT)
-        (void)!write(fuse_session_fd(loop->fs->session), &answer, sizeof(answer)); /* fails where it was withdrawn */
+        (void)!write(fuse_session_fd(loop->fs->session), &answer,
+                     sizeof(answer)); /* fails where it was withdrawn */
 }
 
 static void loop_refuse_late(struct loop *loop, const struct change *change)
@@ -251,10 +252,8 @@ static int loop_start(struct loop *loop)
 
 int fs_loop(struct fs *fs, int (*end)(struct fs *fs, bool abandon))
 {
-    struct loop loop = {.fs = fs,
-                        .main = pthread_self(),
-                        .lock = PTHREAD_MUTEX_INITIALIZER,
-                        .less = PTHREAD_COND_INITIALIZER};
+    struct loop loop = {
+        .fs = fs, .main = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER, .less = PTHREAD_COND_INITIALIZER};
     bool serves;
     int number;
 

@@ -87,7 +87,8 @@ int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *
         if (errno == ENOENT)
             return FAIL(error, -ENOENT, "%s: there is no such directory; make the mount point with mkdir", path);
         if (errno == ENOTCONN)
-            return FAIL(error, -EBUSY, "%s: a dead mount (%s) is in the way; unmount it with: fusermount3 -u -z %s", path, type,
+            return FAIL(error, -EBUSY,
+                        "%s: a dead mount (%s) is in the way; unmount it with: fusermount3 -u -z %s", path, type,
                         path);
         return FAIL(error, -errno, "%s: %s; choose a mount point that you can reach", path, strerror(errno));
     }
