@@ -240,14 +240,15 @@ static void loop_finish(struct loop *loop, int (*end)(struct fs *fs, bool abando
     pthread_mutex_unlock(&loop->lock);
 }
 
-static int loop_start(struct loop *loop)
+static void loop_start(struct loop *loop)
 {
     int rc;
 
     pthread_mutex_lock(&loop->lock);
     rc = loop_add_thread_locked(loop);
+    if (rc < 0)
+        loop_end_locked(loop, rc);
     pthread_mutex_unlock(&loop->lock);
-    return rc;
 }
 
 int fs_loop(struct fs *fs, int (*end)(struct fs *fs, bool abandon))
@@ -257,16 +258,15 @@ int fs_loop(struct fs *fs, int (*end)(struct fs *fs, bool abandon))
     bool serves;
     int number;
 
-    loop.rc = loop_start(&loop);
-    serves = loop.rc == 0;
-    while (serves) {
+    loop_start(&loop);
+    do {
         sigwait(&loop_awaited, &number);
         pthread_mutex_lock(&loop.lock);
         if (number != WAKE) /* which anybody may send, too */
             loop_end_locked(&loop, number);
         serves = loop.state == LOOP_SERVES;
         pthread_mutex_unlock(&loop.lock);
-    }
+    } while (serves);
     loop_finish(&loop, end);
     fuse_session_exit(fs->session); /* not before: libfuse drops what it receives from then on */
     return loop.rc;
