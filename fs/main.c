@@ -136,11 +136,9 @@ static int mount_and_serve(struct fs *fs)
     fs->mounted_arg = &mounted;
     rc = fs_channel_use(fs->session);
     if (rc == 0)
-        rc = fs_loop(fs);
+        rc = fs_loop(fs, fs_session_end);
     if (rc < 0)
         fs_error_log_say(fs->error_log, "%s: stopped: %s", options->mountpoint, strerror(-rc));
-    if (fs_session_end(fs, rc != 0) < 0)
-        rc = -EIO;
     fuse_session_unmount(fs->session);
     if (!mounted)
         fs_say("%s: cannot mount here: %s", options->mountpoint,

@@ -13,7 +13,7 @@ void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int 
  *          on failure nothing is left but the store */
 KV_CHECKED int fs_session_start(struct fs *fs, struct fuse_args *args);
 
-/* The loop has ended: answer every close that waits, and close what the kernel left open.
+/* Nothing is served any more: answer every close that waits, and close what the kernel left open.
  * abandon  the session was ended under its users: drop what they have not closed
  * returns  0; the first loss of an accepted put that nobody was told, before the handles were closed */
 KV_CHECKED int fs_session_end(struct fs *fs, bool abandon);

@@ -4,15 +4,18 @@
  * A thread starts another one when it takes a request and nobody is left to take the next, so there are as many as
  * handlers that wait, up to THREADS_MAX; and one that comes back while IDLE_MAX wait for requests ends.
  *
- * The main thread waits for signals. WAKE is ours: to the main thread it says that a thread has met the end of the
- * session; to a thread that waits for a request, that the end has come: its read is interrupted. It may come just
- * before the read, so it is sent until all are gone. */
+ * The main thread waits for signals. Then it lets what was taken be served, and puts the session to its end, while
+ * requests that still come are refused: whoever made one may hold pages locked, which a handler or the session's end waits
+ * for. WAKE is ours: to the main thread it says that a thread has met the end of the session; to a thread
+ * that waits for a request, that all is over: its read is interrupted. It may come just before the read, so it is sent
+ * until all are gone. */
 #include "fs/transport/loop.h"
 
 #include "fs/base/errorlog.h"
 #include "fs/base/request.h"
 #include "fs/transport/changes_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/fuse.h>
 #include <pthread.h>
@@ -26,6 +29,7 @@
 #define WAKE SIGUSR1
 #define STARVED_US 10000 /* until memory is asked for again */
 #define WAKE_NS 10000000
+#define SECOND_NS 1000000000
 
 struct thread {
     struct loop *loop;
@@ -33,16 +37,18 @@ struct thread {
     struct thread *prev, *next;
 };
 
+enum loop_state { LOOP_SERVES, LOOP_REFUSES, LOOP_OVER };
+
 struct loop {
     struct fs *fs;
     pthread_t main;
 
     pthread_mutex_t lock;
-    pthread_cond_t gone;    /* a thread has ended */
+    pthread_cond_t less;    /* a thread serves no more, or has ended */
     struct thread *threads; /* all; the struct is the thread's, the list the loop's */
-    unsigned count, idle;
+    unsigned count, idle, serving;
     struct changes changes;
-    bool over;
+    enum loop_state state;
     int rc;
 };
 
@@ -69,9 +75,9 @@ void fs_loop_block_signals(void)
 /* The end, for whatever reason. */
 static void loop_end_locked(struct loop *loop, int rc)
 {
-    if (loop->over)
+    if (loop->state != LOOP_SERVES)
         return;
-    loop->over = true;
+    loop->state = LOOP_REFUSES;
     loop->rc = rc;
     pthread_kill(loop->main, WAKE);
 }
@@ -123,13 +129,21 @@ static bool loop_is_late(struct loop *loop, const struct change *change)
            header->opcode != FUSE_FLUSH && header->opcode != FUSE_RELEASE;
 }
 
-static void loop_refuse(struct loop *loop, const struct change *change)
+static void loop_refuse(struct loop *loop, const struct fuse_in_header *header, int rc)
+{
+    const struct fuse_out_header answer = {sizeof(answer), rc, header->unique};
+
+    if (header->opcode != FUSE_FORGET && header->opcode != FUSE_BATCH_FORGET && header->opcode != FUSE_INTERRUPT)
+        (void)!write(fuse_session_fd(loop->fs->session), &answer,
+                     sizeof(answer)); /* fails where it was withdrawn */
+}
+
+static void loop_refuse_late(struct loop *loop, const struct change *change)
 {
     const struct fuse_in_header *header = (const void *)change->bytes;
-    const struct fuse_out_header answer = {sizeof(answer), -ETIMEDOUT, header->unique};
 
     fs_error_log_add_rc(loop->fs, header->uid, "-", "a change", -ETIMEDOUT);
-    (void)!write(fuse_session_fd(loop->fs->session), &answer, sizeof(answer)); /* fails where it was withdrawn */
+    loop_refuse(loop, header, -ETIMEDOUT);
 }
 
 static void loop_process(struct loop *loop, const struct fuse_buf *request)
@@ -138,26 +152,33 @@ static void loop_process(struct loop *loop, const struct fuse_buf *request)
     fuse_session_process_buf(loop->fs->session, request);
 }
 
-/* Serve a request, unless it has to wait, and what may be served after it. The lock is let go meanwhile. */
+/* Serve a request, unless it has to wait, and what may be served behind it. The lock is let go meanwhile. */
 static void loop_serve_locked(struct loop *loop, const struct fuse_buf *request)
 {
     struct changes_user *user;
     struct change *change;
 
+    if (loop->state != LOOP_SERVES) {
+        loop_refuse(loop, request->mem, -ENOTCONN);
+        return;
+    }
     if (!changes_enter_locked(&loop->changes, request, &user))
         return;
+    loop->serving++;
     pthread_mutex_unlock(&loop->lock);
     loop_process(loop, request);
     pthread_mutex_lock(&loop->lock);
     while (user != NULL && (change = changes_next_locked(&loop->changes, &user)) != NULL) {
         pthread_mutex_unlock(&loop->lock);
         if (loop_is_late(loop, change))
-            loop_refuse(loop, change);
+            loop_refuse_late(loop, change);
         else
             loop_process(loop, &(struct fuse_buf){.mem = change->bytes, .size = change->size});
         free(change);
         pthread_mutex_lock(&loop->lock);
     }
+    loop->serving--;
+    pthread_cond_signal(&loop->less);
 }
 
 static void *loop_run(void *arg)
@@ -165,13 +186,14 @@ static void *loop_run(void *arg)
     struct thread *thread = arg;
     struct loop *loop = thread->loop;
     struct fuse_buf request = {.mem = NULL};
+    bool gone = false;
     sigset_t wake;
 
     sigemptyset(&wake);
     sigaddset(&wake, WAKE);
     pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
     pthread_mutex_lock(&loop->lock);
-    while (!loop->over && loop->idle < IDLE_MAX) {
+    while (loop->state != LOOP_OVER && loop->idle < IDLE_MAX && !gone) {
         int rc = loop_take_locked(loop, &request);
 
         if (rc > 0) {
@@ -180,58 +202,79 @@ static void *loop_run(void *arg)
             loop_serve_locked(loop, &request);
         } else if (rc != -EINTR && rc != -EAGAIN && rc != -ENOMEM) {
             loop_end_locked(loop, rc == -ECONNABORTED ? 0 : rc); /* some unmounts end in this, instead of in 0 */
+            gone = true;
         }
     }
     DL_DELETE(loop->threads, thread);
     loop->count--;
-    pthread_cond_signal(&loop->gone);
+    pthread_cond_signal(&loop->less);
     pthread_mutex_unlock(&loop->lock);
     free(request.mem);
     free(thread);
     return NULL;
 }
 
-static void loop_wait_for_all(struct loop *loop)
+/* End the session, while requests are refused, and then the threads. */
+static void loop_finish(struct loop *loop, int (*end)(struct fs *fs, bool abandon))
 {
-    pthread_mutex_lock(&loop->lock);
-    while (loop->count > 0) {
-        struct timespec until;
-        struct thread *thread;
+    struct timespec until;
+    struct thread *thread;
 
+    pthread_mutex_lock(&loop->lock);
+    while (loop->serving > 0)
+        pthread_cond_wait(&loop->less, &loop->lock);
+    assert(loop->changes.users == NULL);
+    pthread_mutex_unlock(&loop->lock);
+    if (end(loop->fs, loop->rc != 0) < 0)
+        loop->rc = -EIO;
+    pthread_mutex_lock(&loop->lock);
+    loop->state = LOOP_OVER;
+    while (loop->count > 0) {
         DL_FOREACH(loop->threads, thread)
             pthread_kill(thread->id, WAKE);
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += WAKE_NS;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
-        pthread_cond_clockwait(&loop->gone, &loop->lock, CLOCK_MONOTONIC, &until);
+        until.tv_sec += (until.tv_nsec += WAKE_NS) / SECOND_NS;
+        until.tv_nsec %= SECOND_NS;
+        pthread_cond_clockwait(&loop->less, &loop->lock, CLOCK_MONOTONIC, &until);
     }
     pthread_mutex_unlock(&loop->lock);
 }
 
-int fs_loop(struct fs *fs)
+static void loop_start(struct loop *loop)
 {
+<<<<<<< HEAD
     struct loop loop = {
         .fs = fs, .main = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER};
     int number, rc;
     bool over;
+=======
+    int rc;
+>>>>>>> wip-base
 
-    pthread_mutex_lock(&loop.lock);
-    rc = loop_add_thread_locked(&loop);
-    pthread_mutex_unlock(&loop.lock);
+    pthread_mutex_lock(&loop->lock);
+    rc = loop_add_thread_locked(loop);
     if (rc < 0)
-        return rc;
+        loop_end_locked(loop, rc);
+    pthread_mutex_unlock(&loop->lock);
+}
+
+int fs_loop(struct fs *fs, int (*end)(struct fs *fs, bool abandon))
+{
+    struct loop loop = {
+        .fs = fs, .main = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER, .less = PTHREAD_COND_INITIALIZER};
+    bool serves;
+    int number;
+
+    loop_start(&loop);
     do {
         sigwait(&loop_awaited, &number);
         pthread_mutex_lock(&loop.lock);
         if (number != WAKE) /* which anybody may send, too */
             loop_end_locked(&loop, number);
-        over = loop.over;
+        serves = loop.state == LOOP_SERVES;
         pthread_mutex_unlock(&loop.lock);
-    } while (!over);
-    loop_wait_for_all(&loop);
+    } while (serves);
+    loop_finish(&loop, end);
     fuse_session_exit(fs->session); /* not before: libfuse drops what it receives from then on */
     return loop.rc;
 }

@@ -11,10 +11,12 @@
  * the loop is told of them. Before any other thread is started. */
 void fs_loop_block_signals(void);
 
-/* Serve. Every request that was taken is answered before this returns. Where memory is short, fewer threads
+/* Serve. Every request that was taken is served before this returns. Where memory is short, fewer threads
  * serve, and what is not taken yet waits in the kernel.
- * returns  0 unmounted; >0 the signal that asked for the end; <0 an error of the session
+ * end      is called when the last request has been served, once; the requests that come then and until it returns are
+ *          refused. abandon: the session was ended under its users
+ * returns  0 unmounted; >0 the signal that asked for the end; <0 an error of the session, -EIO also one of `end`
  * threads  once, from the main thread */
-KV_CHECKED int fs_loop(struct fs *fs);
+KV_CHECKED int fs_loop(struct fs *fs, int (*end)(struct fs *fs, bool abandon));
 
 #endif

@@ -9,12 +9,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 enum { USERS = 5, STEPS = 200000, MANY = 1000 };
 
@@ -31,7 +31,8 @@ struct request {
 
 static struct request request_of(uint32_t opcode, uid_t uid, unsigned number)
 {
-    return (struct request){.header = {.len = sizeof(struct request), .opcode = opcode, .uid = uid}, .number = number};
+    return (struct request){.header = {.len = sizeof(struct request), .opcode = opcode, .uid = uid},
+                            .number = number};
 }
 
 /* returns  true: it is served now */
@@ -73,8 +74,9 @@ static void expect_empty(void)
 
 static void reads_are_always_served(void **state)
 {
-    static const uint32_t reads[] = {FUSE_LOOKUP, FUSE_GETATTR, FUSE_READ, FUSE_WRITE, FUSE_READDIRPLUS, FUSE_FORGET,
-                                     FUSE_BATCH_FORGET, FUSE_INTERRUPT, FUSE_GETXATTR, FUSE_SETLKW, FUSE_OPENDIR};
+    static const uint32_t reads[] = {FUSE_LOOKUP,      FUSE_GETATTR, FUSE_READ,         FUSE_WRITE,
+                                     FUSE_READDIRPLUS, FUSE_FORGET,  FUSE_BATCH_FORGET, FUSE_INTERRUPT,
+                                     FUSE_GETXATTR,    FUSE_SETLKW,  FUSE_OPENDIR};
     struct changes_user *running[MANY], *user;
     unsigned served = 0;
     uid_t uid;
