@@ -236,8 +236,10 @@ KV_CHECKED int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct 
                        struct kv_fresh *fresh);
 
 /* As kv_get(), but the answer is what the central has now, whatever the cache knows: for who is going to change it. A
- * cached value of the version that the central has is used, and not read again. value may be NULL: metadata only. An
- * accepted put that is not committed yet is the answer, as for kv_get(). */
+ * cached value of the version that the central has is used, and not read again. An accepted put of this node that is
+ * not settled yet is the answer, as for kv_get().
+ * value    may be NULL: metadata only
+ * returns  as kv_get() */
 KV_CHECKED int kv_get_newest(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
                              struct kv_value **value);
 

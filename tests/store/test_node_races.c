@@ -583,6 +583,131 @@ static void a_done_change_may_submit_a_put(void **state)
     sem_destroy(&chain.done);
 }
 
+/* ------------------------------------------------------------ what is newest */
+
+static int get_newest(struct node *node, const char *name, char *text)
+{
+    struct kv_ref ref = key(node->race, name);
+    struct kv_value *value;
+    struct kv_meta meta;
+    int rc = kv_get_newest(node->kv, &ref, &meta, &value);
+
+    if (rc < 0)
+        return rc;
+    assert_int_equal(meta.size, value->size);
+    memcpy(text, value->data, value->size);
+    text[value->size] = '\0';
+    kv_value_unref(value);
+    return 0;
+}
+
+static void expect_newest(struct node *node, const char *name, const char *text)
+{
+    char found[TEXT];
+
+    assert_int_equal(get_newest(node, name, found), 0);
+    assert_string_equal(found, text);
+}
+
+static void the_newest_is_what_the_central_has_and_is_known_from_then_on(void **state)
+{
+    struct race *race = *state;
+    struct kv_ref ref = key(race, "key");
+    struct kv_meta meta;
+    char found[TEXT];
+
+    must(put(&race->a, "key", "old"));
+    must(put(&race->b, "key", "new"));
+    expect(&race->a, "key", "old");
+    expect_newest(&race->a, "key", "new");
+    expect(&race->a, "key", "new");
+    must(chmod_key(&race->b, "key", 0751));
+    must(kv_get_newest(race->a.kv, &ref, &meta, NULL));
+    assert_int_equal(meta.attr.mode, 0751);
+    expect_mode(&race->a, "key", 0751);
+    must(delete (&race->b, "key"));
+    assert_int_equal(get_newest(&race->a, "key", found), -ENOENT);
+    expect_absent(&race->a, "key");
+    must(put(&race->b, "key", "back"));
+    expect_newest(&race->a, "key", "back");
+}
+
+static void the_newest_value_is_not_read_again_where_it_is_known(void **state)
+{
+    struct race *race = *state;
+    struct kv_ref ref = key(race, "large");
+    struct kv_value *first, *value;
+    struct kv_meta meta;
+    uint64_t gets;
+
+    must(kv_value_new(1 << 20, &value));
+    must(kv_put(race->b.kv, &ref, value->data, value->size));
+    kv_value_unref(value);
+    must(kv_get(race->a.kv, &ref, &meta, &first, NULL));
+    pass_ms(race, 2 * TTL_MS); /* however old it is */
+    gets = engine_fault_calls(race->a.fault, ENGINE_GET);
+    must(kv_get_newest(race->a.kv, &ref, &meta, &value));
+    assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_GET), gets + 1);
+    assert_ptr_equal(value, first);
+    kv_value_unref(value);
+    kv_value_unref(first);
+}
+
+static void b_puts_and_a_asks_for_the_newest(struct race *race)
+{
+    race->rc = put(&race->b, "key", "new");
+    if (race->rc == 0)
+        race->rc = get_newest(&race->a, "key", race->shown);
+}
+
+static void the_newest_is_not_what_a_read_under_way_has_found(void **state)
+{
+    struct race *race = *state;
+    struct kv_ref ref = key(race, "key");
+    char found[TEXT];
+
+    must(put(&race->b, "key", "old"));
+    arm(&race->a, TEST_READ_OVER, b_puts_and_a_asks_for_the_newest);
+    must(get(&race->a, "key", found));
+    must_have_acted(race, &race->a);
+    assert_string_equal(race->shown, "new");
+    expect(&race->a, "key", "new");
+    kv_forget(race->a.kv, &ref);
+}
+
+static void the_newest_never_takes_back_an_own_change_that_landed_meanwhile(void **state)
+{
+    static act *const changes[] = {a_puts_new, a_deletes, a_renames_other_to_key, a_exchanges, a_puts_in_vain};
+    static const char *const after[] = {"new", NULL, "other", "other", "new"};
+    static const enum test_moment moments[] = {TEST_READ_BEGUN, TEST_READ_OVER};
+    struct race *race = *state;
+    char found[TEXT];
+
+    for (size_t i = 0; i < 10; i++) {
+        must(put(&race->b, "key", "old"));
+        must(put(&race->b, "other", "other"));
+        arm(&race->a, moments[i / 5], changes[i % 5]);
+        must(get_newest(&race->a, "key", found));
+        must_have_acted(race, &race->a);
+        if (after[i % 5] != NULL)
+            expect(&race->a, "key", after[i % 5]);
+        else
+            expect_absent(&race->a, "key");
+    }
+}
+
+static void an_accepted_put_is_the_newest(void **state)
+{
+    struct race *race = *state;
+    uint64_t ino;
+
+    must(kv_new_ino(race->a.kv, &ino)); /* the first ids are on their way */
+    must(kv_sync(race->a.kv));
+    must(put(&race->a, "key", "accepted"));
+    expect_absent(&race->b, "key");
+    expect_newest(&race->a, "key", "accepted");
+}
+
 #define ON_CLOSE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define ON_FSYNC(f)                                   \
     {                                                 \
@@ -598,6 +723,11 @@ int main(void)
         ON_CLOSE(what_was_shown_before_an_own_change_was_settled_is_not_taken_back),
         ON_CLOSE(an_own_change_is_served_for_a_ttl_from_its_commit_and_not_from_its_acknowledgement),
         ON_CLOSE(a_rename_shows_whole_values_before_it_is_settled),
+        ON_CLOSE(the_newest_is_what_the_central_has_and_is_known_from_then_on),
+        ON_CLOSE(the_newest_value_is_not_read_again_where_it_is_known),
+        ON_CLOSE(the_newest_is_not_what_a_read_under_way_has_found),
+        ON_CLOSE(the_newest_never_takes_back_an_own_change_that_landed_meanwhile),
+        ON_FSYNC(an_accepted_put_is_the_newest),
         ON_FSYNC(a_put_after_a_rename_makes_an_object_of_its_own),
         ON_FSYNC(a_listing_shows_what_was_accepted),
         ON_FSYNC(attributes_changed_before_a_put_stay_changed),

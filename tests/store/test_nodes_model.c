@@ -10,6 +10,8 @@
  *     - is no older than the node's floor of the key: the newest state that an own acknowledged change
  *       made, that the central had when it refused an own change, or that a listing or a read on the
  *       node showed.
+ *   kv_get_newest() may answer only with what was the central's at some moment during the call, or with the
+ *   accepted put of the node that is not settled.
  *   An age that is told with it is not too young. A listing is the central's truth of all keys at one moment
  *   during the call. A refusal is the one that the state at the commit demands. An error comes only where
  *   a failure was injected, and is that failure.
@@ -86,6 +88,7 @@ struct frame {
 enum step {
     STAT,
     GET,
+    NEWEST, /* kv_get_newest() */
     PEEK,
     FORGET,
     PUT,
@@ -101,8 +104,9 @@ enum step {
     STEPS
 };
 
-static const char *const step_names[STEPS] = {"stat",    "get",      "peek",  "forget", "put",  "delete", "rename",
-                                              "setattr", "setxattr", "group", "scan",   "list", "sync",   "pass"};
+static const char *const step_names[STEPS] = {"stat",  "get",    "newest", "peek",    "forget",
+                                              "put",   "delete", "rename", "setattr", "setxattr",
+                                              "group", "scan",   "list",   "sync",    "pass"};
 
 #define DEPTH 3
 #define GROUP_MAX 4
@@ -487,6 +491,34 @@ static void step_read(struct model *model, int number, int k, bool want_value)
     if (rc == 0 && want_value != (value != NULL))
         broken(model, number, k, "a read without its value");
     check_answer(model, &reading, rc == 0 ? &meta : NULL, value, &fresh);
+    kv_value_unref(value);
+}
+
+/* The answer is the central's at some moment during the call. */
+static void step_newest(struct model *model, int number, int k, bool want_value)
+{
+    struct node *node = &model->nodes[number];
+    struct reading reading = reading_begin(model, number, k);
+    struct kv_value *value = NULL;
+    struct kv_meta meta;
+    int injected, rc;
+
+    if (!reading.accepted)
+        reading.floor = reading.current;
+    push(model, READING, number, k);
+    injected = arm_read(model, node);
+    rc = kv_get_newest(node->kv, &model->keys[k].ref, &meta, want_value ? &value : NULL);
+    pop(model);
+    if (disarm_read(model, node, injected)) {
+        if (rc != injected)
+            broken(model, number, k, "a failed read did not answer its error");
+        return;
+    }
+    if (rc != 0 && rc != -ENOENT)
+        broken(model, number, k, "a read failed");
+    if (rc == 0 && want_value != (value != NULL))
+        broken(model, number, k, "a read without its value");
+    check_answer(model, &reading, rc == 0 ? &meta : NULL, value, NULL);
     kv_value_unref(value);
 }
 
@@ -1068,8 +1100,9 @@ static enum step some_step(struct model *model)
     static const struct {
         enum step step;
         size_t weight;
-    } weights[] = {{STAT, 20},   {GET, 28},     {PEEK, 4},  {FORGET, 1}, {PUT, 10}, {DELETE, 4}, {RENAME, 4},
-                   {SETATTR, 2}, {SETXATTR, 1}, {GROUP, 2}, {SCAN, 5},   {LIST, 4}, {SYNC, 1},   {PASS, 14}};
+    } weights[] = {{STAT, 20}, {GET, 24},   {NEWEST, 4}, {PEEK, 4},    {FORGET, 1},
+                   {PUT, 10},  {DELETE, 4}, {RENAME, 4}, {SETATTR, 2}, {SETXATTR, 1},
+                   {GROUP, 2}, {SCAN, 5},   {LIST, 4},   {SYNC, 1},    {PASS, 14}};
     size_t at = below(model, 100);
 
     for (size_t i = 0;; i++) {
@@ -1103,6 +1136,9 @@ static void make_step(struct model *model)
     case STAT:
     case GET:
         step_read(model, number, k, step == GET);
+        break;
+    case NEWEST:
+        step_newest(model, number, k, one_in(model, 2));
         break;
     case PEEK:
         step_peek(model, number, k);
