@@ -3,13 +3,14 @@
  * The store is opened after the fork: an LMDB environment must not be carried over one. The process that
  * the shell started waits until the kernel has accepted the mount, or prints nothing more than the one line
  * that its child printed. */
-#include "fs/channel.h"
-#include "fs/file.h"
-#include "fs/loop.h"
-#include "fs/mountpoint.h"
-#include "fs/options.h"
-#include "fs/say.h"
-#include "fs/session.h"
+#include "fs/base/errorlog.h"
+#include "fs/cli/options.h"
+#include "fs/cli/say.h"
+#include "fs/handlers/session.h"
+#include "fs/transport/channel.h"
+#include "fs/transport/loop.h"
+#include "fs/transport/mountpoint.h"
+#include "tools/cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,10 +25,16 @@
 #define VERIFY_PAGES 100000u
 
 /* What libfuse has to say while it serves. */
-static void log_message(enum fuse_log_level level, const char *format, va_list args)
+static struct fs_error_log *main_log;
+
+static void main_log_message(enum fuse_log_level level, const char *format, va_list args)
 {
-    if (level <= FUSE_LOG_ERR)
-        vsyslog(LOG_ERR, format, args);
+    char text[256];
+
+    if (level > FUSE_LOG_ERR)
+        return;
+    vsnprintf(text, sizeof(text), format, args);
+    fs_error_log_say(main_log, "%s", text);
 }
 
 /* The pipe to the process that waits for the mount; -1 in the foreground. */
@@ -48,8 +55,7 @@ static void report_mounted(void *arg)
         dup2(null, STDERR_FILENO);
         close(null);
     }
-    if (write(ready_fd, "", 1) < 0)
-        syslog(LOG_WARNING, "nobody waits for the mount any more");
+    (void)!write(ready_fd, "", 1); /* fails where nobody waits for the mount any more */
     close(ready_fd);
     ready_fd = -1;
 }
@@ -103,9 +109,10 @@ static int open_store(struct fs *fs)
     store_options.memory_bytes = options->memory_bytes;
     store_options.durability = options->durability;
     store_options.commit_interval_ms = options->commit_interval_ms;
-    store_options.lost = fs_file_lost;
+    store_options.commit_timeout_ms = options->commit_timeout_ms;
+    store_options.lost = fs_session_lost;
     store_options.lost_arg = fs;
-    rc = kv_open(options->store, &store_options, &fs->store, &error);
+    rc = cli_open_store(options->store, &store_options, &fs->store, &error);
     if (rc < 0)
         fs_say("%s", error.text);
     return rc;
@@ -123,14 +130,15 @@ static int mount_and_serve(struct fs *fs)
         return EXIT_FAILURE;
     }
     if (!options->debug)
-        fuse_set_log_func(log_message);
+        fuse_set_log_func(main_log_message);
+    main_log = fs->error_log;
     fs->mounted = report_mounted;
     fs->mounted_arg = &mounted;
     rc = fs_channel_use(fs->session);
     if (rc == 0)
-        rc = fs_loop(fs->session);
+        rc = fs_loop(fs);
     if (rc < 0)
-        syslog(LOG_ERR, "%s: stopped: %s", options->mountpoint, strerror(-rc));
+        fs_error_log_say(fs->error_log, "%s: stopped: %s", options->mountpoint, strerror(-rc));
     if (fs_session_end(fs, rc != 0) < 0)
         rc = -EIO;
     fuse_session_unmount(fs->session);

@@ -40,4 +40,13 @@ struct apply_key {
 KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out);
 KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record);
 
+/* Does what is there go with what was seen (kv_change.object)? Where a change has no `seen`, always.
+ * A put that does not `replace` would go into a key with these attributes; it needs no `seen`. */
+bool apply_may_put(const struct kv_change *change, const struct kv_attr *there);
+/* The attributes of a key would be changed. */
+bool apply_may_edit(const struct kv_change *change, const struct apply_key *there);
+/* A key in this namespace would be deleted, moved away or replaced; `object` was seen in its place. */
+bool apply_may_remove(const struct kv_change *change, const struct tx_node *namespace,
+                      const struct apply_key *there, const struct kv_attr *object);
+
 #endif

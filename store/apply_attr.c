@@ -68,6 +68,8 @@ static int edit_key(struct tx *tx, struct kv_change *change, attr_edit *edit)
 
     if (rc < 0)
         return rc;
+    if (!apply_may_edit(change, &old))
+        return -ESTALE;
     if (!old.there)
         return -ENOENT;
     rc = record_xattrs(old.record.xattrs, &xattrs);

@@ -143,6 +143,13 @@ static int check_quota(const struct place *place, int64_t delta)
     return store_quota_allows(account->bytes, delta, account->limit_bytes) ? 0 : -EDQUOT;
 }
 
+static bool may_put(const struct kv_change *change, const struct tx_node *namespace, const struct apply_key *old)
+{
+    if (change->replace)
+        return apply_may_remove(change, namespace, old, change->to_object);
+    return !old->there || apply_may_put(change, &old->record.meta.attr);
+}
+
 int apply_put(struct tx *tx, struct kv_change *change)
 {
     const struct kv_value *value = change->value;
@@ -160,6 +167,8 @@ int apply_put(struct tx *tx, struct kv_change *change)
         rc = apply_key_load(tx, &change->ref, &old);
     if (rc == 0)
         rc = check_condition(change, &old);
+    if (rc == 0 && !may_put(change, place.namespace, &old))
+        rc = -ESTALE;
     if (rc < 0)
         return rc;
     delta = (int64_t)(change->ref.size + value->size) - (int64_t)old.charge;
@@ -216,6 +225,8 @@ int apply_delete(struct tx *tx, struct kv_change *change)
         return rc;
     if (!old.there)
         return -ENOENT;
+    if (!apply_may_remove(change, place.namespace, &old, change->object))
+        return -ESTALE;
 
     rc = tx_del(tx, ENGINE_KEYS, &old.name);
     if (rc == 0)
@@ -290,6 +301,9 @@ int apply_rename(struct tx *tx, struct kv_change *change)
         return -ENOENT;
     if (to.there && change->flags & KV_NOREPLACE)
         return -EEXIST;
+    if (!apply_may_remove(change, from_place.namespace, &from, change->object) ||
+        !apply_may_remove(change, to_place.namespace, &to, change->to_object))
+        return -ESTALE;
     change->meta = from.record.meta;
     if (kv_ref_same(&change->ref, &change->to))
         return 0;

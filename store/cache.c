@@ -392,7 +392,7 @@ static int begin(struct cache *cache, const struct kv_ref *ref, const struct key
         return -ENOMEM;
     *fetch = (struct cache_fetch){.ref = *ref, .hash = key->hash, .began_ns = began_ns, .users = 1};
     pthread_cond_init(&fetch->over, NULL);
-    fetch->current = cache->keeps;
+    fetch->current = cache->keeps && find_fetch(cache, key) == NULL;
     if (fetch->current)
         DL_APPEND(cache->fetches, fetch);
     *out = fetch;
@@ -539,6 +539,31 @@ int cache_lookup(struct cache *cache, const struct kv_ref *ref, bool want_value,
     }
     cache->stats.hits += rc == 1;
     pthread_mutex_unlock(&cache->lock);
+    return rc;
+}
+
+int cache_fetch_newest(struct cache *cache, const struct kv_ref *ref, bool want_value, struct cache_answer *answer,
+                       struct cache_fetch **fetch)
+{
+    struct key key = key_of_ref(ref);
+    int64_t at_ns = now_ns(cache);
+    struct entry *entry;
+    int rc;
+
+    pthread_mutex_lock(&cache->lock);
+    entry = find(cache, &key);
+    if (entry != NULL)
+        *answer = answer_of(entry, want_value, at_ns);
+    if (entry != NULL && entry->pending > 0) {
+        cache->stats.hits++;
+        rc = 1;
+    } else {
+        rc = begin(cache, ref, &key, at_ns, fetch);
+        cache->stats.misses += rc == 0;
+    }
+    pthread_mutex_unlock(&cache->lock);
+    if (rc < 0)
+        kv_value_unref(answer->value);
     return rc;
 }
 

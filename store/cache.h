@@ -62,6 +62,15 @@ struct cache_answer {
 KV_CHECKED int cache_lookup(struct cache *cache, const struct kv_ref *ref, bool want_value,
                             struct cache_answer *answer, struct cache_fetch **fetch);
 
+/* Begin a fetch whatever the cache holds: the answer is to be what the central has from now on, so a fetch under way is
+ * not shared. What it finds is kept, unless another fetch was under way already.
+ * returns  1 a put is pending: *answer is filled, as by cache_lookup()
+ *          0 fetch, and end *fetch as after cache_lookup(). answer->meta and ->value are what was known of the key,
+ *            however old that is, ->value NULL where it was not wanted or not known
+ *          -ENOMEM */
+KV_CHECKED int cache_fetch_newest(struct cache *cache, const struct kv_ref *ref, bool want_value,
+                                  struct cache_answer *answer, struct cache_fetch **fetch);
+
 /* End a fetch with what the central said. answer->{absent,meta,value} are read (references are taken,
  * not consumed); fetched_ns and from_cache are filled in for the caller. */
 void cache_fill(struct cache *cache, struct cache_fetch *fetch, struct cache_answer *answer);

@@ -104,7 +104,7 @@ int kv_sync(struct kv_store *store) { return store->queue != NULL ? stage_sync(s
 
 /* What is accepted and not settled is left out where it takes room, since it can be in the central's sum already, and so
  * can this key's own. Nothing waits here: the put itself gets the exact answer. */
-int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size)
+int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra)
 {
     struct read_quota quota;
     int64_t growth;
@@ -113,9 +113,10 @@ int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size
     if (rc < 0)
         return rc;
     growth = (int64_t)(ref->size + size) - (int64_t)quota.charge;
-    return growth > 0 && !store_quota_allows(quota.bytes, growth + stage_freed(store, quota.account), quota.limit)
-               ? -EDQUOT
-               : 0;
+    if (growth <= 0)
+        return 0;
+    growth += stage_freed(store, quota.account) + (int64_t)(extra < KV_LIMIT_MAX / 2 ? extra : KV_LIMIT_MAX / 2);
+    return store_quota_allows(quota.bytes, growth, quota.limit) ? 0 : -EDQUOT;
 }
 
 /* --------------------------------------------------------------- simple forms */

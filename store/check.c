@@ -263,7 +263,11 @@ static int check_once(struct kv_store *store, const struct kv_check_options *opt
     if (rc == -EAGAIN)
         rc = -ETIMEDOUT;
     if (rc == 0 && options->repair && !check.unreadable && !check.no_ids && check.repairable > 0) {
-        rc = check_repair(&check, engine, store->clock.real_ns(store->clock.arg));
+        rc = engine_acquire(engine, store->commit_timeout_ns);
+        if (rc == 0) {
+            rc = check_repair(&check, engine, store->clock.real_ns(store->clock.arg));
+            engine_release(engine);
+        }
         check.report.repaired = check.repairable;
     }
     free_noted(&check);

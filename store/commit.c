@@ -27,7 +27,7 @@ struct commit_queue {
     uint64_t urgent_count;   /* the same, ever */
     size_t drains;           /* callers in commit_drain() */
     size_t queued, queued_bytes;
-    int64_t interval_ns;
+    int64_t interval_ns, timeout_ns;
     struct timespec gather_until; /* CLOCK_MONOTONIC; set when an accepted put comes into an empty queue */
     bool stopping;
 };
@@ -157,20 +157,58 @@ static void settle_group(struct commit_queue *queue, struct kv_change *group)
     pthread_mutex_unlock(&queue->lock);
 }
 
+static int64_t left_ns(struct commit_queue *queue, const struct kv_change *change)
+{
+    return queue->timeout_ns - (queue->clock->mono_ns(queue->clock->arg) - change->submitted_ns);
+}
+
+/* End the first change, and with it those whose time is over, too. returns the others */
+static struct kv_change *give_up(struct commit_queue *queue, struct kv_change *group, int rc)
+{
+    struct kv_change **end = &group, *rest;
+
+    do {
+        (*end)->rc = rc;
+        stats_commit_failure(queue->stats);
+        end = &(*end)->next;
+    } while (*end != NULL && (rc != -ETIMEDOUT || left_ns(queue, *end) <= 0));
+    rest = *end;
+    *end = NULL;
+    settle_group(queue, group);
+    return rest;
+}
+
+/* Get the right to write. returns those of the group whose time is not over by then; NULL: none, and no right */
+static struct kv_change *wait_to_write(struct commit_queue *queue, struct kv_change *group)
+{
+    while (group != NULL) {
+        int rc = engine_acquire(queue->engine, left_ns(queue, group));
+
+        if (rc == 0)
+            break;
+        group = give_up(queue, group, rc);
+    }
+    return group;
+}
+
 static void *committer(void *arg)
 {
     struct commit_queue *queue = arg;
     struct kv_change *group;
 
     while ((group = take_group(queue)) != NULL) {
+        group = wait_to_write(queue, group);
+        if (group == NULL)
+            continue;
         run_group(queue, group);
+        engine_release(queue->engine);
         settle_group(queue, group);
     }
     return NULL;
 }
 
 int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats, int64_t interval_ns,
-                     commit_settled *settled, void *arg, struct commit_queue **out)
+                     int64_t timeout_ns, commit_settled *settled, void *arg, struct commit_queue **out)
 {
     struct commit_queue *queue = calloc(1, sizeof(*queue));
     pthread_condattr_t monotonic;
@@ -186,6 +224,7 @@ int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct
     queue->tail = &queue->head;
     pthread_mutex_init(&queue->lock, NULL);
     queue->interval_ns = interval_ns;
+    queue->timeout_ns = timeout_ns;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&queue->work, &monotonic);

@@ -17,6 +17,9 @@
  * again, a change could then be refused because of what it did. So all changes of
  * that group end with its error.
  *
+ * The right to write (the engine's acquire()) is waited for until the oldest change of the group has waited for
+ * timeout_ns since its submission. It and those that have, too, end with -ETIMEDOUT; the others go on waiting.
+ *
  * Lock order: the queue's mutex is a leaf, but for show(), which is called under it;
  * it is never held across a transaction, settled() or done().
  */
@@ -34,7 +37,7 @@ typedef void commit_settled(void *arg, const struct kv_change *change, int rc);
 
 /* Start the committer. All pointers are borrowed and outlive the queue. */
 KV_CHECKED int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats,
-                                int64_t interval_ns, commit_settled *settled, void *arg,
+                                int64_t interval_ns, int64_t timeout_ns, commit_settled *settled, void *arg,
                                 struct commit_queue **out);
 /* Settle everything that is queued, stop the thread, free. */
 void commit_queue_free(struct commit_queue *queue);

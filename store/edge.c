@@ -33,8 +33,12 @@ static int fetch(struct kv_store *store, const struct kv_ref *ref, bool want_val
     return 0;
 }
 
-static int look_up(struct kv_store *store, const struct kv_ref *ref, bool want_value, struct cache_answer *answer,
-                   struct kv_fresh *fresh)
+/* What begins a fetch: cache_lookup() or cache_fetch_newest(). */
+typedef int begin_fetch(struct cache *cache, const struct kv_ref *ref, bool want_value,
+                        struct cache_answer *answer, struct cache_fetch **fetch);
+
+static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_ref *ref, bool want_value,
+                   struct cache_answer *answer, struct kv_fresh *fresh)
 {
     struct cache_fetch *under_way;
     int rc = kv_name_check(KV_NAME_KEY, ref->key, ref->size);
@@ -44,7 +48,7 @@ static int look_up(struct kv_store *store, const struct kv_ref *ref, bool want_v
         fill_fresh(store, answer, fresh);
         return -ENOENT;
     }
-    rc = cache_lookup(store->cache, ref, want_value, answer, &under_way);
+    rc = begin(store->cache, ref, want_value, answer, &under_way);
     if (rc == 0)
         rc = fetch(store, ref, want_value, under_way, answer);
     if (rc < 0)
@@ -56,7 +60,7 @@ static int look_up(struct kv_store *store, const struct kv_ref *ref, bool want_v
 int kv_stat(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_fresh *fresh)
 {
     struct cache_answer answer;
-    int rc = look_up(store, ref, false, &answer, fresh);
+    int rc = look_up(store, cache_lookup, ref, false, &answer, fresh);
 
     if (rc == 0)
         *meta = answer.meta;
@@ -68,13 +72,26 @@ int kv_get(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *met
 {
     int64_t start_ns = store_now_ns(store);
     struct cache_answer answer;
-    int rc = look_up(store, ref, true, &answer, fresh);
+    int rc = look_up(store, cache_lookup, ref, true, &answer, fresh);
 
     if (rc == 0) {
         *meta = answer.meta;
         *value = answer.value;
     }
     stats_record(&store->stats.get, store_now_ns(store) - start_ns);
+    return rc;
+}
+
+int kv_get_newest(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_value **value)
+{
+    struct cache_answer answer;
+    int rc = look_up(store, cache_fetch_newest, ref, value != NULL, &answer, NULL);
+
+    if (rc == 0) {
+        *meta = answer.meta;
+        if (value != NULL)
+            *value = answer.value;
+    }
     return rc;
 }
 
@@ -99,6 +116,11 @@ int kv_node_find(struct kv_store *store, uint64_t parent, const char *name, size
 int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out)
 {
     return read_node(store->engine, id, out);
+}
+
+int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t count, struct kv_usage *usage)
+{
+    return read_seen(store->engine, seen, count, usage);
 }
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)

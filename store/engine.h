@@ -7,7 +7,8 @@
  *
  * Transactions
  *   - Any number of read transactions may be open, one write transaction at a
- *     time: begin(write) waits for the other writer, in this process or another.
+ *     time: begin(write) waits for the other writer, in this process or another;
+ *     acquire() before it does so for a bounded time.
  *   - A read transaction sees the state as of its begin. It must be short: it
  *     pins the pages that were freed since.
  *   - A write transaction sees its own changes; a commit is atomic, and durable
@@ -87,6 +88,15 @@ struct engine_ops {
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
 
+    /* Wait for the right to write, before begin(write), and give it back after the end of the transactions that it was
+     * taken for. Both are the same thread's. May be NULL: begin(write) never waits for other processes.
+     * wait_ns  0: not at all
+     * returns  0; -ETIMEDOUT another process has it; -EROFS; -EIO */
+    int (*acquire)(struct engine *engine, int64_t wait_ns);
+    void (*release)(struct engine *engine);
+    /* The process that has it, 0: none. NULL together with acquire. */
+    pid_t (*writer)(struct engine *engine);
+
     /* Make this process the engine's only user until close(): whoever opens the same store meanwhile is refused.
      * May be NULL: nobody else can have it.
      * returns  0; -EBUSY others have it open, and then this one is to be closed */
@@ -115,7 +125,8 @@ struct engine_txn {
  * map_bytes  upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space
  * returns  0; -ENOENT no store there; -ENOTDIR, -ENOTEMPTY not a store; -EACCES; -EIO damaged;
  *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space;
- *          -EBUSY another process has claimed it; -ENOSPC no room for the table of readers, or for a new store */
+ *          -EBUSY another process has claimed it; -ENOSPC no room for the table of readers, or for a new store;
+ *          -EAGAIN a process of another pid namespace, with the number of this one, has it open */
 KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
                                 struct engine **out, struct kv_error *error);
 
@@ -148,6 +159,19 @@ void engine_fault_delay(struct engine *engine, enum engine_call call, unsigned d
 uint64_t engine_fault_calls(struct engine *engine, enum engine_call call);
 
 /* Short forms for the store. */
+static inline int engine_acquire(struct engine *engine, int64_t wait_ns)
+{
+    return engine->ops->acquire != NULL ? engine->ops->acquire(engine, wait_ns) : 0;
+}
+static inline void engine_release(struct engine *engine)
+{
+    if (engine->ops->release != NULL)
+        engine->ops->release(engine);
+}
+static inline pid_t engine_writer(struct engine *engine)
+{
+    return engine->ops->writer != NULL ? engine->ops->writer(engine) : 0;
+}
 static inline struct slice slice_of(const void *data, size_t size) { return (struct slice){data, size}; }
 
 #endif

@@ -189,6 +189,15 @@ static void fault_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
     fault->inner->ops->usage(fault->inner, used, limit);
 }
 
+static int fault_acquire(struct engine *engine, int64_t wait_ns)
+{
+    return engine_acquire(((struct fault *)engine)->inner, wait_ns);
+}
+
+static void fault_release(struct engine *engine) { engine_release(((struct fault *)engine)->inner); }
+
+static pid_t fault_writer(struct engine *engine) { return engine_writer(((struct fault *)engine)->inner); }
+
 static int fault_claim(struct engine *engine)
 {
     struct fault *fault = (struct fault *)engine;
@@ -224,6 +233,9 @@ static const struct engine_ops fault_ops = {
     .del = fault_del,
     .room = fault_room,
     .usage = fault_usage,
+    .acquire = fault_acquire,
+    .release = fault_release,
+    .writer = fault_writer,
     .claim = fault_claim,
     .verify = fault_verify,
 };

@@ -43,7 +43,8 @@
  *   The file always covers the pages that its header counts; one that is shorter was cut off.
  *   This does not hold on filesystems that copy on write (btrfs): there a full disk can refuse deletes.
  *
- * Locks: LMDB's writer lock, then `lock`. The struct says which guards what. Between processes: whoever has the
+ * Locks: the right to write (engine_lmdb_writer.c), then LMDB's writer lock, then `lock`. The struct says which guards
+ * what. Between processes: whoever has the
  * store open holds flock() on data.mdb, shared, or exclusive once it has claimed the store for itself.
  *
  * A process opens a directory once, after its last fork: closing a second environment would drop the
@@ -576,6 +577,17 @@ static int lock_data(struct lmdb *lmdb, int how)
     return rc;
 }
 
+static int lmdb_acquire(struct engine *engine, int64_t wait_ns)
+{
+    struct lmdb *lmdb = lmdb_of(engine);
+
+    return lmdb->read_only ? -EROFS : lmdb_writer_acquire(lmdb, wait_ns);
+}
+
+static void lmdb_release(struct engine *engine) { lmdb_writer_release(lmdb_of(engine)); }
+
+static pid_t lmdb_writer(struct engine *engine) { return lmdb_writer_pid(lmdb_of(engine)); }
+
 static int lmdb_claim(struct engine *engine)
 {
     int rc = lock_data(lmdb_of(engine), LOCK_EX);
@@ -588,6 +600,7 @@ static void lmdb_close(struct engine *engine)
     struct lmdb *lmdb = lmdb_of(engine);
 
     close_environment(lmdb);
+    lmdb_writer_close(lmdb);
     if (lmdb->data_fd >= 0)
         close(lmdb->data_fd);
     pthread_cond_destroy(&lmdb->none_open);
@@ -608,6 +621,9 @@ static const struct engine_ops lmdb_ops = {
     .del = lmdb_del,
     .room = lmdb_room,
     .usage = lmdb_usage,
+    .acquire = lmdb_acquire,
+    .release = lmdb_release,
+    .writer = lmdb_writer,
     .claim = lmdb_claim,
     .verify = lmdb_verify,
 };
@@ -664,11 +680,30 @@ static int check_environment(struct lmdb *lmdb, const char *dir, struct kv_error
     return 0;
 }
 
+/* Where somebody else writes just now, this process looks after the space before its first change. */
+static int prepare_to_write(struct lmdb *lmdb)
+{
+    struct lmdb_txn *txn;
+    int rc = lmdb_writer_open(lmdb);
+
+    if (rc < 0)
+        return rc;
+    rc = lmdb_writer_acquire(lmdb, 0);
+    if (rc < 0)
+        return rc == -ETIMEDOUT ? 0 : rc;
+    rc = lmdb_txn_begin(lmdb, true, &txn);
+    if (rc == 0) {
+        lmdb_space_allocate(lmdb);
+        lmdb_txn_abort(txn);
+    }
+    lmdb_writer_release(lmdb);
+    return rc;
+}
+
 int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes, struct engine **out,
                      struct kv_error *error)
 {
     pthread_condattr_t attr;
-    struct lmdb_txn *txn;
     struct lmdb *lmdb;
     int rc = lmdb_directory(dir, create && !read_only, error);
 
@@ -678,7 +713,7 @@ int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_by
     if (lmdb == NULL)
         return lmdb_refuse_answer(error, dir, ENOMEM);
     lmdb->base.ops = &lmdb_ops;
-    lmdb->data_fd = -1;
+    lmdb->data_fd = lmdb->writer_fd = -1;
     lmdb->read_only = read_only;
     lmdb->limit = map_bytes == 0 ? default_map() : map_bytes < MAP_SMALLEST ? MAP_SMALLEST : map_bytes;
     lmdb->limit -= lmdb->limit % MAP_STEP;
@@ -705,17 +740,13 @@ int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_by
         lmdb_space_choose(lmdb);
         rc = widen_map(lmdb);
         if (rc == 0 && !read_only)
-            rc = lmdb_txn_begin(lmdb, true, &txn);
+            rc = prepare_to_write(lmdb);
         if (rc < 0)
             lmdb_refuse_answer(error, dir, -rc);
     }
     if (rc < 0) {
         lmdb_close(&lmdb->base);
         return rc;
-    }
-    if (!read_only) {
-        lmdb_space_allocate(lmdb);
-        lmdb_txn_abort(txn);
     }
     *out = &lmdb->base;
     return 0;

@@ -23,10 +23,14 @@ struct lmdb_free {
     } runs[LMDB_RUNS];
 };
 
+struct lmdb_writer;
+
 struct lmdb {
     struct engine base;
     char *dir;   /* absolute */
     int data_fd; /* of data.mdb, with the lock on it; it shares LMDB's own, and outlives the environment */
+    struct lmdb_writer *writer; /* NULL: read-only; as writer_fd see engine_lmdb_writer.c */
+    int writer_fd;
     bool read_only;
     uint64_t page_size;
     uint64_t limit;   /* bytes of the file that growth must not pass; the map may be larger */
@@ -44,7 +48,7 @@ struct lmdb {
 
     /* Guarded by LMDB's writer lock. */
     bool header_unsure; /* the last write of the header failed; set as `env` is */
-    uint64_t allocated; /* bytes of the file that the disk surely has */
+    uint64_t allocated; /* bytes of the file that the disk surely has; 0: nobody looked yet */
     bool no_fallocate;  /* the filesystem cannot */
     struct lmdb_free free;
     uint64_t refused_in; /* id of the transaction in which room() last said no; 0: there is plenty */
@@ -84,8 +88,9 @@ uint64_t lmdb_used(struct lmdb *lmdb);
 /* Is the disk so full that an I/O error must come from it? */
 bool lmdb_disk_full(struct lmdb *lmdb);
 
-/* At open: choose the reserve (also of a read-only engine), and allocate it inside a write transaction. */
+/* At open: choose the reserve (also of a read-only engine). */
 void lmdb_space_choose(struct lmdb *lmdb);
+/* Inside a write transaction, at open or before the first change: allocate the reserve. */
 void lmdb_space_allocate(struct lmdb *lmdb);
 /* At the begin of a write transaction: keep the reserve, ripen what was freed. A failure is lmdb_txn_again()'s. */
 KV_CHECKED int lmdb_space_begin(struct lmdb_txn *txn);
@@ -94,6 +99,17 @@ void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice 
 void lmdb_space_del(struct lmdb_txn *txn, enum engine_table table, struct slice key);
 /* As the engine's room(). */
 KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part);
+
+/* ------------------------------------------------------------ engine_lmdb_writer.c */
+
+/* Open STORE/writer; data_fd is open. returns 0; -ETIMEDOUT another process is stopped while it makes the file; a
+ * negative errno */
+KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb);
+void lmdb_writer_close(struct lmdb *lmdb);
+/* As the engine's acquire(), release() and writer(). */
+KV_CHECKED int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns);
+void lmdb_writer_release(struct lmdb *lmdb);
+pid_t lmdb_writer_pid(struct lmdb *lmdb);
 
 /* ------------------------------------------------------------- engine_lmdb_guard.c */
 

@@ -64,8 +64,13 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc)
     case EACCES:
     case EPERM:
         return lmdb_refuse(error, rc, dir,
-                           "permission denied: the directory, " DATA_FILE " and " LOCK_FILE
-                           " must be readable and writable for the user that opens the store");
+                           "permission denied: the directory, " DATA_FILE ", " LOCK_FILE
+                           " and writer must be readable and writable for the user that opens the store");
+    case EAGAIN:
+        return lmdb_refuse(error, rc, dir,
+                           "a process of another container, with the number of this one (%d), has the store open: "
+                           "start this one with another number",
+                           (int)getpid());
     case EROFS:
         return lmdb_refuse(error, rc, dir, "the filesystem is read-only: open the store read-only");
     case ENOMEM:
@@ -209,7 +214,7 @@ static int sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0
 /* Does the directory hold nothing but what a creation may find? returns 0; -ENOTEMPTY */
 static int check_empty(const char *dir, struct kv_error *error)
 {
-    static const char *const allowed[] = {".", "..", "lost+found", LOCK_FILE, NEW_FILE};
+    static const char *const allowed[] = {".", "..", "lost+found", LOCK_FILE, NEW_FILE, "writer", "locks"};
     DIR *list = opendir(dir);
     struct dirent *entry;
     int rc = 0;

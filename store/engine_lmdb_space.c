@@ -274,6 +274,8 @@ int lmdb_space_begin(struct lmdb_txn *txn)
 {
     struct lmdb *lmdb = txn->lmdb;
 
+    if (lmdb->allocated == 0)
+        lmdb_space_allocate(lmdb);
     allocate(lmdb, lmdb_used(lmdb) + lmdb->reserve);
     return near_end(lmdb) && freed_by_last_commit(lmdb) >= TURN_PAGES ? turn(txn) : 0;
 }

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 #define KV_CHECKED __attribute__((warn_unused_result))
@@ -182,6 +183,7 @@ struct kv_options {
     size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;
     int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time a put waits */
+    int64_t commit_timeout_ms;  /* the longest time that a change waits for the writer's lock; at least 1 */
     /* KV_DURABILITY_FSYNC: a put that was reported done, with this version, could not be committed. Called on the
      * committer thread; must not wait for the store. May be NULL. */
     void (*lost)(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
@@ -190,7 +192,7 @@ struct kv_options {
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
 
-/* Defaults: ttl 60 s, cache 256 MiB, memory 512 MiB, durability close, interval 100 ms. */
+/* Defaults: ttl 60 s, cache 256 MiB, memory 512 MiB, durability close, interval 100 ms, commit timeout 30 s. */
 struct kv_options kv_options_default(void);
 
 struct kv_error {
@@ -200,6 +202,8 @@ struct kv_error {
 /* Open the store in directory `dir` (ignored where options->engine is given).
  * A process opens one directory once. Fork before, never after.
  * error    filled on failure
+ * returns  0; -EAGAIN a process of another pid namespace, which has the same number as this one, has the store open:
+ *          go on in a child process with another number; else a negative errno
  * threads  not for concurrent use with itself on the same dir */
 KV_CHECKED int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out,
                        struct kv_error *error);
@@ -231,6 +235,12 @@ KV_CHECKED int kv_get(struct kv_store *store, const struct kv_ref *ref, struct k
 KV_CHECKED int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
                        struct kv_fresh *fresh);
 
+/* As kv_get(), but the answer is what the central has now, whatever the cache knows: for who is going to change it. A
+ * cached value of the version that the central has is used, and not read again. value may be NULL: metadata only. An
+ * accepted put that is not committed yet is the answer, as for kv_get(). */
+KV_CHECKED int kv_get_newest(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
+                             struct kv_value **value);
+
 /* Let the next read of a key ask the central, whatever the cache knows. */
 void kv_forget(struct kv_store *store, const struct kv_ref *ref);
 
@@ -239,6 +249,23 @@ void kv_forget(struct kv_store *store, const struct kv_ref *ref);
 KV_CHECKED int kv_node_find(struct kv_store *store, uint64_t parent, const char *name, size_t size,
                             struct kv_node *out);
 KV_CHECKED int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out);
+
+/* A node as whoever checked permissions was told of it. */
+struct kv_seen {
+    uint64_t node;
+    uint32_t mode, uid, gid;
+};
+
+/* How full an account is. */
+struct kv_usage {
+    uint64_t account, bytes, limit_bytes;
+};
+
+/* Is every one of these nodes there, as it was seen? One look at the central, in one read transaction.
+ * usage    of the first of them that is an account; all 0 where none is. May be NULL
+ * returns  0; -ESTALE one of them is gone or differs; -EIO; -ENOMEM */
+KV_CHECKED int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t count,
+                             struct kv_usage *usage);
 
 /* Attributes of a key or node, from the central. returns 0; -ENOENT the object is gone; -EIO */
 KV_CHECKED int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out);
@@ -328,6 +355,23 @@ struct kv_change {
     bool conditional;
     uint64_t if_version;
 
+    /* What the permission for this change was given on. Each of these nodes must be there as it was seen, or the change
+     * ends in -ESTALE before anything else is looked at. Borrowed until done. seen_count 0: nothing is checked,
+     * `object` and `to_object` neither. */
+    const struct kv_seen *seen;
+    size_t seen_count;
+    /* The keys at `ref` and `to` as they were seen: ino, mode, uid and gid count. NULL: there was none. Borrowed until
+     * done. What is there must go with what was seen, or the change ends in -ESTALE:
+     *
+     *   KV_SETATTR, KV_SETXATTR of a key   the same ino and uid; where `strict`, the same mode and gid, too
+     *   KV_PUT                  nothing, the same ino, or a key of the same mode, uid and gid: the value then goes into
+     *                           that key, whose ino is in change->meta
+     *   KV_PUT with `replace`   as the target of KV_RENAME, by to_object
+     *   KV_DELETE, KV_RENAME    in a sticky namespace (S_ISVTX): nothing, or a key of the same uid as object (as
+     *                           to_object for the target); elsewhere anything */
+    const struct kv_attr *object, *to_object;
+    bool strict;
+
     /* KV_SETXATTR: as kv_xattrs_set(). Borrowed until done. */
     const char *xattr_name;
     size_t xattr_name_size;
@@ -364,7 +408,10 @@ struct kv_change {
  *   -EDQUOT over the account's bytes or namespaces       -ENOSPC disk or map full; attributes full
  *   -ENOTEMPTY a node with children or keys              -EXDEV  rename between accounts
  *   -EROFS opened read-only                              -ECANCELED condition not met
- *   -EIO, -ENOMEM, -ETIMEDOUT the central failed: nothing was changed */
+ *   -ESTALE what is there is not what was seen
+ *   -ETIMEDOUT another process kept the writer's lock for commit_timeout_ms (see kv_writer_pid()), or the central
+ *           did not answer: nothing was changed
+ *   -EIO, -ENOMEM the central failed: nothing was changed */
 
 /* Queue a change. The store owns it until done is called, which always happens. */
 void kv_submit(struct kv_store *store, struct kv_change *change);
@@ -380,8 +427,48 @@ KV_CHECKED int kv_sync(struct kv_store *store);
 KV_CHECKED int kv_new_ino(struct kv_store *store, uint64_t *out);
 
 /* Would a value of `size` bytes at `ref` certainly pass the account's limit now? Does not wait for the committer.
+ * extra    bytes that others are going to add to the account: counted as growth, too
  * returns  0 no; -EDQUOT yes; other errors as kv_stat() */
-KV_CHECKED int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size);
+KV_CHECKED int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra);
+
+/* The process that holds the writer's lock of the store now, as numbered in its own pid namespace; 0: none. */
+pid_t kv_writer_pid(struct kv_store *store);
+
+/* ---------------------------------------------------------------------- locks
+ *
+ * Advisory locks of names, as flock(2) and fcntl(2) know them. They belong to the name, whatever becomes of the key, and
+ * hold between all processes that have the store open. They live in files in STORE/locks/, one for each name that is
+ * in use, under open file description locks of the kernel: so they are gone with their process. Where a file
+ * cannot be made (a read-only filesystem, no permission) they hold within this kv_store only.
+ */
+struct kv_lock; /* one owner's hold on one name */
+
+enum kv_lock_kind { KV_LOCK_FLOCK, KV_LOCK_RANGE };
+
+struct kv_lock_range {
+    enum kv_lock_kind kind;
+    int type;            /* F_RDLCK, F_WRLCK, F_UNLCK */
+    uint64_t start, end; /* KV_LOCK_RANGE: the first and the last byte; INT64_MAX: to the end */
+};
+
+/* An owner of locks on a name, who has none yet. The name may be any 1 to KV_KEY_MAX bytes. The two kinds of locks do
+ * not know each other.
+ * returns  0 and *out, to be given back with kv_lock_close(); -EMFILE, -ENFILE, -ENOSPC, -ENOMEM, -ENOLCK, -EIO */
+KV_CHECKED int kv_lock_open(struct kv_store *store, const struct kv_ref *ref, struct kv_lock **out);
+
+/* Take, change or give back (F_UNLCK) a lock. What the owner had in the range is replaced. One that is changed by a flock
+ * is given back first, as flock(2) does it.
+ * wait     until it is free, which a signal's handler ends
+ * returns  0; -EAGAIN another owner has it; -EINTR; -ENOLCK; -EINVAL; -EIO
+ * threads  any; one of an owner may wait while others call */
+KV_CHECKED int kv_lock_set(struct kv_lock *lock, const struct kv_lock_range *range, bool wait);
+
+/* Would this range be free? KV_LOCK_RANGE only. *range becomes a lock that is in the way, or F_UNLCK.
+ * returns  0; -EINVAL; -EIO */
+KV_CHECKED int kv_lock_test(struct kv_lock *lock, struct kv_lock_range *range);
+
+/* Give everything back, and free. No other call of this owner may be under way. The file goes with its last owner. */
+void kv_lock_close(struct kv_lock *lock);
 
 /* ----------------------------------------------------------------- simple forms
  * For tools: one blocking call each. Attributes of new objects are mode 0666 or 0777 less the umask

@@ -100,7 +100,11 @@ int read_key(struct engine *engine, const struct kv_ref *ref, struct kv_meta *me
 
     if (rc == 0)
         rc = get_key(&reading, ref, &record);
-    if (rc == 0 && value != NULL)
+    if (value != NULL && *value != NULL && (rc < 0 || record.meta.version != meta->version)) {
+        kv_value_unref(*value);
+        *value = NULL;
+    }
+    if (rc == 0 && value != NULL && *value == NULL)
         rc = get_value(&reading, &record, value);
     if (rc == 0)
         *meta = record.meta;
@@ -141,6 +145,26 @@ int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quot
     *out = (struct read_quota){account.node.id, account.node.bytes, account.node.limit_bytes,
                                rc == 0 ? ref->size + key.meta.size : 0};
     return 0;
+}
+
+int read_seen(struct engine *engine, const struct kv_seen *seen, size_t count, struct kv_usage *usage)
+{
+    READING reading = {0};
+    struct kv_usage found = {0};
+    int rc = reading_begin(engine, &reading);
+
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        struct record_node record;
+
+        rc = get_node(&reading, seen[i].node, &record);
+        if (rc == -ENOENT || (rc == 0 && !record_is_as_seen(&record.node, &seen[i])))
+            rc = -ESTALE;
+        else if (rc == 0 && record.node.kind == KV_ACCOUNT && found.account == 0)
+            found = (struct kv_usage){record.node.id, record.node.bytes, record.node.limit_bytes};
+    }
+    if (rc == 0 && usage != NULL)
+        *usage = found;
+    return rc;
 }
 
 int read_node(struct engine *engine, uint64_t id, struct kv_node *out)

@@ -6,9 +6,13 @@
 
 #include "store/engine.h"
 
-/* A key's metadata and, where value is not NULL, its value with the checksum verified. */
+/* A key's metadata and, where value is not NULL, its value with the checksum verified. The caller may know a value
+ * already: *value, of version meta->version, or NULL. It stays where the version is still that one; else, and on
+ * failure, it is given back, and *value is NULL. */
 KV_CHECKED int read_key(struct engine *engine, const struct kv_ref *ref, struct kv_meta *meta,
                         struct kv_value **value);
+/* As kv_check_seen(). */
+KV_CHECKED int read_seen(struct engine *engine, const struct kv_seen *seen, size_t count, struct kv_usage *usage);
 /* What a put at `ref` would be weighed against, as of one moment. */
 struct read_quota {
     uint64_t account, bytes, limit; /* the account: id, bytes used, most that it may use */

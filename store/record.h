@@ -54,4 +54,11 @@ uint32_t record_chunks(uint64_t size, uint8_t cut);
 size_t record_chunk_size(uint64_t size, uint8_t cut, uint32_t number);
 uint64_t record_checksum(const void *bytes, size_t size);
 
+/* Is the node as whoever checked permissions was told? */
+static inline bool record_is_as_seen(const struct kv_node *node, const struct kv_seen *seen)
+{
+    return ((node->attr.mode ^ seen->mode) & 07777) == 0 && node->attr.uid == seen->uid &&
+           node->attr.gid == seen->gid;
+}
+
 #endif

@@ -9,13 +9,16 @@
 
 /* Accepted values that wait for the committer; beyond this a put waits for its commit. */
 #define STAGED_BYTES (256u << 20)
+#define STAGED_SEEN 4
 
 /* An accepted put, and what it reserves. */
 struct staged {
     struct kv_change change;
     struct kv_store *store;
     struct stage_account *account;
-    int64_t growth;             /* of the account, by this put */
+    int64_t growth;                   /* of the account, by this put */
+    struct kv_seen seen[STAGED_SEEN]; /* the change's own; what it was submitted with is the caller's again */
+    struct kv_attr object;
     struct staged *prev, *next; /* in stage.staged */
 };
 
@@ -118,10 +121,12 @@ static void staged_done(struct kv_change *change, int rc)
 static int predict(struct kv_store *store, const struct kv_change *change, uint64_t version, uint64_t ino,
                    struct kv_meta *meta, uint64_t *old_charge)
 {
-    int rc = kv_stat(store, &change->ref, meta, NULL);
+    int rc = kv_get_newest(store, &change->ref, meta, NULL);
 
     if (rc < 0 && rc != -ENOENT)
         return rc;
+    if (rc == 0 && !apply_may_put(change, &meta->attr))
+        return -ESTALE;
     if (rc == 0) {
         *old_charge = change->ref.size + meta->size;
         kv_attr_set(&meta->attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
@@ -160,6 +165,13 @@ static struct staged *staged_new(struct kv_store *store, const struct kv_change 
     staged->change.version = version;
     staged->change.accepted = true;
     staged->change.done = staged_done;
+    staged->change.seen = staged->seen;
+    for (size_t i = 0; i < change->seen_count; i++)
+        staged->seen[i] = change->seen[i];
+    if (change->object != NULL) {
+        staged->object = *change->object;
+        staged->change.object = &staged->object;
+    }
     return staged;
 }
 
@@ -218,7 +230,8 @@ bool stage_put(struct kv_store *store, struct kv_change *change)
 
     /* Attributes are the caller's memory; a condition or a refusal needs the central's word. */
     if (change->conditional || change->replace || change->xattrs != NULL || change->value->size > KV_VALUE_MAX ||
-        kv_name_check(KV_NAME_KEY, change->ref.key, change->ref.size) < 0 ||
+        kv_name_check(KV_NAME_KEY, change->ref.key, change->ref.size) < 0 || change->seen_count > STAGED_SEEN ||
+        kv_check_seen(store, change->seen, change->seen_count, NULL) < 0 ||
         read_node(store->engine, change->ref.node, &namespace) < 0 || namespace.kind != KV_NAMESPACE)
         return false;
     if (!lease_take(store, &version) || (ino == 0 && !lease_take(store, &ino)))

@@ -42,6 +42,7 @@ struct kv_options kv_options_default(void)
         .memory_bytes = value_budget(0),
         .durability = KV_DURABILITY_CLOSE,
         .commit_interval_ms = 100,
+        .commit_timeout_ms = 30 * 1000,
     };
 }
 
@@ -71,7 +72,7 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
 {
     uint32_t version = 0;
     int rc = tx_format(store->engine, store->clock.real_ns(store->clock.arg),
-                       options->create && !options->read_only, &version);
+                       options->create && !options->read_only, store->commit_timeout_ns, &version);
 
     if (rc == -EPROTONOSUPPORT)
         return fail(error, rc, "%s: the store has format %u, which this program does not know; use a newer kvfs",
@@ -105,6 +106,8 @@ static int verify(struct kv_store *store, const char *dir, const struct kv_optio
         rc = txn->ops->verify(txn, options->verify_pages, keep_first, first);
         txn->ops->abort(txn);
     }
+    if (rc == -EAGAIN)
+        rc = -ETIMEDOUT;
     if (rc < 0 && rc != -E2BIG)
         return fail(error, rc, "%s: cannot verify the store: %s", dir, strerror(-rc));
     store->engine->damaged = first[0] != '\0';
@@ -130,8 +133,16 @@ static int start(struct kv_store *store, const struct kv_options *options, struc
 
     if (rc == 0 && !options->read_only)
         rc = commit_queue_new(store->engine, &store->clock, &store->stats, options->commit_interval_ms * 1000000,
-                              store_settled, store, &store->queue);
+                              store->commit_timeout_ns, store_settled, store, &store->queue);
     return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
+}
+
+static int end_open(struct kv_store *store, const struct kv_options *options, int rc)
+{
+    if (options->engine != NULL)
+        store->engine = NULL; /* still the caller's */
+    kv_close(store);
+    return rc;
 }
 
 int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out, struct kv_error *error)
@@ -144,6 +155,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     store->clock =
         options->clock != NULL ? *options->clock : (struct kv_clock){system_mono_ns, system_real_ns, NULL};
     store->ttl_ns = options->cache_ttl_ms * 1000000;
+    store->commit_timeout_ns = options->commit_timeout_ms * 1000000;
     lease_init(&store->lease);
     pthread_mutex_init(&store->stage.lock, NULL);
     pthread_mutex_init(&store->stage.list_lock, NULL);
@@ -155,18 +167,17 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
         free(store);
         return rc;
     }
+    rc = locks_init(&store->locks, options->engine == NULL ? dir : NULL);
+    if (rc < 0)
+        return end_open(store, options, fail(error, rc, "%s: cannot open the directory: %s", dir, strerror(-rc)));
     value_configure(options->read_only || options->engine != NULL ? NULL : dir, options->memory_bytes);
     rc = check_format(store, dir, options, error);
     if (rc == 0 && options->verify_pages > 0)
         rc = verify(store, dir, options, error);
     if (rc == 0)
         rc = start(store, options, error);
-    if (rc < 0) {
-        if (options->engine != NULL)
-            store->engine = NULL; /* still the caller's */
-        kv_close(store);
-        return rc;
-    }
+    if (rc < 0)
+        return end_open(store, options, rc);
     *out = store;
     return 0;
 }
@@ -181,10 +192,13 @@ void kv_close(struct kv_store *store)
     if (store->engine != NULL)
         store->engine->ops->close(store->engine);
     lease_destroy(&store->lease);
+    locks_destroy(&store->locks);
     pthread_mutex_destroy(&store->stage.lock);
     pthread_mutex_destroy(&store->stage.list_lock);
     free(store);
 }
+
+pid_t kv_writer_pid(struct kv_store *store) { return engine_writer(store->engine); }
 
 void kv_stats(struct kv_store *store, struct kv_stats *out)
 {

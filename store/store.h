@@ -3,6 +3,7 @@
  *   store.c   open, close, statistics
  *   edge.c    reading keys through the edge cache
  *   change.c  submitting changes, the simple forms
+ *   locks.c   locks of names
  *   lease.c   ids from the central in blocks
  *   stage.c   puts that are done before they are durable
  *   list.c    pages of keys
@@ -16,6 +17,7 @@
 #include "store/commit.h"
 #include "store/engine.h"
 #include "store/lease.h"
+#include "store/locks.h"
 #include "store/stats.h"
 
 #include <pthread.h>
@@ -27,8 +29,10 @@ struct kv_store {
     struct commit_queue *queue; /* NULL: read-only */
     struct stats stats;
     int64_t ttl_ns;
+    int64_t commit_timeout_ns;
 
     struct lease lease;
+    struct locks locks;
     struct {
         bool on; /* KV_DURABILITY_FSYNC */
         pthread_mutex_t lock;

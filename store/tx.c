@@ -447,7 +447,7 @@ static int create_format(struct engine *engine, int64_t now_ns, uint32_t *versio
     return tx_commit(tx);
 }
 
-int tx_format(struct engine *engine, int64_t now_ns, bool create, uint32_t *version)
+int tx_format(struct engine *engine, int64_t now_ns, bool create, int64_t wait_ns, uint32_t *version)
 {
     struct engine_txn *txn;
     int rc = engine->ops->begin(engine, false, &txn);
@@ -456,7 +456,12 @@ int tx_format(struct engine *engine, int64_t now_ns, bool create, uint32_t *vers
         return rc;
     rc = read_format(txn, version);
     txn->ops->abort(txn);
-    if (rc == -ENOENT)
-        rc = create ? create_format(engine, now_ns, version) : -EIO;
+    if (rc != -ENOENT)
+        return rc;
+    rc = create ? engine_acquire(engine, wait_ns) : -EIO;
+    if (rc < 0)
+        return rc;
+    rc = create_format(engine, now_ns, version);
+    engine_release(engine);
     return rc;
 }

@@ -54,10 +54,11 @@ KV_CHECKED int tx_commit(struct tx *tx);
 void tx_abort(struct tx *tx);
 
 /* Write what a new store begins with, or check what an old one has: the format and the root.
+ * wait_ns  the longest wait for the right to write it
  * version  set also on failure, where it could be read
  * returns  0; -EPROTONOSUPPORT a format that this program does not know; -EIO damaged, or nothing there
- *          and `create` is false */
-KV_CHECKED int tx_format(struct engine *engine, int64_t now_ns, bool create, uint32_t *version);
+ *          and `create` is false; -ETIMEDOUT */
+KV_CHECKED int tx_format(struct engine *engine, int64_t now_ns, bool create, int64_t wait_ns, uint32_t *version);
 
 /* Records. As the engine's, but a failure other than -ENOENT breaks the transaction. */
 KV_CHECKED int tx_get(struct tx *tx, enum engine_table table, const struct name *name, struct slice *out);

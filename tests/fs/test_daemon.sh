@@ -76,7 +76,7 @@ case_options_that_there_are_not_are_refused() {
         refused_and_not_mounted "kvfs: -o $option: unknown option; kvfs -h" "$store" "$mnt" -o "$option"
         refused_and_not_mounted "kvfs: -o $option: unknown option" "$store" "$mnt" -o "cache_ttl=5,$option"
     done
-    for option in cache_ttl node map_size durability; do
+    for option in cache_ttl node map_size durability commit_timeout; do
         refused_and_not_mounted "kvfs: -o $option: this option takes a value" "$store" "$mnt" -o $option
     done
     [ ! -e "$store" ] || wrong "made a store"
@@ -161,7 +161,7 @@ case_wrong_values_of_options_are_refused() {
     done
     for value in cache_ttl= cache_ttl=x cache_ttl=-1 cache_ttl=1s cache_ttl=nan cache_size= cache_size=1X \
         cache_size=-1 cache_size=99999999999999999999 durability= durability=none commit_interval_ms=x \
-        commit_interval_ms=-5 map_size=x memory_size=x map_size=0 map_size=1M memory_size=0 node= 'node=a"b'; do
+        commit_interval_ms=-5 commit_timeout=0 commit_timeout=-1 commit_timeout=x map_size=x memory_size=x map_size=0 map_size=1M memory_size=0 node= 'node=a"b'; do
         refused_and_not_mounted "${value%%=*}" "$store" "$mnt" -o "$value"
     done
     refused_and_not_mounted "0 to 1000000" "$store" "$mnt" -o cache_ttl=2000000
@@ -173,11 +173,12 @@ case_wrong_values_of_options_are_refused() {
 }
 
 case_options_are_taken_and_shown_in_config() {
-    start -o cache_ttl=1.5,cache_size=10M,node=edge-1 -o durability=fsync,commit_interval_ms=50
+    start -o cache_ttl=1.5,cache_size=10M,node=edge-1,commit_timeout=2.5 -o durability=fsync,commit_interval_ms=50
     grep -qx 'cache_ttl=1.500' "$mnt/.kvfs/config" || wrong "cache_ttl"
     grep -qx 'cache_size=10485760' "$mnt/.kvfs/config" || wrong "cache_size"
     grep -qx 'node=edge-1' "$mnt/.kvfs/config" || wrong "node"
     grep -qx 'durability=fsync' "$mnt/.kvfs/config" || wrong "durability"
+    grep -qx 'commit_timeout=2.500' "$mnt/.kvfs/config" || wrong "commit_timeout"
     grep -qx 'commit_interval_ms=50' "$mnt/.kvfs/config" || wrong "commit_interval_ms"
     grep -qx "store=$store" "$mnt/.kvfs/config" || wrong "store"
     grep -qx "mountpoint=$mnt" "$mnt/.kvfs/config" || wrong "mountpoint"
@@ -535,6 +536,28 @@ case_several_dead_mounts_on_a_point_are_recovered() {
     [ "$(id -u)" = 0 ] && mount --bind "$mnt" "$mnt" 2>/dev/null
     start
     same value cat "$mnt/a/n/key"
+}
+
+case_a_dead_mount_is_recovered_through_a_link() {
+    start
+    make_keys
+    kill -9 "$(daemons)"
+    wait_until no_daemons
+    ln -s "$mnt" "$case_dir/link"
+    "$kvfs" "$store" "$case_dir/link/" >out 2>&1 || wrong "exit status $?: $(cat out)"
+    same value cat "$mnt/a/n/key"
+    same 1 grep -c . <<<"$(mounts)"
+}
+
+case_a_dead_mount_of_another_program_is_left_alone() {
+    [ "$(id -u)" = 0 ] || skip "needs root"
+    exec 7<>/dev/fuse
+    mount -i -t fuse.other -o fd=7,rootmode=40000,user_id=0,group_id=0 other "$mnt" || wrong "mount"
+    exec 7>&-
+    fails_with "Transport endpoint is not connected" ls "$mnt"
+    refused "a dead mount (fuse.other) is in the way" "$store" "$mnt"
+    same fuse.other awk -v at="$mnt" '$2 == at { print $3 }' /proc/self/mounts
+    umount -l "$mnt" || wrong "umount"
 }
 
 case_auto_unmount_leaves_no_dead_mount() {

@@ -12,7 +12,7 @@ struct tx *fuzz_base_begin(struct engine **engine)
     struct tx *tx;
 
     FUZZ_CHECK(engine_memory_open(engine) == 0);
-    FUZZ_CHECK(tx_format(*engine, 0, true, &version) == 0);
+    FUZZ_CHECK(tx_format(*engine, 0, true, 0, &version) == 0);
     FUZZ_CHECK(tx_begin(*engine, 0, &tx) == 0);
     return tx;
 }

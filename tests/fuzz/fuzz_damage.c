@@ -413,7 +413,7 @@ static void op_stat(struct fuzz_input *in)
 static void op_quota(struct fuzz_input *in)
 {
     struct kv_ref ref = choose_key(in);
-    int rc = kv_quota_check(store, &ref, fuzz_u16(in));
+    int rc = kv_quota_check(store, &ref, fuzz_u16(in), 0);
 
     FUZZ_CHECK(rc == 0 || rc == -ENOENT || rc == -EIO || rc == -EDQUOT);
 }

@@ -3,10 +3,10 @@
  * Input: options of the node, then requests: what, which node or handle of those that are known, names, sizes,
  * flags. The store before is always the same; account a has room for 256 KiB. At the end everything is released
  * and forgotten: nothing may be left but the root, and the store must be sound. */
-#include "fs/file.h"
-#include "fs/inode.h"
-#include "fs/options.h"
-#include "fs/session.h"
+#include "fs/base/ledger.h"
+#include "fs/base/options.h"
+#include "fs/handlers/session.h"
+#include "fs/nodes/nodes_internal.h"
 
 #include "store/apply.h"
 
@@ -786,8 +786,8 @@ static bool find_scratch(struct kernel_node *namespace, char name[KV_KEY_MAX + 1
         const struct fuse_dirent *entry = (const void *)(reply.body + at);
 
         at += check_dirent(entry, reply.size - at);
-        found = entry->name[0] == '.' && !is_dot(entry);
         snprintf(name, KV_KEY_MAX + 1, "%.*s", (int)entry->namelen, entry->name);
+        found = !is_dot(entry) && kv_name_check(KV_NAME_KEY, name, strlen(name)) < 0;
     }
     release(handle);
     return found;
@@ -817,10 +817,10 @@ static bool is_idle(void)
 {
     bool idle;
 
-    pthread_mutex_lock(&fs.lock);
-    idle = fs.inodes_count == 1 && fs.files == NULL && fs.dirs == NULL && fs.texts == NULL && fs.locals == NULL &&
-           HASH_COUNT(fs.table) == 1;
-    pthread_mutex_unlock(&fs.lock);
+    pthread_mutex_lock(&fs.nodes->lock);
+    idle = HASH_COUNT(fs.nodes->by_id) == 1 && HASH_COUNT(fs.nodes->names) == 1 &&
+           fs_ledger_used(fs.users, 0, FS_HANDLES) == 0 && fs_ledger_used(fs.users, 0, FS_CONTROL_HANDLES) == 0;
+    pthread_mutex_unlock(&fs.nodes->lock);
     return idle;
 }
 
@@ -854,7 +854,7 @@ static void end(void)
         FUZZ_CHECK(ms < IDLE_MS);
         usleep(1000);
     }
-    FUZZ_CHECK(atomic_load(&fs.scratch_bytes) == 0);
+    FUZZ_CHECK(fs_ledger_used(fs.accounts, FS_LEDGER_NODE, FS_TEMP_BYTES) == 0);
     check_store();
     FUZZ_CHECK(fs_session_end(&fs, false) == 0);
     fs_session_free(&fs);
@@ -908,7 +908,7 @@ static void start(struct fs_options *options)
     store_options.cache_bytes = options->cache_bytes;
     store_options.durability = options->durability;
     store_options.commit_interval_ms = options->commit_interval_ms;
-    store_options.lost = fs_file_lost;
+    store_options.lost = fs_session_lost;
     store_options.lost_arg = &fs;
     FUZZ_CHECK(kv_open("memory", &store_options, &fs.store, &error) == 0);
     FUZZ_CHECK(fs_session_start(&fs, &args) == 0);

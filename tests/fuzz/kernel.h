@@ -10,7 +10,7 @@
 #ifndef KVFS_TESTS_FUZZ_KERNEL_H
 #define KVFS_TESTS_FUZZ_KERNEL_H
 
-#include "fs/fs.h"
+#include "fs/base/fs.h"
 
 #define KERNEL_NODES 256
 #define KERNEL_HANDLES 24

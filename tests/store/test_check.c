@@ -1153,6 +1153,7 @@ static int remove_directory(void **state)
     (void)state;
     unlink(in_directory("data.mdb"));
     unlink(in_directory("lock.mdb"));
+    unlink(in_directory("writer"));
     return rmdir(directory);
 }
 

@@ -35,6 +35,7 @@ static int remove_directory(void **state)
     (void)state;
     unlink(in_directory("data.mdb"));
     unlink(in_directory("lock.mdb"));
+    unlink(in_directory("writer"));
     return rmdir(directory);
 }
 

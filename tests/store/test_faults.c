@@ -731,7 +731,7 @@ static int read_xattrs_of_node(struct test_store *test, bool *touched)
 static int read_quota(struct test_store *test, bool *touched)
 {
     struct kv_ref ref = test_key(test, "small");
-    int rc = kv_quota_check(test->kv, &ref, 10);
+    int rc = kv_quota_check(test->kv, &ref, 10, 0);
 
     *touched = rc == 0;
     return rc;

@@ -309,7 +309,7 @@ static void make_directory(char *dir, size_t size)
 
 static void empty_directory(const char *dir)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new"};
+    static const char *const files[] = {"data.mdb", "lock.mdb", "data.mdb.new", "writer"};
     char path[128];
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {

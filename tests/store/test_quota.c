@@ -297,18 +297,18 @@ static void a_quota_check_foresees_what_a_put_would_say(void **state)
     struct kv_ref a = test_key(test, "a"), b = test_key(test, "bbb"), nowhere = kv_ref_key(999999, "a", 1);
 
     assert_int_equal(set_limits(test, 1000, 10), 0);
-    assert_int_equal(kv_quota_check(test->kv, &a, 999), 0);
-    assert_int_equal(kv_quota_check(test->kv, &a, 1000), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &a, 999, 0), 0);
+    assert_int_equal(kv_quota_check(test->kv, &a, 1000, 0), -EDQUOT);
     assert_int_equal(put(test, "a", 499), 0);
-    assert_int_equal(kv_quota_check(test->kv, &a, 999), 0);
-    assert_int_equal(kv_quota_check(test->kv, &a, 1000), -EDQUOT);
-    assert_int_equal(kv_quota_check(test->kv, &b, 497), 0);
-    assert_int_equal(kv_quota_check(test->kv, &b, 498), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &a, 999, 0), 0);
+    assert_int_equal(kv_quota_check(test->kv, &a, 1000, 0), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &b, 497, 0), 0);
+    assert_int_equal(kv_quota_check(test->kv, &b, 498, 0), -EDQUOT);
     assert_int_equal(set_limits(test, 100, 10), 0);
-    assert_int_equal(kv_quota_check(test->kv, &a, 499), 0); /* not larger than it is */
-    assert_int_equal(kv_quota_check(test->kv, &a, 500), -EDQUOT);
-    assert_int_equal(kv_quota_check(test->kv, &b, 0), -EDQUOT);
-    assert_int_equal(kv_quota_check(test->kv, &nowhere, 0), -ENOENT);
+    assert_int_equal(kv_quota_check(test->kv, &a, 499, 0), 0); /* not larger than it is */
+    assert_int_equal(kv_quota_check(test->kv, &a, 500, 0), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &b, 0, 0), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &nowhere, 0, 0), -ENOENT);
 }
 
 /* Whatever is done, by whomever it is refused: the sums are those of a recount. */

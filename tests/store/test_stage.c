@@ -310,15 +310,16 @@ static void what_is_accepted_counts_for_the_limit(void **state)
     assert_int_equal(kv_put(test->kv, &a, bytes, 499), 0);
     assert_int_equal(kv_put(test->kv, &b, bytes, 500), -EDQUOT); /* told at once, and not lost later */
     calm(test);
-    assert_int_equal(kv_quota_check(test->kv, &b, 499), 0);
+    assert_int_equal(kv_quota_check(test->kv, &b, 499, 0), 0);
     assert_int_equal(kv_put(test->kv, &b, bytes, 499), 0);
-    assert_int_equal(kv_quota_check(test->kv, &b, 499), 0); /* though it is accepted, and not in the central yet */
+    assert_int_equal(kv_quota_check(test->kv, &b, 499, 0),
+                     0); /* though it is accepted, and not in the central yet */
     assert_int_equal(kv_put(test->kv, &c, bytes, 0), -EDQUOT);
     assert_int_equal(kv_put(test->kv, &a, bytes, 399), 0);
     assert_int_equal(kv_put(test->kv, &c, bytes, 99), 0);
     assert_int_equal(kv_put(test->kv, &c, bytes, 100), -EDQUOT);
-    assert_int_equal(kv_quota_check(test->kv, &c, 99), 0);
-    assert_int_equal(kv_quota_check(test->kv, &c, 100), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &c, 99, 0), 0);
+    assert_int_equal(kv_quota_check(test->kv, &c, 100, 0), -EDQUOT);
     assert_int_equal(kv_sync(test->kv), 0);
     assert_int_equal(test_node(test, test->account.id).bytes, 1000);
     assert_int_equal(lost.count, 0);

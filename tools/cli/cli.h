@@ -2,6 +2,8 @@
 #ifndef KVFS_TOOLS_CLI_H
 #define KVFS_TOOLS_CLI_H
 
+#include "store/kv.h"
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,5 +15,11 @@ void cli_say(const char *program, const char *format, va_list args) __attribute_
 /* A whole number; with `units` also one with K, M, G or T (of 1024) behind it.
  * returns  false where the text is no such number, or it is over 2^63 - 1 */
 bool cli_parse_number(const char *text, bool units, uint64_t *out);
+
+/* As kv_open(). Where another container has the store open under the number of this process, the program goes on in a
+ * child, which has another one: the call returns there, and this process forwards signals to it and
+ * ends as it does. So call it before there are threads, and before anything is said that must be said once. */
+KV_CHECKED int cli_open_store(const char *dir, const struct kv_options *options, struct kv_store **out,
+                              struct kv_error *error);
 
 #endif

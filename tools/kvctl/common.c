@@ -40,7 +40,7 @@ static const struct {
     {EIO, false,
      "the store could not be read or written, or is damaged, which does not mean that the object is absent; look "
      "at the disk and the system's log, and run kvctl check"},
-    {ETIMEDOUT, false, "the store did not answer in time"},
+    {ETIMEDOUT, true, "the store did not answer in time"},
     {ENOMEM, false, "out of memory"},
 };
 
@@ -73,6 +73,13 @@ static int fail_quota(struct ctl_request *request, const char *subject, const ch
 
 int ctl_fail_store(struct ctl_request *request, const char *subject, const char *noun, int rc)
 {
+    pid_t writer = rc == -ETIMEDOUT ? kv_writer_pid(request->store) : 0;
+
+    if (writer > 0)
+        return ctl_fail(
+            "%s: process %d has been writing to the store all the time, or is stopped; let it go on or "
+            "end it, and try again%s",
+            subject, (int)writer, outcome(request, true));
     switch (rc) {
     case -ENOENT:
         return ctl_fail("%s: there is no such %s, or what it belongs to is gone%s", subject, noun,
@@ -202,7 +209,7 @@ int ctl_open(struct ctl_request *request)
     options.read_only = request->command->access == CTL_READ && !ctl_given(request, CTL_REPAIR);
     options.create = request->command->access == CTL_CREATE;
     options.verify_pages = request->command->run == ctl_check ? 0 : VERIFY_PAGES;
-    if (kv_open(request->store_dir, &options, &request->store, &error) < 0)
+    if (cli_open_store(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);
     if (request->command->finds >= 1)
         status = find_account(request);

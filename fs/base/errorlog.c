@@ -1,0 +1,385 @@
+/* Two stores of lines under one lock: those that /.kvfs/errors shows, and those on their way to the system log.
+ *
+ * The thread that calls syslog(3) may be stuck in it at the end. Then it is left behind, and the log with it: who comes
+ * last frees it. */
+#include "fs/base/errorlog.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#define LINE_BYTES 1024 /* what is longer is cut */
+#define PATH_BYTES 700  /* any path of a key fits, where it needs no escapes */
+#define QUEUE_LINES 256
+#define USER_LINES_SECOND 10
+#define USER_LINES_AT_ONCE 50
+#define SECOND_NS 1000000000
+
+struct error_line {
+    struct error_line *prev, *next;           /* in log->lines */
+    struct error_line *user_prev, *user_next; /* in user->lines */
+    struct error_user *user;
+    char text[]; /* ends with a line end */
+};
+
+/* Users are forgotten with their last line. */
+struct error_user {
+    uid_t uid;
+    unsigned count;
+    struct error_line *lines; /* oldest first */
+    int64_t credit_ns;        /* of the system log: a line costs SECOND_NS / USER_LINES_SECOND */
+    int64_t credited_ns;
+    UT_hash_handle hh;
+};
+
+enum log_state { LOG_RUNNING, LOG_STOPPING, LOG_LEFT, LOG_GONE };
+
+struct fs_error_log {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    enum log_state state;
+    struct error_line *lines; /* oldest first */
+    unsigned count;
+    struct error_user *users;
+    char *queue[QUEUE_LINES]; /* a ring */
+    unsigned queue_first, queue_count;
+    unsigned long dropped; /* since `told_ns` */
+    int64_t told_ns;
+};
+
+static int64_t log_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+/* ----------------------------------------------------------------- the system log */
+
+static void log_queue_locked(struct fs_error_log *log, const char *text)
+{
+    char *line = log->queue_count < QUEUE_LINES ? strdup(text) : NULL;
+
+    if (line == NULL) {
+        log->dropped++;
+        return;
+    }
+    log->queue[(log->queue_first + log->queue_count++) % QUEUE_LINES] = line;
+    pthread_cond_broadcast(&log->changed);
+}
+
+static bool log_tells_dropped_locked(const struct fs_error_log *log)
+{
+    return log->dropped > 0 && (log->state != LOG_RUNNING || log_now_ns() - log->told_ns >= SECOND_NS);
+}
+
+/* Wait for something to say: *line (to be freed), or a number of dropped lines, at most once a second.
+ * returns  false: the end */
+static bool log_next_locked(struct fs_error_log *log, char **line, unsigned long *dropped)
+{
+    *line = NULL;
+    *dropped = 0;
+    while (log->queue_count == 0 && !log_tells_dropped_locked(log)) {
+        int64_t until_ns = log->told_ns + SECOND_NS;
+        struct timespec until = {until_ns / SECOND_NS, until_ns % SECOND_NS};
+
+        if (log->state != LOG_RUNNING)
+            return false;
+        if (log->dropped > 0)
+            pthread_cond_clockwait(&log->changed, &log->lock, CLOCK_MONOTONIC, &until);
+        else
+            pthread_cond_wait(&log->changed, &log->lock);
+    }
+    if (log_tells_dropped_locked(log)) {
+        *dropped = log->dropped;
+        log->dropped = 0;
+        log->told_ns = log_now_ns();
+    } else {
+        *line = log->queue[log->queue_first];
+        log->queue_first = (log->queue_first + 1) % QUEUE_LINES;
+        log->queue_count--;
+    }
+    return true;
+}
+
+static void log_free(struct fs_error_log *log);
+
+static void *log_write(void *arg)
+{
+    struct fs_error_log *log = arg;
+    unsigned long dropped;
+    bool left;
+    char *line;
+
+    pthread_mutex_lock(&log->lock);
+    while (log_next_locked(log, &line, &dropped)) {
+        pthread_mutex_unlock(&log->lock);
+        if (line != NULL)
+            syslog(LOG_ERR, "%s", line);
+        else
+            syslog(LOG_WARNING, "%lu lines were dropped: see errors in the control directory", dropped);
+        free(line);
+        pthread_mutex_lock(&log->lock);
+    }
+    left = log->state == LOG_LEFT;
+    log->state = LOG_GONE;
+    pthread_cond_broadcast(&log->changed);
+    pthread_mutex_unlock(&log->lock);
+    if (left)
+        log_free(log);
+    return NULL;
+}
+
+void fs_error_log_say(struct fs_error_log *log, const char *format, ...)
+{
+    char text[LINE_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    pthread_mutex_lock(&log->lock);
+    log_queue_locked(log, text);
+    pthread_mutex_unlock(&log->lock);
+}
+
+/* ------------------------------------------------------------------- kept lines */
+
+static void log_drop_line_locked(struct fs_error_log *log, struct error_line *line)
+{
+    struct error_user *user = line->user;
+
+    DL_DELETE(log->lines, line);
+    DL_DELETE2(user->lines, line, user_prev, user_next);
+    log->count--;
+    if (--user->count == 0) {
+        HASH_DEL(log->users, user);
+        free(user);
+    }
+    free(line);
+}
+
+static struct error_user *log_user_locked(struct fs_error_log *log, uid_t uid)
+{
+    struct error_user *user;
+
+    HASH_FIND(hh, log->users, &uid, sizeof(uid), user);
+    if (user != NULL || (user = calloc(1, sizeof(*user))) == NULL)
+        return user;
+    user->uid = uid;
+    user->credit_ns = (int64_t)USER_LINES_AT_ONCE * (SECOND_NS / USER_LINES_SECOND);
+    user->credited_ns = log_now_ns();
+    HASH_ADD(hh, log->users, uid, sizeof(uid), user);
+    return user;
+}
+
+/* May a line of this user go to the system log, too? */
+static bool log_take_credit_locked(struct error_user *user)
+{
+    const int64_t price_ns = SECOND_NS / USER_LINES_SECOND, most_ns = USER_LINES_AT_ONCE * price_ns;
+    int64_t now_ns = log_now_ns();
+
+    user->credit_ns += now_ns - user->credited_ns;
+    user->credited_ns = now_ns;
+    if (user->credit_ns > most_ns)
+        user->credit_ns = most_ns;
+    if (user->credit_ns < price_ns)
+        return false;
+    user->credit_ns -= price_ns;
+    return true;
+}
+
+static void log_keep_locked(struct fs_error_log *log, struct error_user *user, struct error_line *line)
+{
+    line->user = user;
+    DL_APPEND(log->lines, line);
+    DL_APPEND2(user->lines, line, user_prev, user_next);
+    log->count++;
+    user->count++;
+    if (user->count > FS_ERROR_LINES_USER)
+        log_drop_line_locked(log, user->lines);
+    else if (log->count > FS_ERROR_LINES)
+        log_drop_line_locked(log, log->lines);
+}
+
+/* As much as fits into `size` bytes with a NUL. returns the length */
+static size_t log_escape(char *out, size_t size, const char *bytes)
+{
+    size_t at = 0;
+
+    for (; *bytes != '\0' && at + sizeof("\\xNN") <= size; bytes++)
+        if (*bytes == '\\')
+            at += (size_t)sprintf(out + at, "\\\\");
+        else if (*bytes >= ' ' && *bytes <= '~')
+            out[at++] = *bytes;
+        else
+            at += (size_t)sprintf(out + at, "\\x%02x", (unsigned char)*bytes);
+    out[at] = '\0';
+    return at;
+}
+
+/* "PATH OPERATION: REASON" */
+static void log_compose(char text[LINE_BYTES], const char *path, const char *operation, const char *reason)
+{
+    size_t at = log_escape(text, PATH_BYTES, path);
+
+    at += (size_t)sprintf(text + at, " %.32s: ", operation);
+    log_escape(text + at, LINE_BYTES - at, reason);
+}
+
+void fs_error_log_add(struct fs_error_log *log, uid_t uid, const char *path, const char *operation,
+                      const char *reason)
+{
+    char text[LINE_BYTES], when[32];
+    struct error_line *line;
+    struct error_user *user;
+    time_t now = time(NULL);
+    struct tm utc;
+
+    log_compose(text, path, operation, reason);
+    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    line = malloc(sizeof(*line) + strlen(when) + strlen(text) + 3);
+    if (line == NULL)
+        return;
+    sprintf(line->text, "%s %s\n", when, text);
+
+    pthread_mutex_lock(&log->lock);
+    user = log_user_locked(log, uid);
+    if (user == NULL) {
+        free(line);
+    } else {
+        if (log_take_credit_locked(user)) {
+            log_queue_locked(log, text);
+        } else {
+            log->dropped++;
+            pthread_cond_broadcast(&log->changed);
+        }
+        log_keep_locked(log, user, line);
+    }
+    pthread_mutex_unlock(&log->lock);
+}
+
+int fs_error_log_text(struct fs_error_log *log, uid_t uid, bool all, char **out, size_t *size)
+{
+    FILE *text = open_memstream(out, size);
+    const struct error_line *line;
+
+    if (text == NULL)
+        return -ENOMEM;
+    pthread_mutex_lock(&log->lock);
+    DL_FOREACH(log->lines, line)
+        if (all || line->user->uid == uid)
+            fputs(line->text, text);
+    pthread_mutex_unlock(&log->lock);
+    return fclose(text) == 0 ? 0 : -ENOMEM;
+}
+
+void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char *operation, int rc)
+{
+    char reason[160];
+    pid_t holder = rc == -ETIMEDOUT ? kv_writer_pid(fs->store) : 0;
+
+    if (holder == 0) {
+        fs_error_log_add(fs->error_log, uid, path, operation, fs_reason_of(rc));
+        return;
+    }
+    snprintf(reason, sizeof(reason),
+             "the store is held by process %ld; nothing was changed: let it go on, or end it", (long)holder);
+    fs_error_log_add(fs->error_log, uid, path, operation, reason);
+}
+
+const char *fs_reason_of(int rc)
+{
+    static const struct {
+        int rc;
+        const char *text;
+    } reasons[] = {
+        {-EFBIG, "the value is over the limit of 26214400 bytes (25 MiB)"},
+        {-EDQUOT, "the account is full: delete keys, or raise its limit with kvctl account limit"},
+        {-ENOSPC, "the disk or the store's map is full: delete keys or make room on the disk"},
+        {-EEXIST, "another node created the key first"},
+        {-EIO, "the store could not be read or written, or is damaged: run kvctl check"},
+        {-EPERM,
+         "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
+         "or fifos"},
+        {-EINVAL, "the name or the argument is outside the rules: see the table of names in README.md"},
+        {-ENAMETOOLONG, "the name is too long: keys have at most 512 letters, other names 64"},
+        {-ENOTEMPTY, "the directory is not empty: delete what is in it first"},
+        {-EXDEV, "a rename stays within its account: copy, then delete"},
+        {-EROFS, "this node is mounted read-only: mount it without ro"},
+        {-ESTALE, "another node or user replaced or changed it: look again"},
+        {-ETIMEDOUT, "the store could not be reached in time: see which process holds it"},
+        {-ENOMEM, "this node has no memory left: try again, or mount with a smaller memory_size"},
+        {-ENFILE, "you have too many files open on this node: close some"},
+        {-EMFILE, "you have too many control files open on this node: close some"},
+        {-ENOLCK, "you have too many locks on this node: give some back"},
+    };
+
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if (reasons[i].rc == rc)
+            return reasons[i].text;
+    return strerror(-rc);
+}
+
+/* ----------------------------------------------------------------- begin and end */
+
+int fs_error_log_new(struct fs_error_log **out)
+{
+    struct fs_error_log *log = calloc(1, sizeof(*log));
+    pthread_t thread;
+    int rc;
+
+    if (log == NULL)
+        return -ENOMEM;
+    pthread_mutex_init(&log->lock, NULL);
+    pthread_cond_init(&log->changed, NULL);
+    rc = pthread_create(&thread, NULL, log_write, log);
+    if (rc != 0) {
+        log->state = LOG_GONE;
+        log_free(log);
+        return -rc;
+    }
+    pthread_detach(thread);
+    *out = log;
+    return 0;
+}
+
+static void log_free(struct fs_error_log *log)
+{
+    for (; log->queue_count > 0; log->queue_count--)
+        free(log->queue[(log->queue_first + log->queue_count - 1) % QUEUE_LINES]);
+    while (log->lines != NULL)
+        log_drop_line_locked(log, log->lines);
+    pthread_mutex_destroy(&log->lock);
+    pthread_cond_destroy(&log->changed);
+    free(log);
+}
+
+void fs_error_log_free(struct fs_error_log *log)
+{
+    int64_t until_ns = log_now_ns() + SECOND_NS;
+    struct timespec until = {until_ns / SECOND_NS, until_ns % SECOND_NS};
+    int rc = 0;
+
+    if (log == NULL)
+        return;
+    pthread_mutex_lock(&log->lock);
+    log->state = LOG_STOPPING;
+    pthread_cond_broadcast(&log->changed);
+    while (log->state != LOG_GONE && rc == 0)
+        rc = pthread_cond_clockwait(&log->changed, &log->lock, CLOCK_MONOTONIC, &until);
+    if (log->state == LOG_GONE) {
+        pthread_mutex_unlock(&log->lock);
+        log_free(log);
+        return;
+    }
+    log->state = LOG_LEFT;
+    pthread_mutex_unlock(&log->lock);
+}

@@ -1,0 +1,47 @@
+/* One mounted node: what the folders of fs/ share. */
+#ifndef KVFS_FS_BASE_FS_H
+#define KVFS_FS_BASE_FS_H
+
+#define FUSE_USE_VERSION 312
+
+#include "fs/base/options.h"
+#include "store/kv.h"
+
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+struct fs_error_log; /* errorlog.h */
+struct fs_ledger;    /* ledger.h */
+struct fs_nodes;     /* nodes/ */
+
+/* All pointers are set before the first request and stay until the loop has ended. */
+struct fs {
+    struct kv_store *store;
+    const struct fs_options *options;
+    struct fuse_session *session;
+    struct fs_error_log *error_log;
+    struct fs_ledger *users;    /* by uid */
+    struct fs_ledger *accounts; /* by the account's id; 0: the node as a whole */
+    struct fs_nodes *nodes;
+    atomic_size_t inodes;       /* kernel inodes that there are: kept by nodes/, shown by control/ */
+    void (*mounted)(void *arg); /* called once, when the kernel has taken the answer to INIT */
+    void *mounted_arg;
+};
+
+/* What a fuse_file_info's fh points to begins with its kind, and a handler looks at it before it uses the rest:
+ * `*(enum fs_handle_kind *)(uintptr_t)fi->fh`. A kernel inode's kind alone does not tell. */
+enum fs_handle_kind { FS_HANDLE_FILE = 1, FS_HANDLE_DIR, FS_HANDLE_CONTROL };
+
+/* Answer a request with a negative errno (or 0). */
+static inline void fs_reply_error(fuse_req_t req, int rc) { fuse_reply_err(req, -rc); }
+
+static inline struct fs *fs_of(fuse_req_t req) { return fuse_req_userdata(req); }
+
+/* Root and the user who mounted: read all of /.kvfs/errors, and have no limit where others have one. */
+static inline bool fs_is_operator(uid_t uid) { return uid == 0 || uid == getuid(); }
+
+/* Real time, ns since the epoch. */
+int64_t fs_now_ns(void);
+
+#endif

@@ -1,0 +1,27 @@
+/* What the command line says, checked: filled in by cli/. Plain data, constant while the node serves. */
+#ifndef KVFS_FS_BASE_OPTIONS_H
+#define KVFS_FS_BASE_OPTIONS_H
+
+#include "store/kv.h"
+
+#include <fuse_opt.h>
+
+struct fs_options {
+    char *store;      /* absolute */
+    char *mountpoint; /* absolute */
+    char *node;       /* this edge node's name; NULL until fs_options_name_node() */
+    bool foreground;
+    bool debug; /* libfuse prints every request */
+    bool read_only;
+    bool help, version;
+    int64_t cache_ttl_ms;
+    size_t cache_bytes;
+    size_t map_bytes; /* 0: the store's default */
+    size_t memory_bytes;
+    enum kv_durability durability;
+    int64_t commit_interval_ms;
+    int64_t commit_timeout_ms; /* that a change waits for the store's writer */
+    struct fuse_args fuse;     /* what libfuse gets: argv[0] and mount options */
+};
+
+#endif

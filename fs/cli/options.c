@@ -1,0 +1,442 @@
+#include "fs/cli/options.h"
+
+#include "fs/cli/say.h"
+#include "tools/cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define USAGE "usage: kvfs STORE MOUNTPOINT [-f] [-o OPTION,...]"
+#define MAP_LEAST ((size_t)4 << 20)
+
+/* Options that take a value, as text. */
+struct texts {
+    char *cache_ttl, *cache_size, *node, *durability, *commit_interval_ms, *commit_timeout, *map_size,
+        *memory_size;
+};
+
+struct parsing {
+    struct texts texts; /* first: fuse_opt writes through the offsets below */
+    struct fs_options *options;
+};
+
+enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_DEBUG };
+
+#define TEXT(name, field)                            \
+    {                                                \
+        name "=%s", offsetof(struct texts, field), 0 \
+    }
+#define FLAG(text, key)     \
+    {                       \
+        text, UINT_MAX, key \
+    } /* FUSE_OPT_KEY(), without clang's warning */
+
+/* All options that there are: what is kept here is known to libfuse, so it refuses none. */
+static const struct fuse_opt templates[] = {
+    TEXT("cache_ttl", cache_ttl),
+    TEXT("cache_size", cache_size),
+    TEXT("node", node),
+    TEXT("durability", durability),
+    TEXT("commit_interval_ms", commit_interval_ms),
+    TEXT("commit_timeout", commit_timeout),
+    TEXT("map_size", map_size),
+    TEXT("memory_size", memory_size),
+    FLAG("-f", KEY_FOREGROUND),
+    FLAG("-d", KEY_DEBUG),
+    FLAG("--debug", KEY_DEBUG),
+    FLAG("debug", KEY_DEBUG),
+    FLAG("-h", KEY_HELP),
+    FLAG("--help", KEY_HELP),
+    FLAG("-V", KEY_VERSION),
+    FLAG("--version", KEY_VERSION),
+    FLAG("ro", KEY_READ_ONLY),
+    FLAG("rw", KEY_WRITABLE),
+    FLAG("allow_other", FUSE_OPT_KEY_KEEP),
+    FLAG("allow_root", FUSE_OPT_KEY_KEEP),
+    FLAG("auto_unmount", FUSE_OPT_KEY_KEEP),
+    /* of every mount */
+    FLAG("suid", FUSE_OPT_KEY_KEEP),
+    FLAG("nosuid", FUSE_OPT_KEY_KEEP),
+    FLAG("dev", FUSE_OPT_KEY_KEEP),
+    FLAG("nodev", FUSE_OPT_KEY_KEEP),
+    FLAG("exec", FUSE_OPT_KEY_KEEP),
+    FLAG("noexec", FUSE_OPT_KEY_KEEP),
+    FLAG("sync", FUSE_OPT_KEY_KEEP),
+    FLAG("async", FUSE_OPT_KEY_KEEP),
+    FLAG("dirsync", FUSE_OPT_KEY_KEEP),
+    FLAG("atime", FUSE_OPT_KEY_KEEP),
+    FLAG("noatime", FUSE_OPT_KEY_KEEP),
+    /* of every mount, but nothing to a file system whose reads change no times */
+    FLAG("diratime", FUSE_OPT_KEY_DISCARD),
+    FLAG("nodiratime", FUSE_OPT_KEY_DISCARD),
+    FLAG("relatime", FUSE_OPT_KEY_DISCARD),
+    FLAG("norelatime", FUSE_OPT_KEY_DISCARD),
+    FLAG("strictatime", FUSE_OPT_KEY_DISCARD),
+    FLAG("nostrictatime", FUSE_OPT_KEY_DISCARD),
+    /* as it is anyway */
+    FLAG("default_permissions", FUSE_OPT_KEY_DISCARD),
+    FLAG("nonempty", FUSE_OPT_KEY_DISCARD),
+    /* what /etc/fstab tells others than the file system; "x-" is in options_argument() */
+    FLAG("defaults", FUSE_OPT_KEY_DISCARD),
+    FLAG("auto", FUSE_OPT_KEY_DISCARD),
+    FLAG("noauto", FUSE_OPT_KEY_DISCARD),
+    FLAG("nofail", FUSE_OPT_KEY_DISCARD),
+    FLAG("_netdev", FUSE_OPT_KEY_DISCARD),
+    FLAG("user", FUSE_OPT_KEY_DISCARD),
+    FLAG("user=", FUSE_OPT_KEY_DISCARD),
+    FLAG("users", FUSE_OPT_KEY_DISCARD),
+    FLAG("nouser", FUSE_OPT_KEY_DISCARD),
+    FLAG("owner", FUSE_OPT_KEY_DISCARD),
+    FLAG("group", FUSE_OPT_KEY_DISCARD),
+    FLAG("comment=", FUSE_OPT_KEY_DISCARD),
+    FUSE_OPT_END,
+};
+
+/* fs_say(), and the error that goes with it. */
+#define REFUSE(...) (fs_say(__VA_ARGS__), -EINVAL)
+
+/* The absolute path, without links, of what is there: a dead mount, too, which realpath(3) cannot tell. NULL: nothing */
+static char *options_resolve(const char *path)
+{
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    char link[64], *real = fd < 0 ? NULL : malloc(PATH_MAX);
+    ssize_t size;
+
+    if (real != NULL) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        size = readlink(link, real, PATH_MAX - 1);
+        real[size < 0 ? 0 : size] = '\0';
+    }
+    if (fd >= 0)
+        close(fd);
+    return real;
+}
+
+/* The same of something that may not be there yet. */
+static char *options_absolute(const char *path)
+{
+    char *real = options_resolve(path), *parent, *joined = NULL;
+    const char *name;
+    size_t size = strlen(path);
+
+    if (real != NULL)
+        return real;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    name = memrchr(path, '/', size);
+    name = name == NULL ? path : name + 1;
+    parent = name == path ? strdup(".") : strndup(path, (size_t)(name - path));
+    real = parent == NULL ? NULL : options_resolve(parent);
+    if (real != NULL && asprintf(&joined, "%s/%.*s", real, (int)(path + size - name), name) < 0)
+        joined = NULL;
+    free(parent);
+    free(real);
+    return joined != NULL ? joined : strdup(path);
+}
+
+static bool options_takes_value(const char *name)
+{
+    size_t size = strlen(name);
+
+    for (const struct fuse_opt *option = templates; option->templ != NULL; option++)
+        if (option->offset != UINT_MAX && strncmp(option->templ, name, size) == 0 && option->templ[size] == '=')
+            return true;
+    return false;
+}
+
+static void options_refuse_option(const char *text)
+{
+    const char *dash = text[0] == '-' ? "" : "-o ";
+
+    if (options_takes_value(text))
+        fs_say("%s%s: this option takes a value: %s=...; kvfs -h says which", dash, text, text);
+    else
+        fs_say("%s%s: unknown option; kvfs -h lists them", dash, text);
+}
+
+/* Called for each argument that is not a TEXT, kept or discarded.
+ * returns 1 keep it for libfuse; 0 used; -1 refused */
+static int options_argument(void *data, const char *text, int key, struct fuse_args *rest)
+{
+    struct fs_options *options = ((struct parsing *)data)->options;
+
+    (void)rest;
+    switch (key) {
+    case KEY_DEBUG:
+        options->foreground = options->debug = true;
+        return 1;
+    case KEY_READ_ONLY:
+    case KEY_WRITABLE:
+        options->read_only = key == KEY_READ_ONLY;
+        return 0;
+    case KEY_FOREGROUND:
+        options->foreground = true;
+        return 0;
+    case KEY_HELP:
+        options->help = true;
+        return 0;
+    case KEY_VERSION:
+        options->version = true;
+        return 0;
+    case FUSE_OPT_KEY_NONOPT:
+        if (text[0] == '\0' || options->mountpoint != NULL) {
+            fs_say("%s: %s; " USAGE, text,
+                   text[0] == '\0' ? "this is no directory's name" : "one argument too many");
+            return -1;
+        }
+        *(options->store == NULL ? &options->store : &options->mountpoint) = options_absolute(text);
+        return 0;
+    default:
+        if (text[0] == '\0' || strncmp(text, "x-", 2) == 0)
+            return 0;
+        options_refuse_option(text);
+        return -1;
+    }
+}
+
+/* "64K", "256M", "1G", or bytes; `least` of them. */
+static int options_parse_size(const char *name, const char *text, size_t least, size_t *out)
+{
+    uint64_t size;
+
+    if (text == NULL)
+        return 0;
+    if (!cli_parse_number(text, true, &size))
+        return REFUSE("%s=%s: a size is a number of bytes, or one with K, M, G or T behind it", name, text);
+    if (size < least)
+        return REFUSE("%s=%s: it is at least %zuK; leave it out for the default", name, text, least >> 10);
+    *out = size;
+    return 0;
+}
+
+/* A number with fractions, times `scale`. */
+static int options_parse_number(const char *name, const char *text, double scale, double max, int64_t *out)
+{
+    double value;
+    char *end;
+
+    if (text == NULL)
+        return 0;
+    value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= 0 && value <= max))
+        return REFUSE("%s=%s: it takes a number from 0 to %.0f", name, text, max);
+    *out = (int64_t)(value * scale + 0.5);
+    return 0;
+}
+
+static int options_parse_durability(const char *text, enum kv_durability *out)
+{
+    if (text == NULL)
+        return 0;
+    if (strcmp(text, "close") != 0 && strcmp(text, "fsync") != 0)
+        return REFUSE("durability=%s: it is close (a close makes durable) or fsync (fsync does)", text);
+    *out = text[0] == 'c' ? KV_DURABILITY_CLOSE : KV_DURABILITY_FSYNC;
+    return 0;
+}
+
+/* A printable character in UTF-8. returns its size; 0 it is none */
+static size_t options_printable(const char *text)
+{
+    static const uint32_t least[] = {' ', 0xa0, 0x800, 0x10000};
+    const uint8_t *byte = (const uint8_t *)text;
+    size_t more = byte[0] < 0x80 ? 0 : byte[0] < 0xe0 ? 1 : byte[0] < 0xf0 ? 2 : 3;
+    uint32_t symbol = more == 0 ? byte[0] : byte[0] & (0x3fu >> more);
+
+    if ((byte[0] >= 0x80 && byte[0] < 0xc0) || byte[0] >= 0xf8)
+        return 0;
+    for (size_t i = 1; i <= more; i++) {
+        if ((byte[i] & 0xc0) != 0x80)
+            return 0;
+        symbol = symbol << 6 | (byte[i] & 0x3fu);
+    }
+    if (symbol < least[more] || symbol == 0x7f || (symbol >= 0xd800 && symbol < 0xe000) || symbol > 0x10ffff)
+        return 0;
+    return more + 1;
+}
+
+/* A name stands in lines of text, and in quotes. */
+static int options_parse_node(const char *text, char **out)
+{
+    const char *rest = text;
+    size_t size;
+
+    if (text == NULL)
+        return 0;
+    while ((size = options_printable(rest)) > 0 && *rest != '"' && *rest != '\\')
+        rest += size;
+    if (rest == text || *rest != '\0')
+        return REFUSE(
+            "node=%s: a node's name is printable UTF-8 text without quotes and backslashes, and not empty", text);
+    *out = strdup(text);
+    return *out == NULL ? -ENOMEM : 0;
+}
+
+/* The cache is a part of the memory, at most half of it: what was not asked for follows what was. */
+static int options_fit_cache(const struct texts *texts, struct fs_options *out)
+{
+    if (out->cache_bytes <= out->memory_bytes / 2)
+        return 0;
+    if (texts->memory_size == NULL)
+        out->memory_bytes = out->cache_bytes * 2;
+    else if (texts->cache_size == NULL)
+        out->cache_bytes = out->memory_bytes / 2;
+    else
+        return REFUSE("cache_size=%s,memory_size=%s: the cache is at most half of memory_size; "
+                      "leave one of them out, or give a memory_size of at least %zu",
+                      texts->cache_size, texts->memory_size, out->cache_bytes * 2);
+    return 0;
+}
+
+static int options_parse_texts(const struct texts *texts, struct fs_options *out)
+{
+    int rc = options_parse_number("cache_ttl", texts->cache_ttl, 1000, 1e6, &out->cache_ttl_ms);
+
+    if (rc == 0)
+        rc = options_parse_number("commit_interval_ms", texts->commit_interval_ms, 1, 1e6,
+                                  &out->commit_interval_ms);
+    if (rc == 0)
+        rc = options_parse_number("commit_timeout", texts->commit_timeout, 1000, 1e6, &out->commit_timeout_ms);
+    if (rc == 0 && out->commit_timeout_ms < 1)
+        rc =
+            REFUSE("commit_timeout=%s: it is at least 0.001; leave it out for the default", texts->commit_timeout);
+    if (rc == 0)
+        rc = options_parse_size("cache_size", texts->cache_size, 0, &out->cache_bytes);
+    if (rc == 0)
+        rc = options_parse_size("map_size", texts->map_size, MAP_LEAST, &out->map_bytes);
+    if (rc == 0)
+        rc = options_parse_size("memory_size", texts->memory_size, 1024, &out->memory_bytes);
+    if (rc == 0)
+        rc = options_fit_cache(texts, out);
+    if (rc == 0)
+        rc = options_parse_durability(texts->durability, &out->durability);
+    if (rc == 0)
+        rc = options_parse_node(texts->node, &out->node);
+    return rc;
+}
+
+static void options_texts_free(struct texts *texts)
+{
+    free(texts->cache_ttl);
+    free(texts->cache_size);
+    free(texts->node);
+    free(texts->durability);
+    free(texts->commit_interval_ms);
+    free(texts->commit_timeout);
+    free(texts->map_size);
+    free(texts->memory_size);
+}
+
+/* Options of libfuse that every mount has. The store's name can be any bytes. */
+static int options_add_fuse_options(struct fs_options *options)
+{
+    char *name = NULL, *list = NULL;
+    int rc = -1;
+
+    if (asprintf(&name, "fsname=%s", options->store) < 0)
+        return -ENOMEM;
+    if (fuse_opt_add_opt(&list, options->read_only ? "default_permissions,subtype=kvfs,ro"
+                                                   : "default_permissions,subtype=kvfs") == 0 &&
+        fuse_opt_add_opt_escaped(&list, name) == 0 && fuse_opt_add_arg(&options->fuse, "-o") == 0)
+        rc = fuse_opt_add_arg(&options->fuse, list);
+    free(name);
+    free(list);
+    return rc < 0 ? -ENOMEM : 0;
+}
+
+/* An -o at the end has nothing behind it. */
+static int options_lacks_options(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[argc - 1], "-o") == 0)
+        return REFUSE("-o: options are missing behind it, as in -o ro,cache_ttl=5; kvfs -h lists them");
+    return 0;
+}
+
+int fs_options_parse(int argc, char **argv, struct fs_options *out)
+{
+    struct kv_options defaults = kv_options_default();
+    struct fs_options options = {
+        .cache_ttl_ms = defaults.cache_ttl_ms,
+        .cache_bytes = defaults.cache_bytes,
+        .memory_bytes = defaults.memory_bytes,
+        .durability = defaults.durability,
+        .commit_interval_ms = defaults.commit_interval_ms,
+        .commit_timeout_ms = defaults.commit_timeout_ms,
+        .fuse = FUSE_ARGS_INIT(argc, argv),
+    };
+    struct parsing parsing = {.options = &options};
+    int rc = options_lacks_options(argc, argv);
+
+    if (rc == 0)
+        rc = fuse_opt_parse(&options.fuse, &parsing, templates, options_argument) < 0 ? -EINVAL : 0;
+    if (rc == 0)
+        rc = options_parse_texts(&parsing.texts, &options);
+    if (rc == 0 && !options.help && !options.version && options.mountpoint == NULL)
+        rc = REFUSE("a store and a mount point are needed; " USAGE);
+    if (rc == 0 && options.store != NULL)
+        rc = options_add_fuse_options(&options);
+    options_texts_free(&parsing.texts);
+    if (rc < 0) {
+        fs_options_free(&options);
+        return rc;
+    }
+    *out = options;
+    return 0;
+}
+
+int fs_options_name_node(struct fs_options *options)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+
+    if (options->node != NULL)
+        return 0;
+    gethostname(host, sizeof(host) - 1);
+    return asprintf(&options->node, "%s-%ld", host, (long)getpid()) < 0 ? -ENOMEM : 0;
+}
+
+void fs_options_free(struct fs_options *options)
+{
+    free(options->store);
+    free(options->mountpoint);
+    free(options->node);
+    fuse_opt_free_args(&options->fuse);
+}
+
+void fs_options_usage(const char *program)
+{
+    printf("usage: %s STORE MOUNTPOINT [-f] [-o OPTION,...]\n"
+           "Mount the key-value store in directory STORE, made if it is not there, at MOUNTPOINT.\n"
+           "\n"
+           "  -f                     stay in the foreground\n"
+           "  -d, -o debug           stay in the foreground, and print every request\n"
+           "  -h, --help             show this text\n"
+           "  -V, --version          show the version\n"
+           "\n"
+           "options:\n"
+           "  ro, rw                 refuse every change, or not (the default)\n"
+           "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
+           "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
+           "  node=NAME              this edge node's name (host name and process id)\n"
+           "  durability=close       a close returns when the value is on disk (the default)\n"
+           "  durability=fsync       a close returns when the value is queued; fsync makes it durable\n"
+           "  commit_interval_ms=N   with durability=fsync: the longest wait in the queue (100)\n"
+           "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
+           "(30)\n"
+           "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
+           "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or twice\n"
+           "                         the cache_size)\n"
+           "  allow_other            let other users in; owners and modes decide what they may do\n"
+           "  allow_root             let root in\n"
+           "  auto_unmount           unmount when the daemon ends, however it ends\n"
+           "  [no]suid, [no]dev, [no]exec, [no]atime, [a]sync, dirsync\n"
+           "                         as for every mount; suid and dev for root only\n"
+           "Options of /etc/fstab that are not for the file system (nofail, x-*, ...) are ignored.\n"
+           "\n"
+           "unmount with: fusermount3 -u MOUNTPOINT\n",
+           program);
+}

@@ -1,0 +1,14 @@
+#include "fs/cli/say.h"
+
+#include "tools/cli/cli.h"
+
+#include <stdarg.h>
+
+void fs_say(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    cli_say("kvfs", format, args);
+    va_end(args);
+}

@@ -1,0 +1,195 @@
+#include "fs/content/attr.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------------------- reading */
+
+static int getattr_node(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    struct kv_node node;
+    int rc = kv_node_get(fs->store, inode->name->node, &node);
+
+    if (rc < 0)
+        return rc == -ENOENT ? fs_stale(fs, inode) : rc;
+    fs_tell_node(fs, inode, &node, out);
+    *timeout = fs_timeout_full(fs);
+    return 0;
+}
+
+/* For how much longer this node may serve what it knows of a key. */
+static double getattr_remaining(struct fs *fs, const struct kv_ref *ref)
+{
+    struct kv_fresh fresh;
+    struct kv_meta meta;
+
+    return kv_peek(fs->store, ref, &meta, &fresh) == 0 ? fs_timeout_of(&fresh) : 0;
+}
+
+/* Of an open key. The inode's lock is held. */
+static void getattr_open_locked(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    bool removed = fs_inode_state(fs, inode) == FS_REMOVED, local;
+    struct kv_ref ref = fs_inode_ref(fs, inode);
+    struct kv_meta meta;
+
+    pthread_rwlock_rdlock(&inode->body->io);
+    meta = inode->body->meta;
+    local = fs_body_is_local(inode->body);
+    pthread_rwlock_unlock(&inode->body->io);
+    fs_tell_key(fs, inode, &meta, out);
+    if (removed)
+        out->st_nlink = 0;
+    *timeout = local || removed ? fs_timeout_full(fs) : getattr_remaining(fs, &ref);
+}
+
+/* Of a key that nobody has open. The inode's lock is held. */
+static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    struct kv_ref ref = fs_inode_ref(fs, inode);
+    struct kv_fresh fresh;
+    struct kv_meta meta;
+    int rc = kv_stat(fs->store, &ref, &meta, &fresh);
+
+    if (rc < 0)
+        return rc == -ENOENT ? fs_stale(fs, inode) : rc;
+    fs_inode_adopt_locked(fs, inode, meta.version);
+    fs_tell_key(fs, inode, &meta, out);
+    *timeout = fs_timeout_of(&fresh);
+    return 0;
+}
+
+static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    int rc = 0;
+
+    fs_inode_lock(fs, inode);
+    if (inode->body != NULL)
+        getattr_open_locked(fs, inode, out, timeout);
+    else
+        rc = getattr_closed_locked(fs, inode, out, timeout);
+    fs_inode_unlock(fs, inode);
+    return rc;
+}
+
+/* A closed inode that lost its name: what has that now is what an open would find. */
+static int getattr_elsewhere(struct fs *fs, struct fs_inode *inode, struct stat *out)
+{
+    int rc = fs_check_seen(fs, inode, NULL);
+    struct fs_inode *current;
+    struct kv_attr attr;
+    double timeout;
+
+    if (rc == 0)
+        rc = fs_inode_current(fs, inode, &current);
+    if (rc < 0)
+        return rc;
+    rc = getattr_key(fs, current, out, &timeout);
+    attr = fs_told(fs, current);
+    if (rc == 0 && !fs_told_same(fs, inode, &attr))
+        rc = fs_stale(fs, inode);
+    fs_inode_put(fs, current);
+    return rc;
+}
+
+int fs_getattr(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
+{
+    struct fs_body *body;
+
+    if (inode->kind == FS_NODE)
+        return getattr_node(fs, inode, out, timeout);
+    body = fs_body_pin(fs, inode);
+    if (body != NULL)
+        fs_body_unpin(fs, inode);
+    if (body != NULL || fs_inode_state(fs, inode) == FS_CURRENT)
+        return getattr_key(fs, inode, out, timeout);
+    *timeout = 0;
+    return getattr_elsewhere(fs, inode, out);
+}
+
+/* ------------------------------------------------------------------------------- changing */
+
+static int setattr_node(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask)
+{
+    struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask};
+    struct fs_seen seen;
+
+    fs_seen_of(fs, inode, &seen);
+    change.ref = kv_ref_node(inode->name->node);
+    change.seen = seen.dirs;
+    change.seen_count = seen.count;
+    return fs_stale_if(fs, inode, kv_apply(fs->store, &change));
+}
+
+/* Change the object that the kernel was told of. returns 0; -ESTALE it is another one, or gone */
+static int setattr_stored(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask,
+                          bool strict)
+{
+    struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask, .strict = strict};
+    struct kv_attr told = fs_told(fs, inode);
+    struct fs_seen seen;
+    int rc;
+
+    fs_seen_of(fs, inode, &seen);
+    change.ref = fs_inode_ref(fs, inode);
+    change.seen = seen.dirs;
+    change.seen_count = seen.count;
+    change.object = &told;
+    rc = kv_apply(fs->store, &change);
+    return rc == -ENOENT ? -ESTALE : rc;
+}
+
+/* Keep a change with the body, whose put brings it along if the central storage does not have it. */
+static void setattr_body(struct fs_body *body, const struct kv_attr *attr, unsigned mask, bool stored)
+{
+    pthread_rwlock_wrlock(&body->io);
+    kv_attr_set(&body->meta.attr, attr, mask);
+    body->meta.attr.ctime_ns = fs_now_ns();
+    if (!stored)
+        body->changed |= mask & KV_NO_SETID ? mask | KV_MODE : mask;
+    pthread_rwlock_unlock(&body->io);
+}
+
+/* Does the central storage have the object of a pinned body? body NULL: of a closed inode. */
+static bool setattr_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body)
+{
+    enum fs_inode_state state = fs_inode_state(fs, inode);
+    bool stored = state != FS_REMOVED;
+
+    if (body == NULL)
+        return state == FS_CURRENT;
+    pthread_rwlock_rdlock(&body->io);
+    stored &= body->state == FS_BODY_SUBMITTED || body->state == FS_BODY_STORED;
+    pthread_rwlock_unlock(&body->io);
+    return stored;
+}
+
+int fs_setattr(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask, bool strict)
+{
+    struct fs_name *name;
+    struct fs_body *body;
+    bool stored;
+    int rc = 0;
+
+    if (inode->kind == FS_NODE)
+        return setattr_node(fs, inode, attr, mask);
+    if (mask & (KV_UID | KV_GID) && !(mask & KV_MODE))
+        mask |= KV_NO_SETID;
+    name = fs_name_lock_of(fs, inode);
+    body = fs_body_pin(fs, inode);
+    stored = setattr_is_stored(fs, inode, body);
+    if (stored)
+        rc = setattr_stored(fs, inode, attr, mask, strict);
+    else if (body == NULL)
+        rc = -ESTALE;
+    if (rc == -ESTALE && body != NULL && fs_inode_state(fs, inode) != FS_CURRENT) {
+        stored = false; /* another object has the name: this one lives on in its handles */
+        rc = 0;
+    }
+    if (rc == 0 && body != NULL)
+        setattr_body(body, attr, mask, stored);
+    if (body != NULL)
+        fs_body_unpin(fs, inode);
+    fs_name_unlock(fs, name);
+    return fs_stale_if(fs, inode, rc);
+}

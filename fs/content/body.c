@@ -1,0 +1,172 @@
+#include "fs/content/body.h"
+
+#include "fs/base/ledger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define TEMPORARY_COST 4096u /* of each temporary file, without its bytes */
+
+int fs_body_new(struct fs_inode *inode, uint64_t account, struct fs_body **out)
+{
+    struct fs_body *body = calloc(1, sizeof(*body));
+    pthread_rwlockattr_t writers_first;
+
+    if (body == NULL)
+        return -ENOMEM;
+    body->inode = inode;
+    body->account = account;
+    body->state = FS_BODY_STORED;
+    /* The committer writes here: readers that follow one another must not keep it waiting. */
+    pthread_rwlockattr_init(&writers_first);
+    pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&body->io, &writers_first);
+    pthread_rwlockattr_destroy(&writers_first);
+    *out = body;
+    return 0;
+}
+
+/* Charge `amount` in place of what is charged, whatever the limit: that was checked before. */
+static void body_recharge(struct fs *fs, struct fs_body *body, enum fs_resource what, uint64_t *charged,
+                          uint64_t amount)
+{
+    if (amount > *charged &&
+        fs_ledger_charge(fs->accounts, body->account, what, amount - *charged, UINT64_MAX) < 0)
+        return; /* no memory to count in: what is charged stays what is given back */
+    if (amount < *charged)
+        fs_ledger_release(fs->accounts, body->account, what, *charged - amount);
+    *charged = amount;
+}
+
+static void body_charge_temporary_bytes(struct fs *fs, struct fs_body *body, uint64_t amount)
+{
+    uint64_t before = body->temp_bytes;
+
+    body_recharge(fs, body, FS_TEMP_BYTES, &body->temp_bytes, amount);
+    if (body->temp_bytes > before)
+        (void)!fs_ledger_charge(fs->accounts, FS_LEDGER_NODE, FS_TEMP_BYTES, body->temp_bytes - before,
+                                UINT64_MAX);
+    else
+        fs_ledger_release(fs->accounts, FS_LEDGER_NODE, FS_TEMP_BYTES, before - body->temp_bytes);
+}
+
+void fs_body_charge(struct fs *fs, struct fs_body *body)
+{
+    uint64_t size = body->value != NULL ? body->value->size : 0;
+    bool grows = fs_body_is_dirty(body) && size > body->stored_size;
+
+    body_recharge(fs, body, FS_OPEN_BYTES, &body->open_bytes, size);
+    body_recharge(fs, body, FS_DIRTY_BYTES, &body->dirty_bytes, grows ? size - body->stored_size : 0);
+    body_charge_temporary_bytes(fs, body, body->state == FS_BODY_TEMPORARY ? TEMPORARY_COST + size : 0);
+}
+
+void fs_body_free(struct fs *fs, struct fs_body *body)
+{
+    struct fs_name *name;
+
+    if (body->lost < 0) { /* for the next open to tell */
+        name = fs_name_of(fs, body->inode);
+        fs_name_set_lost(fs, name, body->lost);
+        fs_name_put(fs, name);
+    }
+    kv_value_unref(body->value);
+    body->value = NULL;
+    body->put = body->written;
+    body->state = FS_BODY_STORED;
+    fs_body_charge(fs, body);
+    free(body->xattrs);
+    pthread_rwlock_destroy(&body->io);
+    free(body);
+}
+
+struct fs_body *fs_body_pin(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_body *body;
+
+    fs_inode_lock(fs, inode);
+    body = inode->body;
+    if (body != NULL)
+        inode->opens++;
+    fs_inode_unlock(fs, inode);
+    return body;
+}
+
+void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_body *body = NULL;
+
+    fs_inode_lock(fs, inode);
+    assert(inode->opens > 0);
+    if (--inode->opens == 0) {
+        body = inode->body;
+        fs_inode_set_body_locked(fs, inode, NULL);
+        inode->version = body->meta.version;
+        if (fs_body_is_local(body)) { /* what the kernel holds of it will never be in the central storage */
+            inode->version = 0;
+            fs_inode_displace(fs, inode);
+            fs_inode_set_local(fs, inode, false);
+        }
+    }
+    fs_inode_unlock(fs, inode);
+    if (body == NULL)
+        return;
+    fs_body_free(fs, body);
+    fs_inode_put(fs, inode);
+}
+
+uint64_t fs_body_written(struct fs_body *body)
+{
+    uint64_t written;
+
+    pthread_rwlock_rdlock(&body->io);
+    written = body->written;
+    pthread_rwlock_unlock(&body->io);
+    return written;
+}
+
+/* -------------------------------------------------------------------------------- room */
+
+static int body_check_temporary(struct fs *fs, const struct fs_body *body, uint64_t size)
+{
+    uint64_t more = TEMPORARY_COST + size > body->temp_bytes ? TEMPORARY_COST + size - body->temp_bytes : 0;
+
+    if (fs_ledger_used(fs->accounts, body->account, FS_TEMP_BYTES) + more > FS_TEMP_BYTES_MAX)
+        return fs_because(-EDQUOT,
+                          "temporary files, whose names no key can have, may take 64 MiB of an account on a node: "
+                          "remove some, or write them elsewhere");
+    if (fs_ledger_used(fs->accounts, FS_LEDGER_NODE, FS_TEMP_BYTES) + more > FS_TEMP_BYTES_NODE_MAX)
+        return fs_because(-ENOSPC,
+                          "temporary files, whose names no key can have, may take 256 MiB on a node: remove some, "
+                          "or write them elsewhere");
+    return 0;
+}
+
+int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size)
+{
+    struct kv_ref ref;
+    uint64_t others;
+
+    if (size > KV_VALUE_MAX)
+        return -EFBIG;
+    if (size <= body->value->size)
+        return 0;
+    if (body->state == FS_BODY_TEMPORARY)
+        return body_check_temporary(fs, body, size);
+    if (fs_inode_state(fs, body->inode) == FS_REMOVED)
+        return 0;
+    ref = fs_inode_ref(fs, body->inode);
+    others = fs_ledger_used(fs->accounts, body->account, FS_DIRTY_BYTES) - body->dirty_bytes;
+    return kv_quota_check(fs->store, &ref, (size_t)size, others) == -EDQUOT ? -EDQUOT : 0;
+}
+
+int fs_body_charge_temporary(struct fs *fs, struct fs_body *body)
+{
+    int rc = body_check_temporary(fs, body, 0);
+
+    if (rc < 0)
+        return rc;
+    body->state = FS_BODY_TEMPORARY;
+    fs_body_charge(fs, body);
+    return 0;
+}

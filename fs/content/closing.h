@@ -1,0 +1,24 @@
+/* Which close ends the writing?
+ *
+ * Each close(2) of each duplicate of a descriptor is a FLUSH, and FUSE does not say which one is the last. A shell's `> key`
+ * opens the key, duplicates the descriptor and closes the first one before anything is written; the commands of
+ * `{ a; b; } > key` inherit it, and close it when they exit. So a value is put at a close by the process that opened the
+ * file, once something was written. A close by any other process ends nothing. What no such close has put is put when the
+ * last descriptor is gone.
+ *
+ * The closer waits for the answer. So nothing is asked that a client can keep from being answered: not /proc/PID/fd,
+ * stat or cmdline, which wait for an exec. Whether a thread is in a process is told by names in /proc alone. */
+#ifndef KVFS_FS_CONTENT_CLOSING_H
+#define KVFS_FS_CONTENT_CLOSING_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* The process of a thread; the thread itself where that cannot be told; 0 of 0, which stands for one in another pid
+ * namespace. */
+pid_t fs_process_of(pid_t thread);
+
+/* Is a thread one of this process? true where nobody can tell: then rather put. */
+bool fs_process_has(pid_t process, pid_t thread);
+
+#endif

@@ -1,0 +1,36 @@
+/* The content of open keys: reading and changing it. */
+#ifndef KVFS_FS_CONTENT_DATA_H
+#define KVFS_FS_CONTENT_DATA_H
+
+#include "fs/content/handle.h"
+
+/* Hand what the content holds at an offset to `reply`, which must not keep the pointer. */
+typedef void fs_read_reply(void *arg, const void *bytes, size_t size);
+void fs_read(struct fs *fs, struct fs_handle *handle, size_t size, uint64_t offset, fs_read_reply *reply,
+             void *arg);
+
+/* How a write came. */
+enum fs_write_kind {
+    FS_WRITE,
+    FS_WRITE_APPEND, /* at the end of the content, wherever the kernel believes that to be */
+    FS_WRITE_MAPPED, /* a page of a shared mapping */
+};
+
+/* Write at an offset.
+ * returns  0; -EFBIG, -EDQUOT, -ENOSPC, -ENOMEM: refused, nothing was changed; FAILED before: its error again */
+KV_CHECKED int fs_write(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t size, uint64_t offset,
+                        enum fs_write_kind kind);
+/* The inode whose pages the kernel must drop after the reply to a change through this handle, since it did not make the change
+ * in them, or not where the bytes are; 0: none. */
+uint64_t fs_changed_past_pages(const struct fs_handle *handle);
+KV_CHECKED int fs_truncate(struct fs *fs, struct fs_handle *handle, uint64_t size);
+/* The same within an open. body->io is held for writing. */
+KV_CHECKED int fs_truncate_locked(struct fs *fs, struct fs_handle *handle, size_t size);
+/* fallocate(2) with mode 0, KEEP_SIZE, PUNCH_HOLE or ZERO_RANGE. returns as fs_write(); -EOPNOTSUPP */
+KV_CHECKED int fs_allocate(struct fs *fs, struct fs_handle *handle, int mode, uint64_t offset, uint64_t size);
+/* Copy bytes between open keys without showing them to the caller.
+ * returns  0 and how many in *copied, less at the end of the source; else as fs_write() */
+KV_CHECKED int fs_copy(struct fs *fs, struct fs_handle *from, uint64_t from_offset, struct fs_handle *to,
+                       uint64_t to_offset, size_t size, size_t *copied);
+
+#endif

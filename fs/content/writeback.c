@@ -1,0 +1,376 @@
+#include "fs/content/writeback.h"
+
+#include "fs/base/notify.h"
+#include "fs/content/closing.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A put under way. It pins its body. */
+struct put {
+    struct kv_change change;
+    struct fs *fs;
+    struct fs_body *body;
+    uint64_t generation;
+    const char *operation;
+    uid_t uid;
+    struct fs_handle *handle; /* of a close, which is told; else NULL */
+    fs_put_done *done;
+    void *arg;
+    struct kv_attr object;   /* that change.object refers to */
+    struct kv_xattrs xattrs; /* that change.xattrs refers to */
+};
+
+/* A put has failed: the name leads to what the central storage has. */
+static void put_failed(struct fs *fs, const struct put *put, int rc)
+{
+    if (put->handle != NULL) {
+        pthread_rwlock_wrlock(&put->body->io);
+        put->handle->told = put->handle->written;
+        pthread_rwlock_unlock(&put->body->io);
+    }
+    if (rc == -ESTALE)
+        fs_because(rc, "the key was replaced by one with another owner or mode: its value was kept; open it anew");
+    else if (rc == -EEXIST)
+        fs_because(rc, "another node created the key first");
+    fs_note(fs, put->uid, put->body->inode, NULL, put->operation, rc);
+    if (fs_inode_displace(fs, put->body->inode))
+        fs_notify_epoch(fs);
+}
+
+static void put_succeeded(struct fs *fs, const struct put *put)
+{
+    const struct kv_meta *meta = &put->change.meta;
+    struct fs_body *body = put->body;
+
+    pthread_rwlock_wrlock(&body->io);
+    if (put->generation > body->put)
+        body->put = put->generation;
+    assert(body->put <= body->written);
+    body->state = FS_BODY_STORED;
+    body->stored_size = meta->size;
+    body->exclusive = false;
+    body->meta.version = meta->version;
+    body->meta.attr.ino = meta->attr.ino;
+    body->meta.attr.btime_ns = meta->attr.btime_ns;
+    body->meta.has_xattrs = meta->has_xattrs;
+    if (put->change.xattrs != NULL && body->xattrs != NULL && body->xattrs->size == put->xattrs.size &&
+        memcmp(body->xattrs->data, put->xattrs.data, put->xattrs.size) == 0) {
+        free(body->xattrs); /* they are there, too, and none was set meanwhile */
+        body->xattrs = NULL;
+    }
+    fs_body_charge(fs, body);
+    pthread_rwlock_unlock(&body->io);
+    fs_inode_set_local(fs, body->inode, false);
+    if (fs_inode_make_current(fs, body->inode))
+        fs_notify_epoch(fs);
+}
+
+/* On the committer's thread. */
+static void put_done(struct kv_change *change, int rc)
+{
+    struct put *put = change->arg;
+    struct fs_body *body = put->body;
+    struct fs_inode *inode = body->inode;
+    struct fs *fs = put->fs;
+
+    if (rc == -ENOENT) /* of the namespace: a key need not be there */
+        rc = -ESTALE;
+    if (rc == 0) {
+        put_succeeded(fs, put);
+    } else {
+        pthread_rwlock_wrlock(&body->io);
+        body->changed |= change->attr_mask;
+        if (body->state == FS_BODY_SUBMITTED)
+            body->state = FS_BODY_NEW;
+        pthread_rwlock_unlock(&body->io);
+        put_failed(fs, put, rc);
+    }
+    put->done(put->arg, rc);
+    kv_value_unref(change->value);
+    free(put);
+    fs_body_unpin(fs, inode);
+}
+
+/* Complete the put of a body's content as it is now. The name's lock and body->io are held. */
+static void put_fill_locked(struct put *put)
+{
+    struct fs_body *body = put->body;
+    struct kv_change *change = &put->change;
+
+    put->object = body->meta.attr;
+    put->generation = body->written;
+    change->kind = KV_PUT;
+    change->ref = fs_inode_ref(put->fs, body->inode);
+    change->value = kv_value_ref(body->value);
+    change->attr = body->meta.attr;
+    change->attr_mask = body->changed;
+    change->object = &put->object;
+    change->conditional = body->exclusive;
+    change->done = put_done;
+    change->arg = put;
+    if (body->xattrs != NULL) { /* attributes set while only this node knew the value */
+        put->xattrs = *body->xattrs;
+        change->xattrs = &put->xattrs;
+    }
+    body->changed = 0;
+    if (body->state == FS_BODY_NEW)
+        body->state = FS_BODY_SUBMITTED;
+}
+
+/* What a put is asked for. `put` in it has all but the change and the generation. */
+struct put_wish {
+    struct put put;
+    uint64_t needed; /* the generation that must be there */
+    bool name_is_locked;
+};
+
+/* Put a pinned body, unless what is needed is there or nobody would ever see it. */
+static void put_start(const struct put_wish *wish)
+{
+    struct fs_body *body = wish->put.body;
+    struct fs *fs = wish->put.fs;
+    struct put *put = malloc(sizeof(*put));
+    struct fs_name *name = wish->name_is_locked ? NULL : fs_name_lock_of(fs, body->inode);
+    bool needed;
+
+    (void)fs_body_pin(fs, body->inode);
+    pthread_rwlock_wrlock(&body->io);
+    needed = body->state != FS_BODY_TEMPORARY && wish->needed > body->put &&
+             fs_inode_state(fs, body->inode) != FS_REMOVED;
+    if (needed && put != NULL) {
+        *put = wish->put;
+        put_fill_locked(put);
+    }
+    pthread_rwlock_unlock(&body->io);
+    if (needed && put != NULL)
+        kv_submit(fs->store, &put->change);
+    if (name != NULL)
+        fs_name_unlock(fs, name);
+    if (needed && put != NULL)
+        return;
+    free(put);
+    if (needed)
+        put_failed(fs, &wish->put, -ENOMEM);
+    wish->put.done(wish->put.arg, needed ? -ENOMEM : 0);
+    fs_body_unpin(fs, body->inode);
+}
+
+/* ------------------------------------------------------------------------------- waiting */
+
+struct put_waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool done;
+    int rc;
+};
+
+static void put_wake(void *arg, int rc)
+{
+    struct put_waiter *waiter = arg;
+
+    pthread_mutex_lock(&waiter->lock);
+    waiter->done = true;
+    waiter->rc = rc;
+    pthread_cond_signal(&waiter->ended);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+static int put_wait(struct put_wish *wish)
+{
+    struct put_waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+    wish->put.done = put_wake;
+    wish->put.arg = &waiter;
+    put_start(wish);
+    pthread_mutex_lock(&waiter.lock);
+    while (!waiter.done)
+        pthread_cond_wait(&waiter.ended, &waiter.lock);
+    pthread_mutex_unlock(&waiter.lock);
+    return waiter.rc;
+}
+
+int fs_put_wait(struct fs *fs, struct fs_handle *handle)
+{
+    struct fs_body *body = handle->inode->body;
+    struct put_wish wish = {.needed = handle->written};
+
+    wish.put = (struct put){.fs = fs, .body = body, .operation = "truncate", .uid = handle->uid, .handle = handle};
+    return put_wait(&wish);
+}
+
+int fs_body_settle(struct fs *fs, struct fs_body *body, uid_t uid)
+{
+    struct put_wish wish = {.needed = fs_body_written(body), .name_is_locked = true};
+
+    wish.put = (struct put){.fs = fs, .body = body, .operation = "rename", .uid = uid};
+    return put_wait(&wish);
+}
+
+/* ---------------------------------------------------------------------- closes and syncs */
+
+/* What a close by its opener has to put: *needed, 0 for nothing. returns the error that it has to tell */
+static int flush_begin_locked(struct fs_handle *handle, uint64_t *needed)
+{
+    struct fs_body *body = handle->inode->body;
+    int rc = 0;
+
+    *needed = 0;
+    if (handle->state == FS_FAILED) {
+        rc = handle->error;
+        handle->state = FS_CLEAN;
+        handle->told = handle->written;
+    } else if (handle->state == FS_WRITTEN) {
+        *needed = handle->written;
+    }
+    if (handle->writes && rc == 0 && body->mapped > *needed)
+        *needed = body->mapped;
+    return rc;
+}
+
+void fs_flush(struct fs *fs, struct fs_handle *handle, pid_t closer, fs_put_done *done, void *arg)
+{
+    bool ends = fs_process_has(handle->opener, closer), dirty;
+    struct fs_inode *inode = handle->inode;
+    struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the handle may be released */
+    struct put_wish wish = {.needed = 0};
+    int rc = 0;
+
+    wish.put = (struct put){.fs = fs,
+                            .body = body,
+                            .operation = "close",
+                            .uid = handle->uid,
+                            .handle = handle,
+                            .done = done,
+                            .arg = arg};
+    pthread_rwlock_wrlock(&body->io);
+    handle->flushed = handle->written;
+    if (ends)
+        rc = flush_begin_locked(handle, &wish.needed);
+    dirty = fs_body_is_dirty(body);
+    pthread_rwlock_unlock(&body->io);
+    if (rc < 0 && dirty && fs_inode_displace(fs, inode)) /* the refused save shows what was there before */
+        fs_notify_epoch(fs);
+    if (rc < 0 || wish.needed == 0)
+        done(arg, rc);
+    else
+        put_start(&wish);
+    fs_body_unpin(fs, inode);
+}
+
+static void put_left_done(void *arg, int rc)
+{
+    (void)arg;
+    (void)rc; /* it is in the error log */
+}
+
+void fs_put_left(struct fs *fs, struct fs_handle *handle)
+{
+    struct put_wish wish = {.needed = handle->written};
+
+    wish.put = (struct put){
+        .fs = fs, .body = handle->inode->body, .operation = "release", .uid = handle->uid, .done = put_left_done};
+    put_start(&wish);
+}
+
+/* With durability=fsync: what was lost before, or is lost now. */
+static int sync_accepted(struct fs *fs, struct fs_inode *inode, struct put_wish *wish)
+{
+    struct fs_name *name;
+    int rc = put_wait(wish), lost, before;
+
+    if (rc < 0)
+        return rc;
+    (void)!kv_sync(fs->store); /* it tells of any key's loss; this one's is remembered with its body or its name */
+    pthread_rwlock_wrlock(&wish->put.body->io);
+    lost = wish->put.body->lost;
+    wish->put.body->lost = 0;
+    pthread_rwlock_unlock(&wish->put.body->io);
+    name = fs_name_of(fs, inode);
+    before = fs_name_set_lost(fs, name, 0);
+    fs_name_put(fs, name);
+    return lost < 0 ? lost : before;
+}
+
+void fs_sync(struct fs *fs, struct fs_handle *handle, fs_put_done *done, void *arg)
+{
+    struct fs_inode *inode = handle->inode;
+    struct fs_body *body = fs_body_pin(fs, inode); /* once done replies, the handle may be released */
+    struct put_wish wish = {.needed = fs_body_written(body)};
+    int rc;
+
+    wish.put =
+        (struct put){.fs = fs, .body = body, .operation = "fsync", .uid = handle->uid, .done = done, .arg = arg};
+    pthread_rwlock_rdlock(&body->io);
+    rc = handle->state == FS_FAILED ? handle->error : 0;
+    pthread_rwlock_unlock(&body->io);
+    if (rc < 0)
+        done(arg, rc);
+    else if (fs->options->durability == KV_DURABILITY_CLOSE)
+        put_start(&wish);
+    else
+        done(arg, sync_accepted(fs, inode, &wish));
+    fs_body_unpin(fs, inode);
+}
+
+/* -------------------------------------------------------------------------- lost puts */
+
+/* Somebody has it open, and may still make it durable. A new key is this node's only, again. */
+static void lost_open(struct fs *fs, struct fs_body *body, const struct kv_ref *ref, int rc)
+{
+    struct kv_meta meta;
+    bool there = kv_stat(fs->store, ref, &meta, NULL) != -ENOENT;
+
+    pthread_rwlock_wrlock(&body->io);
+    body->lost = rc;
+    body->put = 0; /* whatever was written is not there */
+    body->state = there ? FS_BODY_STORED : FS_BODY_NEW;
+    fs_body_charge(fs, body);
+    pthread_rwlock_unlock(&body->io);
+    fs_inode_set_local(fs, body->inode, !there);
+}
+
+/* One of the inodes that the lost value may be shown by. returns whether it is open with it */
+static bool lost_by(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, uint64_t version, int rc)
+{
+    struct fs_body *body = fs_body_pin(fs, inode);
+    bool has = false;
+
+    if (body == NULL) { /* let the kernel forget what it was shown */
+        fs_inode_lock(fs, inode);
+        if (inode->body == NULL)
+            fs_inode_adopt_locked(fs, inode, 0);
+        fs_inode_unlock(fs, inode);
+        return false;
+    }
+    pthread_rwlock_rdlock(&body->io);
+    has = body->meta.version == version || fs_inode_state(fs, inode) == FS_CURRENT;
+    pthread_rwlock_unlock(&body->io);
+    if (has)
+        lost_open(fs, body, ref, rc);
+    fs_body_unpin(fs, inode);
+    return has;
+}
+
+void fs_put_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
+{
+    struct fs *fs = arg;
+    struct fs_name *name = fs_name_find(fs, ref);
+    struct fs_inode *namespace = fs_inode_find(fs, ref->node, NULL, 0), *inode;
+    bool open = false;
+
+    fs_note(fs, 0, namespace != NULL ? namespace : fs_root(fs), ref->key, "commit", rc);
+    fs_inode_put(fs, namespace);
+    if (name == NULL)
+        return; /* nobody on this node knows the key any more; the error log does */
+    for (unsigned i = 0; (inode = fs_inode_nth(fs, name, i)) != NULL; i++) {
+        open |= lost_by(fs, inode, ref, version, rc);
+        fs_inode_put(fs, inode);
+    }
+    if (!open)
+        fs_name_set_lost(fs, name, rc);
+    fs_name_put(fs, name);
+    fs_notify_epoch(fs);
+}

@@ -1,0 +1,193 @@
+#include "fs/base/notify.h"
+#include "fs/content/data.h"
+#include "fs/handlers/handlers_internal.h"
+#include "fs/names/space.h"
+
+#include <errno.h>
+
+void op_reply_attr(fuse_req_t req, fuse_ino_t ino, struct fs_inode *inode)
+{
+    struct stat attr;
+    double timeout;
+    int rc = fs_getattr(fs_of(req), inode, &attr, &timeout);
+
+    if (rc < 0)
+        op_reply(req, ino, NULL, "getattr", rc);
+    else
+        fuse_reply_attr(req, &attr, timeout);
+}
+
+void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs_inode *inode = op_inode(req, ino);
+    struct stat attr;
+
+    (void)fi;
+    if (inode->kind == FS_GONE) {
+        fs_reply_error(req, -ESTALE);
+    } else if (op_is_control(inode)) {
+        fs_control_stat(fs_of(req), (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1, &attr);
+        fuse_reply_attr(req, &attr, 0);
+    } else {
+        op_reply_attr(req, ino, inode);
+    }
+}
+
+/* Times beyond what can be kept, 292 years around 1970, become the nearest that can, as on other file systems. */
+static int64_t op_ns_of(struct timespec time)
+{
+    const time_t most = INT64_MAX / 1000000000 - 1;
+
+    if (time.tv_sec > most || time.tv_sec < -most)
+        return (time.tv_sec < 0 ? -most : most) * 1000000000;
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* What a SETATTR changes besides the size. */
+static unsigned op_setattr_mask(const struct stat *attr, int to_set, struct kv_attr *out)
+{
+    int64_t now_ns = fs_now_ns();
+    unsigned mask = 0;
+
+    if (to_set & FUSE_SET_ATTR_MODE)
+        mask |= KV_MODE;
+    if (to_set & FUSE_SET_ATTR_UID)
+        mask |= KV_UID;
+    if (to_set & FUSE_SET_ATTR_GID)
+        mask |= KV_GID;
+    if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
+        mask |= KV_ATIME;
+    if (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW))
+        mask |= KV_MTIME;
+    *out = (struct kv_attr){.mode = attr->st_mode & 07777, .uid = attr->st_uid, .gid = attr->st_gid};
+    out->atime_ns = to_set & FUSE_SET_ATTR_ATIME_NOW ? now_ns : op_ns_of(attr->st_atim);
+    out->mtime_ns = to_set & FUSE_SET_ATTR_MTIME_NOW ? now_ns : op_ns_of(attr->st_mtim);
+    return mask;
+}
+
+/* Change the size, through a handle or by a put of its own. *shown: the inode that was changed, with a reference.
+ * *past_pages: see fs_changed_past_pages() */
+static int op_set_size(fuse_req_t req, struct fs_inode *inode, uint64_t size, const struct fuse_file_info *fi,
+                       struct fs_inode **shown, uint64_t *past_pages)
+{
+    struct fs_handle *handle = op_handle(fi, FS_HANDLE_FILE);
+    struct fs *fs = fs_of(req);
+    int rc;
+
+    if (inode->kind != FS_KEY)
+        return inode->kind == FS_NODE ? -EISDIR : -EPERM;
+    if (handle == NULL)
+        return fs_truncate_path(fs, inode, size, fuse_req_ctx(req), shown);
+    rc = fs_truncate(fs, handle, size);
+    if (rc < 0)
+        return rc;
+    *past_pages = fs_changed_past_pages(handle);
+    *shown = handle->inode;
+    fs_inode_get(fs, *shown);
+    return 0;
+}
+
+static int op_setattr(fuse_req_t req, struct fs_inode *inode, struct stat *attr, int to_set)
+{
+    struct kv_attr wanted;
+    unsigned mask = op_setattr_mask(attr, to_set, &wanted);
+    bool by_owner = mask & (KV_MODE | KV_UID | KV_GID);
+
+    if (mask == 0)
+        return 0;
+    if (inode->kind != FS_KEY && inode->kind != FS_NODE)
+        return inode->kind == FS_GONE ? -ESTALE : -EPERM;
+    return fs_setattr(fs_of(req), inode, &wanted, mask, !by_owner);
+}
+
+void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+    struct fs_inode *inode = op_inode(req, ino), *shown = NULL;
+    struct fs *fs = fs_of(req);
+    uint64_t past_pages = 0;
+    int rc = 0;
+
+    if (to_set & FUSE_SET_ATTR_SIZE)
+        rc = op_set_size(req, inode, (uint64_t)attr->st_size, fi, &shown, &past_pages);
+    if (rc == 0)
+        rc = op_setattr(req, shown != NULL ? shown : inode, attr, to_set);
+    if (rc < 0)
+        op_reply(req, ino, NULL, to_set & FUSE_SET_ATTR_SIZE ? "truncate" : "setattr", rc);
+    else
+        op_reply_attr(req, ino, shown != NULL ? shown : inode);
+    fs_inode_put(fs, shown);
+    if (past_pages != 0)
+        fs_notify_pages(fs, past_pages);
+}
+
+void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct statvfs result;
+    int rc = fs_statfs(fs_of(req), op_inode(req, ino), fuse_req_ctx(req), &result);
+
+    if (rc < 0)
+        op_reply(req, ino, NULL, "statfs", rc);
+    else
+        fuse_reply_statfs(req, &result);
+}
+
+/* -------------------------------------------------------------------- extended attributes */
+
+/* Control files have none. */
+static int op_xattr_check(const struct fs_inode *inode)
+{
+    return inode->kind == FS_GONE ? -ESTALE : inode->kind == FS_NODE || inode->kind == FS_KEY ? 0 : -ENOTSUP;
+}
+
+static void op_reply_xattr(fuse_req_t req, fuse_ino_t ino, int rc, const char *bytes, size_t capacity)
+{
+    if (rc < 0)
+        op_reply(req, ino, NULL, "getxattr", rc);
+    else if (capacity == 0)
+        fuse_reply_xattr(req, (size_t)rc);
+    else
+        fuse_reply_buf(req, bytes, (size_t)rc);
+}
+
+void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct fs_inode *inode = op_inode(req, ino);
+    char value[KV_XATTR_MAX];
+    int rc = op_xattr_check(inode);
+
+    if (rc == 0)
+        rc = fs_getxattr(fs_of(req), inode, name, value, size < sizeof(value) ? size : sizeof(value));
+    op_reply_xattr(req, ino, rc, value, size);
+}
+
+void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    struct fs_inode *inode = op_inode(req, ino);
+    char names[2 * KV_XATTR_MAX];
+    int rc = op_is_control(inode) ? 0 : op_xattr_check(inode);
+
+    if (rc == 0 && !op_is_control(inode))
+        rc = fs_listxattr(fs_of(req), inode, names, size < sizeof(names) ? size : sizeof(names));
+    op_reply_xattr(req, ino, rc, names, size);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                        int flags)
+{
+    struct fs_inode *inode = op_inode(req, ino);
+    int rc = op_xattr_check(inode);
+
+    if (rc == 0)
+        rc = fs_setxattr(fs_of(req), inode, name, value, size, flags);
+    op_reply(req, ino, NULL, "setxattr", rc);
+}
+
+void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+    op_setxattr(req, ino, name, value, size, flags);
+}
+
+void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    op_setxattr(req, ino, name, NULL, 0, 0);
+}

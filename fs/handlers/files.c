@@ -1,0 +1,259 @@
+#include "fs/base/notify.h"
+#include "fs/content/data.h"
+#include "fs/handlers/handlers_internal.h"
+#include "fs/names/namei.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+
+static struct fs_handle *op_file(const struct fuse_file_info *fi) { return op_handle(fi, FS_HANDLE_FILE); }
+
+/* ------------------------------------------------------------------------------- opening */
+
+static void op_open_control(fuse_req_t req, fuse_ino_t ino, struct fs_inode *inode, struct fuse_file_info *fi)
+{
+    bool writes = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC; /* root may, says their mode */
+    int index = (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1;
+    struct fs_control_handle *handle;
+    struct fs *fs = fs_of(req);
+    int rc = writes ? -EPERM : fs_control_open(fs, index, fuse_req_ctx(req)->uid, &handle);
+
+    if (rc < 0) {
+        op_reply(req, ino, NULL, "open", rc);
+        return;
+    }
+    fi->fh = (uintptr_t)handle;
+    fi->direct_io = 1; /* its size is not known before */
+    fi->noflush = 1;
+    if (fuse_reply_open(req, fi) != 0)
+        fs_control_close(fs, handle);
+}
+
+static void op_set_open(struct fs_handle *handle, struct fuse_file_info *fi)
+{
+    fi->fh = (uintptr_t)handle;
+    fi->keep_cache = 1; /* nodes/inode.h: an inode's pages are always those of its content */
+    fi->direct_io = handle->direct;
+    fi->noflush = !handle->writes && handle->state == FS_CLEAN; /* nothing can become dirty */
+}
+
+void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs_inode *inode = op_inode(req, ino);
+    struct fs *fs = fs_of(req);
+    struct fs_handle *handle;
+    int rc = inode->kind == FS_KEY ? 0 : inode->kind == FS_NODE ? -EISDIR : -ESTALE;
+
+    if (inode->kind == FS_CONTROL_FILE) {
+        op_open_control(req, ino, inode, fi);
+        return;
+    }
+    if (rc == 0)
+        rc = fs_open(fs, inode, fi->flags, fuse_req_ctx(req), &handle);
+    if (rc < 0) {
+        op_reply(req, ino, NULL, "open", rc);
+        return;
+    }
+    op_set_open(handle, fi);
+    if (fuse_reply_open(req, fi) != 0)
+        fs_close(fs, handle); /* interrupted: no release will follow */
+}
+
+void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+    struct fuse_entry_param entry = {0};
+    struct fs *fs = fs_of(req);
+    struct fs_handle *handle;
+    struct fs_inode *inode;
+    int rc = fs_make_file(fs, op_inode(req, parent), name, mode, fi->flags, fuse_req_ctx(req), &inode, &handle);
+
+    if (rc == 0 && (rc = fs_lookup_made(fs, inode, &entry)) < 0)
+        fs_close(fs, handle);
+    if (rc < 0) {
+        op_reply(req, parent, name, "create", rc);
+        return;
+    }
+    op_set_open(handle, fi);
+    if (fuse_reply_create(req, &entry, fi) != 0) {
+        fs_close(fs, handle);
+        fs_inode_forget(fs, entry.ino, 1);
+    }
+}
+
+/* ---------------------------------------------------------------------------------- data */
+
+static void op_reply_read(void *arg, const void *bytes, size_t size) { fuse_reply_buf(arg, bytes, size); }
+
+void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+    struct fs_control_handle *control = op_handle(fi, FS_HANDLE_CONTROL);
+    struct fs_handle *handle = op_file(fi);
+
+    if (handle != NULL)
+        fs_read(fs_of(req), handle, size, (uint64_t)offset, op_reply_read, req);
+    else if (control != NULL)
+        fs_control_read(control, req, size, offset);
+    else
+        op_reply(req, ino, NULL, "read", -EBADF);
+}
+
+void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+                 struct fuse_file_info *fi)
+{
+    enum fs_write_kind kind = fi->writepage ? FS_WRITE_MAPPED : fi->flags & O_APPEND ? FS_WRITE_APPEND : FS_WRITE;
+    struct fs_handle *handle = op_file(fi);
+    struct fs *fs = fs_of(req);
+    uint64_t past_pages;
+    int rc = handle == NULL ? -EBADF : fs_write(fs, handle, bytes, size, (uint64_t)offset, kind);
+
+    if (rc < 0) { /* which is noted already */
+        (void)ino;
+        fs_reply_error(req, rc);
+        return;
+    }
+    past_pages = fs_changed_past_pages(handle); /* once it is answered, the handle may go */
+    fuse_reply_write(req, size);
+    if (past_pages != 0)
+        fs_notify_pages(fs, past_pages);
+}
+
+void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t size, struct fuse_file_info *fi)
+{
+    struct fs_handle *handle = op_file(fi);
+    struct fs *fs = fs_of(req);
+    int rc = handle == NULL ? -EBADF : fs_allocate(fs, handle, mode, (uint64_t)offset, (uint64_t)size);
+    uint64_t past_pages = rc == 0 ? fs_changed_past_pages(handle) : 0;
+
+    (void)ino;
+    fs_reply_error(req, rc);
+    if (past_pages != 0)
+        fs_notify_pages(fs, past_pages);
+}
+
+void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, struct fuse_file_info *from,
+                           fuse_ino_t to_ino, off_t to_offset, struct fuse_file_info *to, size_t size, int flags)
+{
+    struct fs_handle *source = op_file(from), *target = op_file(to);
+    struct fs *fs = fs_of(req);
+    uint64_t past_pages;
+    size_t copied;
+    int rc = -EXDEV; /* a control file's bytes are not a value: the caller copies them itself */
+
+    (void)from_ino;
+    (void)to_ino;
+    (void)flags;
+    if (source != NULL && target != NULL)
+        rc = fs_copy(fs, source, (uint64_t)from_offset, target, (uint64_t)to_offset, size, &copied);
+    if (rc < 0) {
+        fs_reply_error(req, rc);
+        return;
+    }
+    past_pages = fs_changed_past_pages(target);
+    fuse_reply_write(req, copied);
+    if (past_pages != 0)
+        fs_notify_pages(fs, past_pages);
+}
+
+/* ------------------------------------------------------------------------------- closing */
+
+static void op_reply_put(void *arg, int rc) { fs_reply_error(arg, rc); } /* a failure is noted already */
+
+void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs_handle *handle = op_file(fi);
+    struct fs *fs = fs_of(req);
+
+    if (handle == NULL) {
+        fs_reply_error(req, 0);
+        return;
+    }
+    fs_filelocks_drop_owner(fs, op_inode(req, ino), &handle->locks, fi->lock_owner);
+    fs_flush(fs, handle, fuse_req_ctx(req)->pid, op_reply_put, req);
+}
+
+void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct fs_handle *handle = op_file(fi);
+
+    (void)ino;
+    (void)datasync;
+    if (handle == NULL)
+        fs_reply_error(req, 0);
+    else
+        fs_sync(fs_of(req), handle, op_reply_put, req);
+}
+
+void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs_control_handle *control = op_handle(fi, FS_HANDLE_CONTROL);
+    struct fs_handle *handle = op_file(fi);
+
+    (void)ino;
+    if (handle != NULL)
+        fs_close(fs_of(req), handle);
+    else if (control != NULL)
+        fs_control_close(fs_of(req), control);
+    fs_reply_error(req, 0);
+}
+
+/* ---------------------------------------------------------------------------------- locks */
+
+static struct kv_lock_range op_lock_range(const struct flock *lock)
+{
+    uint64_t start = (uint64_t)lock->l_start;
+
+    return (struct kv_lock_range){.kind = KV_LOCK_RANGE,
+                                  .type = lock->l_type,
+                                  .start = start,
+                                  .end = lock->l_len == 0 ? UINT64_MAX : start + (uint64_t)lock->l_len - 1};
+}
+
+void fs_op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+    struct kv_lock_range range = op_lock_range(lock);
+    struct fs_handle *handle = op_file(fi);
+    int rc = -EBADF;
+
+    if (handle != NULL)
+        rc = fs_filelock_test(fs_of(req), op_inode(req, ino), &handle->locks, fi->lock_owner,
+                              fuse_req_ctx(req)->uid, &range);
+    if (rc < 0) {
+        op_reply(req, ino, NULL, "lock", rc);
+        return;
+    }
+    lock->l_type = (short)range.type;
+    lock->l_start = (off_t)range.start;
+    lock->l_len = range.end == UINT64_MAX ? 0 : (off_t)(range.end - range.start + 1);
+    lock->l_pid = 0; /* maybe a process of another node */
+    fuse_reply_lock(req, lock);
+}
+
+static void op_lock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, const struct kv_lock_range *range,
+                    bool wait)
+{
+    struct fs_handle *handle = op_file(fi);
+
+    if (handle == NULL)
+        op_reply(req, ino, NULL, "lock", -EBADF);
+    else
+        fs_filelock_set(fs_of(req), req, op_inode(req, ino), &handle->locks, fi->lock_owner, range, wait);
+}
+
+void fs_op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+    struct kv_lock_range range = op_lock_range(lock);
+
+    op_lock(req, ino, fi, &range, sleep);
+}
+
+void fs_op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
+{
+    int what = op & ~LOCK_NB;
+    struct kv_lock_range range = {.kind = KV_LOCK_FLOCK,
+                                  .type = what == LOCK_EX   ? F_WRLCK
+                                          : what == LOCK_SH ? F_RDLCK
+                                                            : F_UNLCK};
+
+    op_lock(req, ino, fi, &range, !(op & LOCK_NB));
+}

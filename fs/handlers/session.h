@@ -1,0 +1,24 @@
+/* A node's session, from its open store to its end: all of the daemon but its options, mount and loop. */
+#ifndef KVFS_FS_HANDLERS_SESSION_H
+#define KVFS_FS_HANDLERS_SESSION_H
+
+#include "fs/base/fs.h"
+
+/* kv_options.lost of the node's store; arg is its struct fs. */
+void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
+
+/* Set up what a session needs. fs->options (with the node's name) and fs->store are there.
+ * args     what libfuse gets of the command line; it takes out what it knows
+ * returns  0 and fs->session, to be mounted; -EINVAL libfuse refused the arguments, and has said why; -ENOMEM;
+ *          on failure nothing is left but the store */
+KV_CHECKED int fs_session_start(struct fs *fs, struct fuse_args *args);
+
+/* The loop has ended: answer every close that waits, and close what the kernel left open.
+ * abandon  the session was ended under its users: drop what they have not closed
+ * returns  0; the first loss of an accepted put that nobody was told, before the handles were closed */
+KV_CHECKED int fs_session_end(struct fs *fs, bool abandon);
+
+/* Close the store, and free all that was set up. */
+void fs_session_free(struct fs *fs);
+
+#endif

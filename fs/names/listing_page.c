@@ -1,0 +1,163 @@
+#include "fs/names/listing_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROJECTS ".projects"
+
+/* The first few, in byte order, of the names that only this node knows. */
+struct listing_locals {
+    size_t count;
+    bool more; /* there are others behind them */
+    uint16_t order[LISTING_LOCALS];
+    char names[LISTING_LOCALS][KV_KEY_MAX + 1];
+};
+
+struct listing_load {
+    struct listing_page *page;
+    struct listing_entry *found; /* the next one */
+    size_t left;                 /* bytes of room */
+    bool plus, full;
+};
+
+int listing_page_new(struct listing_page *page)
+{
+    page->entries = malloc((LISTING_ENTRIES + LISTING_LOCALS) * sizeof(*page->entries));
+    page->locals = malloc(sizeof(*page->locals));
+    return page->entries == NULL || page->locals == NULL ? -ENOMEM : 0;
+}
+
+void listing_page_free(struct listing_page *page)
+{
+    free(page->entries);
+    free(page->locals);
+}
+
+/* Keep a name if it is one of the first. nodes->lock is held. */
+static void listing_add_local(void *arg, const char *name, size_t size)
+{
+    struct listing_locals *locals = arg;
+    size_t at = locals->count;
+    uint16_t slot = (uint16_t)at;
+
+    if (at == LISTING_LOCALS) {
+        locals->more = true;
+        slot = locals->order[--at];
+        if (strcmp(name, locals->names[slot]) > 0)
+            return;
+    } else {
+        locals->count++;
+    }
+    memcpy(locals->names[slot], name, size + 1);
+    for (; at > 0 && strcmp(name, locals->names[locals->order[at - 1]]) < 0; at--)
+        locals->order[at] = locals->order[at - 1];
+    locals->order[at] = slot;
+}
+
+/* An upper bound of what an entry takes in an answer: that of a header, the name, and padding. */
+static size_t listing_entry_size(bool plus, size_t name_size)
+{
+    return (plus ? 152u : 24u) + (name_size + 7) / 8 * 8;
+}
+
+/* returns 0 to go on; 1: the page is full */
+static int listing_add(struct listing_load *load, const char *name, size_t size, const struct kv_meta *meta,
+                       const struct kv_node *node)
+{
+    struct listing_page *page = load->page;
+    struct listing_entry *found = &page->entries[page->count];
+    size_t needed = listing_entry_size(load->plus, size);
+
+    if (page->count == LISTING_ENTRIES || (needed > load->left && page->count > 0)) {
+        load->full = true;
+        return 1;
+    }
+    load->left -= needed < load->left ? needed : load->left;
+    found->kind = meta != NULL ? LISTING_KEY : LISTING_NODE;
+    if (meta != NULL)
+        found->meta = *meta;
+    if (node != NULL)
+        found->node = *node;
+    found->size = size;
+    memcpy(found->name, name, size + 1);
+    page->count++;
+    return 0;
+}
+
+static int listing_visit_key(void *arg, const char *key, size_t size, const struct kv_meta *meta)
+{
+    return listing_add(arg, key, size, meta, NULL);
+}
+
+static int listing_visit_node(void *arg, const struct kv_node *node)
+{
+    return node->kind == KV_PROJECTS ? 0 : listing_add(arg, node->name, strlen(node->name), NULL, node);
+}
+
+/* Put the local names between those of the central storage. What is behind the end of either is left to the next page. */
+static void listing_merge(struct listing_page *page, bool full)
+{
+    struct listing_entry *entries = page->entries;
+    struct listing_locals *locals = page->locals;
+    size_t kept = locals->count, total, from, to;
+
+    while (full && kept > 0 && strcmp(locals->names[locals->order[kept - 1]], entries[page->count - 1].name) > 0)
+        kept--;
+    while (locals->more && kept == locals->count && page->count > 0 &&
+           strcmp(entries[page->count - 1].name, locals->names[locals->order[kept - 1]]) > 0)
+        page->count--;
+    from = page->count;
+    to = total = page->count + kept;
+    while (kept > 0) { /* from behind, where there is room */
+        const char *name = locals->names[locals->order[kept - 1]];
+        int order = from > 0 ? strcmp(entries[from - 1].name, name) : -1;
+
+        if (order > 0) {
+            entries[--to] = entries[--from];
+            continue;
+        }
+        from -= order == 0; /* both have it: it is looked up, since this node's is newer */
+        entries[--to].kind = LISTING_LOCAL;
+        entries[to].size = strlen(name);
+        memcpy(entries[to].name, name, entries[to].size + 1);
+        kept--;
+    }
+    memmove(&entries[from], &entries[to], (total - to) * sizeof(*entries));
+    page->count = from + total - to;
+}
+
+/* Behind all namespaces of an account come its projects, where it has any. */
+static int listing_add_projects(struct fs *fs, uint64_t account, struct listing_load *load)
+{
+    struct kv_node projects;
+    int rc = kv_node_find(fs->store, account, PROJECTS, strlen(PROJECTS), &projects);
+
+    if (rc == 0 && projects.children > 0)
+        (void)listing_add(load, PROJECTS, strlen(PROJECTS), NULL, &projects);
+    return rc;
+}
+
+int listing_page_load(struct fs *fs, struct fs_inode *dir, const char *last, bool plus, struct listing_page *page)
+{
+    struct listing_load load = {.page = page, .left = page->room, .plus = plus};
+    uint64_t id = dir->name->node;
+    bool in_account = dir->node_kind == KV_ACCOUNT;
+    int rc;
+
+    page->count = 0;
+    if (in_account && strcmp(last, PROJECTS) == 0)
+        return 0;
+    if (!fs_is_namespace(dir)) {
+        rc = kv_node_scan(fs->store, id, last, strlen(last), last[0] != '\0', listing_visit_node, &load);
+        return rc == 0 && in_account ? listing_add_projects(fs, id, &load) : rc < 0 ? rc : 0;
+    }
+    rc = kv_scan(fs->store, id, last, strlen(last), last[0] != '\0', listing_visit_key, &load);
+    if (rc < 0 && page->count == 0)
+        return rc;
+    page->locals->count = 0;
+    page->locals->more = false;
+    fs_locals_visit(fs, dir, last, listing_add_local, page->locals);
+    listing_merge(page, load.full || rc < 0);
+    return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,233 @@
+#include "fs/names/lookup.h"
+
+#include "fs/control/control.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* An entry leads to an inode: the kernel gets the reference. */
+static void lookup_fill(struct fs *fs, struct fs_inode *inode, double timeout, struct fuse_entry_param *entry)
+{
+    entry->ino = inode->id;
+    entry->generation = fs_generation(fs);
+    entry->entry_timeout = entry->attr_timeout = timeout;
+    fs_inode_to_kernel(fs, inode);
+}
+
+int fs_lookup_made(struct fs *fs, struct fs_inode *inode, struct fuse_entry_param *entry)
+{
+    double timeout;
+    int rc = fs_getattr(fs, inode, &entry->attr, &timeout);
+
+    if (rc < 0)
+        fs_inode_put(fs, inode);
+    else
+        lookup_fill(fs, inode, timeout, entry);
+    return rc;
+}
+
+int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node,
+                   struct fuse_entry_param *entry)
+{
+    struct fs_inode *inode;
+    int rc = fs_inode_of_node(fs, parent, node, &inode);
+
+    if (rc < 0)
+        return rc;
+    fs_tell_node(fs, inode, node, &entry->attr);
+    lookup_fill(fs, inode, fs_timeout_full(fs), entry);
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------- keys */
+
+/* What there is to say about a key. */
+struct lookup_finding {
+    struct kv_meta meta;
+    double timeout;
+    bool again; /* the inode has lost the name */
+};
+
+static int lookup_ask(struct fs *fs, const struct kv_ref *ref, struct lookup_finding *out)
+{
+    struct kv_fresh fresh = {0};
+    int rc = kv_stat(fs->store, ref, &out->meta, &fresh);
+
+    out->timeout = fs_timeout_of(&fresh);
+    return rc;
+}
+
+/* Of a key that is open: what this node wrote is newer than the central storage; what it only reads may be older, and then
+ * the name goes to a new inode. */
+static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
+                              struct lookup_finding *out)
+{
+    struct fs_body *body = inode->body;
+    int rc = 0;
+
+    pthread_rwlock_wrlock(&body->io);
+    if (fs_body_is_local(body)) {
+        out->meta = body->meta;
+        out->timeout = fs_timeout_full(fs);
+    } else {
+        rc = lookup_ask(fs, ref, out);
+        if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version))
+            out->again = fs_inode_displace(fs, inode) && rc == 0;
+        else if (rc == 0)
+            body->meta = out->meta;
+    }
+    pthread_rwlock_unlock(&body->io);
+    return rc;
+}
+
+static int lookup_closed_locked(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
+                                struct lookup_finding *out)
+{
+    int rc = lookup_ask(fs, ref, out);
+
+    if (rc == 0)
+        fs_inode_adopt_locked(fs, inode, out->meta.version);
+    else if (rc == -ENOENT)
+        fs_inode_displace(fs, inode);
+    return rc;
+}
+
+/* Find what the current inode of a key shows. returns 0 and a reference to it; -ENOENT ... */
+static int lookup_current(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
+                          struct lookup_finding *finding, struct fs_inode **out)
+{
+    struct kv_ref ref = kv_ref_key(namespace->name->node, key, size);
+    int rc;
+
+    do {
+        *finding = (struct lookup_finding){.again = false};
+        rc = fs_inode_of_key(fs, namespace, key, size, out);
+        if (rc < 0)
+            return rc;
+        fs_inode_lock(fs, *out);
+        if (fs_inode_state(fs, *out) != FS_CURRENT)
+            finding->again = true; /* somebody else took the name just now */
+        else if ((*out)->body != NULL)
+            rc = lookup_open_locked(fs, *out, &ref, finding);
+        else
+            rc = lookup_closed_locked(fs, *out, &ref, finding);
+        fs_inode_unlock(fs, *out);
+        if (finding->again || rc < 0)
+            fs_inode_put(fs, *out);
+    } while (finding->again);
+    return rc;
+}
+
+static int lookup_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
+                      struct fuse_entry_param *entry)
+{
+    struct lookup_finding finding;
+    struct fs_inode *inode;
+    int rc = lookup_current(fs, namespace, key, size, &finding, &inode);
+
+    entry->entry_timeout = finding.timeout;
+    if (rc < 0)
+        return rc;
+    fs_tell_key(fs, inode, &finding.meta, &entry->attr);
+    lookup_fill(fs, inode, finding.timeout, entry);
+    return 0;
+}
+
+int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
+                         const struct kv_meta *meta, struct fuse_entry_param *entry)
+{
+    struct fs_inode *inode = fs_inode_find(fs, namespace->name->node, key, size);
+    bool fresh = inode == NULL;
+    int rc;
+
+    fs_inode_put(fs, inode);
+    if (!fresh) /* this node has told of it, or has changed it since the listing was read */
+        return lookup_key(fs, namespace, key, size, entry);
+    rc = fs_inode_of_key(fs, namespace, key, size, &inode);
+    if (rc < 0)
+        return rc;
+    fs_inode_lock(fs, inode);
+    fresh = inode->body == NULL && !fs_inode_is_known(fs, inode);
+    if (fresh)
+        fs_inode_adopt_locked(fs, inode, meta->version);
+    fs_inode_unlock(fs, inode);
+    if (!fresh) {
+        fs_inode_put(fs, inode);
+        return lookup_key(fs, namespace, key, size, entry);
+    }
+    fs_tell_key(fs, inode, meta, &entry->attr);
+    lookup_fill(fs, inode, fs_timeout_full(fs), entry);
+    return 0;
+}
+
+/* A temporary file: this node's tables have it, or it is not there. */
+static int lookup_temporary(struct fs *fs, struct fs_inode *namespace, const char *name,
+                            struct fuse_entry_param *entry)
+{
+    struct fs_inode *inode = fs_inode_find(fs, namespace->name->node, name, strlen(name));
+    int rc;
+
+    entry->entry_timeout = fs_timeout_full(fs);
+    if (inode == NULL)
+        return -ENOENT;
+    rc = fs_lookup_made(fs, inode, entry);
+    return rc == -ESTALE ? -ENOENT : rc;
+}
+
+/* ---------------------------------------------------------------------------------- nodes */
+
+static int lookup_child(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    struct kv_node node;
+    int rc;
+
+    if (strlen(name) > KV_NAME_MAX)
+        return -ENAMETOOLONG;
+    rc = kv_node_find(fs->store, parent->name->node, name, strlen(name), &node);
+    if (rc == 0)
+        return fs_lookup_node(fs, parent, &node, entry);
+    entry->entry_timeout = fs_timeout_full(fs);
+    return rc;
+}
+
+bool fs_is_control_name(struct fs *fs, const struct fs_inode *parent, const char *name)
+{
+    return parent->kind == FS_CONTROL_DIR || (parent == fs_root(fs) && strcmp(name, FS_CONTROL_NAME) == 0);
+}
+
+/* Control files are numbered from 0, their directory is -1. */
+static int lookup_control(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    int index = parent->kind == FS_CONTROL_DIR ? fs_control_find(name) : -1;
+    struct fs_inode *inode;
+    int rc;
+
+    if (parent->kind == FS_CONTROL_DIR && index < 0)
+        return -ENOENT;
+    fs_control_stat(fs, index, &entry->attr);
+    rc = fs_inode_of_control(fs, index < 0 ? FS_CONTROL_DIR : FS_CONTROL_FILE, entry->attr.st_ino, &inode);
+    if (rc < 0)
+        return rc;
+    lookup_fill(fs, inode, fs_timeout_full(fs), entry);
+    entry->attr_timeout = 0;
+    return 0;
+}
+
+int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
+{
+    int rc;
+
+    if (fs_is_control_name(fs, parent, name))
+        return lookup_control(fs, parent, name, entry);
+    if (parent->kind != FS_NODE)
+        return parent->kind == FS_GONE ? -ESTALE : -ENOTDIR;
+    rc = fs_check_seen(fs, parent, NULL);
+    if (rc < 0)
+        return rc;
+    if (!fs_is_namespace(parent))
+        return lookup_child(fs, parent, name, entry);
+    rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
+    if (rc == -ENAMETOOLONG)
+        return rc;
+    return rc < 0 ? lookup_temporary(fs, parent, name, entry) : lookup_key(fs, parent, name, strlen(name), entry);
+}

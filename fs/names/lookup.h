@@ -1,0 +1,23 @@
+/* Looking names up: from a name in a directory to an inode and what the kernel may know of it. */
+#ifndef KVFS_FS_NAMES_LOOKUP_H
+#define KVFS_FS_NAMES_LOOKUP_H
+
+#include "fs/content/attr.h"
+
+/* Find a name. On success the entry carries a reference of the kernel.
+ * returns  0 and the entry; -ENOENT, and entry->entry_timeout says how long that may be believed; -ENAMETOOLONG; -ENOTDIR;
+ *          -ESTALE the directory is gone, or not as the kernel was told; -EIO, -ENOMEM */
+KV_CHECKED int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry);
+
+/* The entry of a key or node that a listing has just found. */
+KV_CHECKED int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
+                                    const struct kv_meta *meta, struct fuse_entry_param *entry);
+KV_CHECKED int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node,
+                              struct fuse_entry_param *entry);
+/* The entry of an inode that was just made or opened; takes over the reference, also on failure. */
+KV_CHECKED int fs_lookup_made(struct fs *fs, struct fs_inode *inode, struct fuse_entry_param *entry);
+
+/* Is this the name of /.kvfs, or of something in it? */
+bool fs_is_control_name(struct fs *fs, const struct fs_inode *parent, const char *name);
+
+#endif

@@ -1,0 +1,51 @@
+#include "fs/names/space.h"
+
+#include <errno.h>
+
+#define BLOCK 512
+
+static int space_of_store(struct fs *fs, struct statvfs *out)
+{
+    struct statvfs disk;
+
+    if (statvfs(fs->options->store, &disk) < 0)
+        return -EIO; /* whatever it says of the store's path is not about this file system */
+    out->f_blocks = disk.f_blocks * disk.f_frsize / BLOCK;
+    out->f_bfree = disk.f_bfree * disk.f_frsize / BLOCK;
+    out->f_bavail = disk.f_bavail * disk.f_frsize / BLOCK;
+    return 0;
+}
+
+/* By its mode bits alone. The groups that a process has besides its own are not looked at: finding them could wait for it. */
+static bool space_may_read(const struct kv_attr *attr, const struct fuse_ctx *who)
+{
+    unsigned shift = who->uid == attr->uid ? 6 : who->gid == attr->gid ? 3 : 0;
+
+    return who->uid == 0 || (attr->mode >> shift & 05) == 05;
+}
+
+int fs_statfs(struct fs *fs, struct fs_inode *inode, const struct fuse_ctx *who, struct statvfs *out)
+{
+    bool in_namespace = inode->kind == FS_KEY || fs_is_namespace(inode);
+    uint64_t account_id = fs_inode_account(fs, inode);
+    struct kv_node account;
+    uint64_t room;
+    int rc = kv_node_get(fs->store, account_id != 0 ? account_id : KV_ROOT_ID, &account);
+
+    if (rc < 0)
+        return rc == -ENOENT ? -ESTALE : rc;
+    *out = (struct statvfs){
+        .f_bsize = BLOCK, .f_frsize = BLOCK, .f_namemax = in_namespace ? KV_KEY_MAX : KV_NAME_MAX};
+    if (account.kind == KV_ACCOUNT && space_may_read(&account.attr, who)) {
+        room = account.limit_bytes > account.bytes ? account.limit_bytes - account.bytes : 0;
+        out->f_blocks = (account.bytes + room) / BLOCK;
+        out->f_bfree = out->f_bavail = room / BLOCK;
+        out->f_files = account.keys;
+    } else {
+        rc = space_of_store(fs, out);
+    }
+    /* Keys are limited by their bytes only. */
+    out->f_ffree = out->f_favail = out->f_bavail;
+    out->f_files += out->f_ffree;
+    return rc;
+}

@@ -1,0 +1,303 @@
+#include "fs/nodes/filelock.h"
+
+#include "fs/base/ledger.h"
+#include "fs/nodes/nodes_internal.h"
+#include "fs/nodes/told.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <utlist.h>
+
+#define INTERRUPT SIGUSR2
+#define INTERRUPT_AGAIN_NS 5000000 /* the signal can come just before the wait */
+
+/* -------------------------------------------------------------------------------- holds */
+
+static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t owner)
+{
+    struct fs_filelock *lock;
+
+    DL_FOREACH(name->locks, lock)
+        if (lock->owner == owner)
+            return lock;
+    return NULL;
+}
+
+static void filelock_free(struct fs *fs, struct fs_filelock *lock)
+{
+    if (lock->held != NULL)
+        kv_lock_close(lock->held);
+    fs_ledger_release(fs->users, lock->uid, FS_LOCKS, 1);
+    fs_name_put(fs, lock->name);
+    free(lock);
+}
+
+static void filelock_unref(struct fs *fs, struct fs_filelock *lock)
+{
+    bool last;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    last = --lock->refs == 0;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    if (last)
+        filelock_free(fs, lock);
+}
+
+static struct fs_filelock *filelock_find(struct fs *fs, struct fs_inode *inode, uint64_t owner)
+{
+    struct fs_filelock *lock;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    lock = filelock_find_locked(inode->name, owner);
+    if (lock != NULL)
+        lock->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return lock;
+}
+
+/* A new hold of an owner; if another thread of the same owner made one meanwhile, that. */
+static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
+                        uid_t uid, struct fs_filelock **out)
+{
+    struct fs_filelock *lock = calloc(1, sizeof(*lock)), *other;
+    struct kv_ref ref;
+    int rc;
+
+    if (lock == NULL)
+        return -ENOMEM;
+    if (fs_ledger_charge(fs->users, uid, FS_LOCKS, 1, fs_limit_of(uid, FS_LOCKS_MAX)) < 0) {
+        free(lock);
+        return fs_because(-ENOLCK, "a user may have 1024 files locked: give some back");
+    }
+    *lock =
+        (struct fs_filelock){.owner = owner, .name = fs_name_of(fs, inode), .list = list, .refs = 2, .uid = uid};
+    ref = kv_ref_key(lock->name->node, lock->name->key, lock->name->size);
+    rc = kv_lock_open(fs->store, &ref, &lock->held);
+    if (rc < 0) {
+        filelock_free(fs, lock);
+        return rc;
+    }
+    pthread_mutex_lock(&fs->nodes->lock);
+    other = filelock_find_locked(lock->name, owner);
+    if (other != NULL) {
+        other->refs++;
+    } else {
+        DL_APPEND(lock->name->locks, lock);
+        DL_APPEND2(list->first, lock, handle_prev, handle_next);
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+    if (other != NULL)
+        filelock_free(fs, lock);
+    *out = other != NULL ? other : lock;
+    return 0;
+}
+
+static int filelock_get(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
+                        uid_t uid, struct fs_filelock **out)
+{
+    *out = filelock_find(fs, inode, owner);
+    return *out != NULL ? 0 : filelock_new(fs, inode, list, owner, uid, out);
+}
+
+static void filelock_take_off_locked(struct fs_filelock *lock, struct fs_filelock **gone)
+{
+    DL_DELETE2(lock->list->first, lock, handle_prev, handle_next);
+    DL_DELETE(lock->name->locks, lock);
+    LL_PREPEND(*gone, lock);
+}
+
+static void filelocks_unref(struct fs *fs, struct fs_filelock *gone)
+{
+    struct fs_filelock *lock, *next;
+
+    LL_FOREACH_SAFE(gone, lock, next)
+        filelock_unref(fs, lock);
+}
+
+/* Closing any descriptor of a file gives back what its owner has of it; a rename can have changed the inode's name. */
+void fs_filelocks_drop_owner(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner)
+{
+    struct fs_filelock *lock, *next, *gone = NULL;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    lock = filelock_find_locked(inode->name, owner);
+    if (lock != NULL)
+        filelock_take_off_locked(lock, &gone);
+    DL_FOREACH_SAFE2(list->first, lock, next, handle_next)
+        if (lock->owner == owner)
+            filelock_take_off_locked(lock, &gone);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    filelocks_unref(fs, gone);
+}
+
+void fs_filelocks_drop(struct fs *fs, struct fs_filelocks *list)
+{
+    struct fs_filelock *lock, *next, *gone = NULL;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_FOREACH_SAFE2(list->first, lock, next, handle_next)
+        filelock_take_off_locked(lock, &gone);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    filelocks_unref(fs, gone);
+}
+
+/* -------------------------------------------------------------------------------- waits */
+
+struct lock_wait {
+    struct fs *fs;
+    fuse_req_t req;
+    struct fs_filelock *lock;
+    struct kv_lock_range range;
+    pthread_t thread;
+    bool begun, interrupted;
+    struct lock_wait *prev, *next;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct lock_wait *first;
+    size_t count;
+} lock_waits = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* End a wait, or with NULL all. The signal can come just before the system call, so it is sent until the wait is over; one
+ * that has not begun will not begin. */
+static void lock_waits_interrupt(const struct lock_wait *wait)
+{
+    const struct timespec again = {.tv_nsec = INTERRUPT_AGAIN_NS};
+    struct lock_wait *each;
+    bool found = true;
+
+    while (found) {
+        found = false;
+        pthread_mutex_lock(&lock_waits.lock);
+        DL_FOREACH(lock_waits.first, each) {
+            if (wait != NULL && each != wait)
+                continue;
+            each->interrupted = true;
+            if (each->begun)
+                pthread_kill(each->thread, INTERRUPT);
+            found = each->begun || wait == NULL;
+        }
+        pthread_mutex_unlock(&lock_waits.lock);
+        if (found)
+            nanosleep(&again, NULL);
+    }
+}
+
+static void lock_wait_interrupted(fuse_req_t req, void *arg)
+{
+    (void)req;
+    lock_waits_interrupt(arg);
+}
+
+static void lock_reply(fuse_req_t req, struct fs_filelock *lock, const struct kv_lock_range *range, int rc)
+{
+    struct kv_lock_range undo = *range;
+
+    undo.type = F_UNLCK;
+    if (fuse_reply_err(req, -rc) != 0 && rc == 0) /* interrupted: whoever asked does not know that it has it */
+        (void)!kv_lock_set(lock->held, &undo, false);
+}
+
+static void *lock_wait_run(void *arg)
+{
+    struct lock_wait *wait = arg;
+    int rc;
+
+    pthread_mutex_lock(&lock_waits.lock);
+    wait->thread = pthread_self();
+    wait->begun = !wait->interrupted;
+    rc = wait->begun ? 0 : -EINTR;
+    pthread_mutex_unlock(&lock_waits.lock);
+    if (rc == 0)
+        rc = kv_lock_set(wait->lock->held, &wait->range, true);
+    pthread_mutex_lock(&lock_waits.lock);
+    DL_DELETE(lock_waits.first, wait);
+    lock_waits.count--;
+    pthread_mutex_unlock(&lock_waits.lock);
+    lock_reply(wait->req, wait->lock, &wait->range, rc);
+    filelock_unref(wait->fs, wait->lock);
+    free(wait);
+    return NULL;
+}
+
+static void lock_wait_handler(int number) { (void)number; }
+
+/* Wait in a thread of its own, which takes over the request and the reference to `lock`. returns 0; -ENOLCK */
+static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lock,
+                           const struct kv_lock_range *range)
+{
+    const struct sigaction action = {.sa_handler = lock_wait_handler};
+    struct lock_wait *wait = calloc(1, sizeof(*wait));
+    pthread_t thread;
+    bool room = false;
+
+    pthread_mutex_lock(&lock_waits.lock);
+    if (wait != NULL && lock_waits.count < FS_LOCK_WAITS) {
+        *wait = (struct lock_wait){.fs = fs, .req = req, .lock = lock, .range = *range};
+        DL_APPEND(lock_waits.first, wait);
+        lock_waits.count++;
+        room = true;
+    }
+    pthread_mutex_unlock(&lock_waits.lock);
+    if (room) {
+        sigaction(INTERRUPT, &action, NULL);
+        fuse_req_interrupt_func(req, lock_wait_interrupted, wait);
+        if (pthread_create(&thread, NULL, lock_wait_run, wait) == 0) {
+            pthread_detach(thread);
+            return 0;
+        }
+        pthread_mutex_lock(&lock_waits.lock);
+        DL_DELETE(lock_waits.first, wait);
+        lock_waits.count--;
+        pthread_mutex_unlock(&lock_waits.lock);
+    }
+    free(wait);
+    return fs_because(-ENOLCK, "256 processes wait for locks on this node, or there is no memory: end some");
+}
+
+void fs_filelock_set(struct fs *fs, fuse_req_t req, struct fs_inode *inode, struct fs_filelocks *list,
+                     uint64_t owner, const struct kv_lock_range *range, bool wait)
+{
+    uid_t uid = fuse_req_ctx(req)->uid;
+    struct fs_filelock *lock = NULL;
+    int rc = 0;
+
+    if (range->type == F_UNLCK)
+        lock = filelock_find(fs, inode, owner); /* who has none gives none back */
+    else
+        rc = filelock_get(fs, inode, list, owner, uid, &lock);
+    if (lock != NULL)
+        rc = kv_lock_set(lock->held, range, false);
+    if (rc == -EAGAIN && wait) {
+        rc = lock_wait_start(fs, req, lock, range);
+        if (rc == 0)
+            return;
+    }
+    if (rc < 0)
+        fs_note(fs, uid, inode, NULL, "lock", rc);
+    if (lock == NULL) {
+        fs_reply_error(req, rc);
+        return;
+    }
+    lock_reply(req, lock, range, rc);
+    filelock_unref(fs, lock);
+}
+
+int fs_filelock_test(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner, uid_t uid,
+                     struct kv_lock_range *range)
+{
+    struct fs_filelock *lock;
+    int rc = filelock_get(fs, inode, list, owner, uid, &lock);
+
+    if (rc < 0)
+        return rc;
+    rc = kv_lock_test(lock->held, range);
+    filelock_unref(fs, lock);
+    return rc;
+}
+
+void fs_filelock_waits_end(void) { lock_waits_interrupt(NULL); }

@@ -1,0 +1,522 @@
+#include "fs/base/notify.h"
+#include "fs/nodes/nodes_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* ---------------------------------------------------------------- tables (nodes->lock) */
+
+void nodes_set_state(struct fs_inode *inode, enum fs_inode_state state)
+{
+    struct fs_name *name = inode->name;
+
+    assert((inode->state == FS_CURRENT) == (name->current == inode));
+    if (inode->state == FS_CURRENT)
+        name->current = NULL;
+    if (state == FS_CURRENT && name->current != NULL)
+        name->current->state = FS_DISPLACED;
+    if (state == FS_CURRENT)
+        name->current = inode;
+    inode->state = state;
+}
+
+static void inode_set_parent(struct fs_inode *inode, struct fs_inode *parent)
+{
+    inode->parent = parent;
+    if (parent != NULL)
+        parent->refs++;
+}
+
+static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, struct fs_name *name, struct fs_inode *parent)
+{
+    struct fs_inode *inode = calloc(1, sizeof(*inode));
+
+    if (inode == NULL)
+        return NULL;
+    inode->id = fs->nodes->next_id++;
+    inode->kind = kind;
+    inode->refs = 1;
+    inode->name = name;
+    name->refs++;
+    inode->state = FS_DISPLACED;
+    inode_set_parent(inode, parent);
+    DL_APPEND(name->inodes, inode);
+    nodes_set_state(inode, FS_CURRENT);
+    HASH_ADD(hh, fs->nodes->by_id, id, sizeof(inode->id), inode);
+    atomic_fetch_add(&fs->inodes, 1);
+    return inode;
+}
+
+static void inode_set_local_locked(struct fs_inode *inode, bool local)
+{
+    if (local && !inode->is_local)
+        DL_APPEND2(inode->parent->locals, inode, local_prev, local_next);
+    else if (!local && inode->is_local)
+        DL_DELETE2(inode->parent->locals, inode, local_prev, local_next);
+    inode->is_local = local;
+}
+
+static void inode_free(struct fs *fs, struct fs_inode *inode)
+{
+    inode_set_local_locked(inode, false);
+    nodes_set_state(inode, FS_REMOVED);
+    DL_DELETE(inode->name->inodes, inode);
+    nodes_name_put(fs->nodes, inode->name);
+    HASH_DEL(fs->nodes->by_id, inode);
+    atomic_fetch_sub(&fs->inodes, 1);
+    free(inode->label);
+    free(inode);
+}
+
+/* Free what nobody refers to any more, and then maybe its parent. */
+static void inode_reap(struct fs *fs, struct fs_inode *inode)
+{
+    while (inode != NULL && inode->refs == 0 && inode->lookups == 0) {
+        struct fs_inode *parent = inode->parent;
+
+        assert(inode->body == NULL);
+        inode_free(fs, inode);
+        if (parent != NULL)
+            parent->refs--;
+        inode = parent;
+    }
+}
+
+void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name, struct fs_inode *parent)
+{
+    struct fs_inode *old_parent = inode->parent;
+    bool local = inode->is_local;
+
+    inode_set_local_locked(inode, false);
+    DL_DELETE(inode->name->inodes, inode);
+    nodes_name_put(fs->nodes, inode->name);
+    inode->name = name;
+    name->refs++;
+    DL_APPEND(name->inodes, inode);
+    inode_set_parent(inode, parent);
+    inode_set_local_locked(inode, local);
+    old_parent->refs--;
+    inode_reap(fs, old_parent);
+}
+
+/* ------------------------------------------------------------------------- life cycle */
+
+int fs_nodes_new(struct fs *fs)
+{
+    struct fs_nodes *nodes = calloc(1, sizeof(*nodes));
+    struct fs_name *name;
+
+    if (nodes == NULL)
+        return -ENOMEM;
+    pthread_mutex_init(&nodes->lock, NULL);
+    for (size_t i = 0; i < FS_INODE_LOCKS; i++)
+        pthread_mutex_init(&nodes->inode_locks[i], NULL);
+    nodes->gone.kind = FS_GONE;
+    nodes->next_id = FUSE_ROOT_ID;
+    nodes->generation =
+        (uint64_t)fs_now_ns() >> 20 & UINT32_MAX; /* the kernel keeps 32 bits: 52 days in steps of 1 ms */
+    fs->nodes = nodes;
+    name = nodes_name_get(nodes, KV_ROOT_ID, NULL, 0);
+    nodes->root = name != NULL ? inode_new(fs, FS_NODE, name, NULL) : NULL;
+    if (nodes->root == NULL)
+        return -ENOMEM;
+    nodes->root->node_kind = KV_ROOT;
+    nodes_name_put(nodes, name);
+    return 0;
+}
+
+/* The kernel does not forget what it knew when it is unmounted. */
+void fs_nodes_free(struct fs *fs)
+{
+    struct fs_nodes *nodes = fs->nodes;
+    struct fs_inode *inode, *next;
+
+    for (size_t i = 0; i < sizeof(nodes->lost) / sizeof(nodes->lost[0]); i++)
+        if (nodes->lost[i] != NULL)
+            nodes_name_put(nodes, nodes->lost[i]);
+    HASH_ITER(hh, nodes->by_id, inode, next) /* parents do not go with the last of their children here */
+        inode_free(fs, inode);
+    for (size_t i = 0; i < FS_INODE_LOCKS; i++)
+        pthread_mutex_destroy(&nodes->inode_locks[i]);
+    pthread_mutex_destroy(&nodes->lock);
+    free(nodes);
+}
+
+struct fs_inode *fs_root(struct fs *fs) { return fs->nodes->root; }
+
+uint64_t fs_generation(struct fs *fs) { return fs->nodes->generation; }
+
+struct fs_inode *fs_inode_of(struct fs *fs, uint64_t id)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    HASH_FIND(hh, fs->nodes->by_id, &id, sizeof(id), inode);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return inode != NULL ? inode : &fs->nodes->gone;
+}
+
+/* The current inode of a name, made where there is none. nodes->lock is held. */
+static int inode_current_locked(struct fs *fs, enum fs_kind kind, struct fs_name *name, struct fs_inode *parent,
+                                struct fs_inode **out)
+{
+    struct fs_inode *inode = name->current;
+
+    if (inode != NULL)
+        inode->refs++;
+    else
+        inode = inode_new(fs, kind, name, parent);
+    *out = inode;
+    return inode != NULL ? 0 : -ENOMEM;
+}
+
+static int inode_of(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, uint64_t node, const char *key,
+                    size_t size, struct fs_inode **out)
+{
+    struct fs_name *name;
+    int rc = -ENOMEM;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = nodes_name_get(fs->nodes, node, key, size);
+    if (name != NULL) {
+        rc = inode_current_locked(fs, kind, name, parent, out);
+        nodes_name_put(fs->nodes, name);
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return rc;
+}
+
+int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node, struct fs_inode **out)
+{
+    int rc = inode_of(fs, FS_NODE, parent, node->id, NULL, 0, out);
+
+    if (rc < 0)
+        return rc;
+    (*out)->node_kind = node->kind; /* always the same */
+    fs_inode_relabel(fs, node->id, parent, node->name);
+    return 0;
+}
+
+int fs_inode_of_control(struct fs *fs, enum fs_kind kind, uint64_t number, struct fs_inode **out)
+{
+    return inode_of(fs, kind, fs->nodes->root, number, NULL, 0, out);
+}
+
+int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, struct fs_inode **out)
+{
+    return inode_of(fs, FS_KEY, namespace, namespace->name->node, key, size, out);
+}
+
+int fs_inode_current(struct fs *fs, struct fs_inode *inode, struct fs_inode **out)
+{
+    int rc;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    rc = inode_current_locked(fs, FS_KEY, inode->name, inode->parent, out);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return rc;
+}
+
+struct fs_inode *fs_inode_find(struct fs *fs, uint64_t node, const char *key, size_t size)
+{
+    struct fs_inode *inode = NULL;
+    struct fs_name *name;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = nodes_name_find(fs->nodes, node, key, size);
+    if (name != NULL && name->current != NULL) {
+        inode = name->current;
+        inode->refs++;
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return inode;
+}
+
+struct fs_inode *fs_inode_nth(struct fs *fs, struct fs_name *name, unsigned number)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_FOREACH(name->inodes, inode)
+        if (number-- == 0)
+            break;
+    if (inode != NULL)
+        inode->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return inode;
+}
+
+struct fs_inode *fs_inode_open_one(struct fs *fs)
+{
+    struct fs_inode *inode = NULL;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    for (inode = fs->nodes->by_id; inode != NULL && inode->body == NULL; inode = inode->hh.next)
+        ;
+    if (inode != NULL)
+        inode->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return inode;
+}
+
+void fs_inode_get(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_inode_put(struct fs *fs, struct fs_inode *inode)
+{
+    if (inode == NULL)
+        return;
+    pthread_mutex_lock(&fs->nodes->lock);
+    assert(inode->refs > 0);
+    inode->refs--;
+    inode_reap(fs, inode);
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_inode_to_kernel(struct fs *fs, struct fs_inode *inode)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode->lookups++;
+    inode->refs--;
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_inode_forget(struct fs *fs, uint64_t id, uint64_t lookups)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    HASH_FIND(hh, fs->nodes->by_id, &id, sizeof(id), inode);
+    if (inode != NULL && inode != fs->nodes->root) { /* the root is never looked up */
+        inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
+        inode_reap(fs, inode);
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+bool fs_inode_is_known(struct fs *fs, struct fs_inode *inode)
+{
+    bool known;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    known = inode->lookups > 0;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return known;
+}
+
+/* ----------------------------------------------------------------------------- states */
+
+enum fs_inode_state fs_inode_state(struct fs *fs, struct fs_inode *inode)
+{
+    enum fs_inode_state state;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    state = inode->state;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return state;
+}
+
+struct kv_ref fs_inode_ref(struct fs *fs, struct fs_inode *inode)
+{
+    struct kv_ref ref;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    ref = kv_ref_key(inode->name->node, inode->name->key, inode->name->size);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return ref;
+}
+
+bool fs_inode_displace(struct fs *fs, struct fs_inode *inode)
+{
+    bool was_current;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    was_current = inode->state == FS_CURRENT;
+    if (was_current)
+        nodes_set_state(inode, FS_DISPLACED);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return was_current;
+}
+
+bool fs_inode_make_current(struct fs *fs, struct fs_inode *inode)
+{
+    bool changed;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    changed = inode->state == FS_DISPLACED;
+    if (changed)
+        nodes_set_state(inode, FS_CURRENT);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return changed;
+}
+
+/* -------------------------------------------------------------------- the inode's lock */
+
+static pthread_mutex_t *inode_lock_of(struct fs *fs, const struct fs_inode *inode)
+{
+    return &fs->nodes->inode_locks[inode->id % FS_INODE_LOCKS];
+}
+
+void fs_inode_lock(struct fs *fs, struct fs_inode *inode) { pthread_mutex_lock(inode_lock_of(fs, inode)); }
+
+void fs_inode_unlock(struct fs *fs, struct fs_inode *inode) { pthread_mutex_unlock(inode_lock_of(fs, inode)); }
+
+void fs_inode_set_body_locked(struct fs *fs, struct fs_inode *inode, struct fs_body *body)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode->body = body;
+    if (body != NULL)
+        inode->refs++; /* which fs_body_unpin() gives back */
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_inode_adopt_locked(struct fs *fs, struct fs_inode *inode, uint64_t version)
+{
+    assert(inode->body == NULL);
+    if (inode->version == version)
+        return;
+    /* Nothing of a closed file is locked in the kernel, so this does not wait for requests. */
+    if (inode->has_pages)
+        fs_notify_pages(fs, inode->id);
+    else if (inode->version != 0)
+        fs_notify_attr(fs, inode->id);
+    inode->has_pages = false;
+    inode->version = version;
+}
+
+/* ----------------------------------------------------- names that only this node knows */
+
+void fs_inode_set_local(struct fs *fs, struct fs_inode *inode, bool local)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode_set_local_locked(inode, local);
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_locals_visit(struct fs *fs, struct fs_inode *namespace, const char *after, fs_local_visit *visit,
+                     void *arg)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    DL_FOREACH2(namespace->locals, inode, local_next)
+        if (inode->state == FS_CURRENT && strcmp(inode->name->key, after) > 0)
+            visit(arg, inode->name->key, inode->name->size);
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+static void inode_count_local(void *arg, const char *name, size_t size)
+{
+    (void)name;
+    (void)size;
+    ++*(size_t *)arg;
+}
+
+bool fs_has_locals(struct fs *fs, uint64_t namespace_id)
+{
+    struct fs_inode *namespace = fs_inode_find(fs, namespace_id, NULL, 0);
+    size_t count = 0;
+
+    if (namespace == NULL)
+        return false;
+    fs_locals_visit(fs, namespace, "", inode_count_local, &count);
+    fs_inode_put(fs, namespace);
+    return count > 0;
+}
+
+/* -------------------------------------------------------------------- nodes and paths */
+
+void fs_inode_touch(struct fs *fs, struct fs_inode *namespace)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    namespace->touched_ns = fs_now_ns();
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id)
+{
+    struct fs_name *name;
+    int64_t touched_ns;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = nodes_name_find(fs->nodes, node_id, NULL, 0);
+    touched_ns = name != NULL && name->current != NULL ? name->current->touched_ns : 0;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return touched_ns;
+}
+
+/* Without memory a message will show the old name. */
+static void inode_set_label(struct fs_inode *inode, const char *label)
+{
+    char *copy = inode->label != NULL && strcmp(inode->label, label) == 0 ? NULL : strdup(label);
+
+    if (copy == NULL)
+        return;
+    free(inode->label);
+    inode->label = copy;
+}
+
+void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, const char *label)
+{
+    struct fs_inode *inode, *old_parent;
+    struct fs_name *name;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = nodes_name_find(fs->nodes, node_id, NULL, 0);
+    inode = name != NULL ? name->current : NULL;
+    if (inode != NULL && inode != fs->nodes->root) {
+        inode_set_label(inode, label);
+        old_parent = inode->parent;
+        inode_set_parent(inode, parent);
+        old_parent->refs--;
+        inode_reap(fs, old_parent);
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+static size_t path_append(char *out, size_t size, size_t at, const char *text)
+{
+    size_t length = strnlen(text, size - at - 1);
+
+    memcpy(out + at, text, length);
+    out[at + length] = '\0';
+    return at + length;
+}
+
+void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, char *out, size_t size)
+{
+    const char *parts[8];
+    size_t count = 0, at = 0;
+
+    out[0] = '\0';
+    if (child != NULL)
+        parts[count++] = child;
+    pthread_mutex_lock(&fs->nodes->lock);
+    for (; inode != NULL && inode->name != NULL && inode != fs->nodes->root && count < 8; inode = inode->parent)
+        parts[count++] = inode->name->size > 0 ? inode->name->key : inode->label != NULL ? inode->label : "?";
+    while (count-- > 0) {
+        at = path_append(out, size, at, parts[count]);
+        if (count > 0)
+            at = path_append(out, size, at, "/");
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+uint64_t fs_inode_account(struct fs *fs, struct fs_inode *inode)
+{
+    uint64_t id;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    while (inode != NULL && !(inode->kind == FS_NODE && inode->node_kind == KV_ACCOUNT))
+        inode = inode->parent;
+    id = inode != NULL ? inode->name->node : 0;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return id;
+}

@@ -1,0 +1,242 @@
+/* Names: finding, locking and changing them. */
+#include "fs/nodes/nodes_internal.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* What is hashed of a name: its node and its key, one behind the other. */
+#define HASHED(size) (offsetof(struct fs_name, key) - offsetof(struct fs_name, node) + (size))
+
+struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size)
+{
+    unsigned char wanted[sizeof(node) + KV_KEY_MAX];
+    struct fs_name *name;
+
+    if (size > KV_KEY_MAX)
+        return NULL; /* nothing has such a name */
+    memcpy(wanted, &node, sizeof(node));
+    if (size > 0)
+        memcpy(wanted + sizeof(node), key, size);
+    HASH_FIND(hh, nodes->names, wanted, HASHED(size), name);
+    return name;
+}
+
+struct fs_name *nodes_name_get(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size)
+{
+    struct fs_name *name = nodes_name_find(nodes, node, key, size);
+
+    if (name != NULL) {
+        name->refs++;
+        return name;
+    }
+    name = size > KV_KEY_MAX ? NULL : calloc(1, sizeof(*name) + size + 1);
+    if (name == NULL)
+        return NULL;
+    pthread_mutex_init(&name->lock, NULL);
+    name->refs = 1;
+    name->node = node;
+    name->size = size;
+    if (size > 0)
+        memcpy(name->key, key, size);
+    HASH_ADD(hh, nodes->names, node, HASHED(size), name);
+    return name;
+}
+
+void nodes_name_put(struct fs_nodes *nodes, struct fs_name *name)
+{
+    assert(name->refs > 0);
+    if (--name->refs > 0)
+        return;
+    assert(name->current == NULL && name->inodes == NULL && name->locks == NULL);
+    HASH_DEL(nodes->names, name);
+    pthread_mutex_destroy(&name->lock);
+    free(name);
+}
+
+/* ---------------------------------------------------------------------------- references */
+
+static struct fs_name *name_get(struct fs *fs, uint64_t node, const char *key)
+{
+    struct fs_name *name;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = nodes_name_get(fs->nodes, node, key, strlen(key));
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return name;
+}
+
+struct fs_name *fs_name_of(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_name *name;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = inode->name;
+    name->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return name;
+}
+
+struct fs_name *fs_name_find(struct fs *fs, const struct kv_ref *ref)
+{
+    struct fs_name *name;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    name = nodes_name_find(fs->nodes, ref->node, ref->key, ref->size);
+    if (name != NULL)
+        name->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return name;
+}
+
+void fs_name_put(struct fs *fs, struct fs_name *name)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    nodes_name_put(fs->nodes, name);
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+struct fs_inode *fs_name_current(struct fs *fs, struct fs_name *name)
+{
+    struct fs_inode *inode;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode = name->current;
+    if (inode != NULL)
+        inode->refs++;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return inode;
+}
+
+/* -------------------------------------------------------------------------------- locking */
+
+struct fs_name *fs_name_lock(struct fs *fs, uint64_t namespace_id, const char *key)
+{
+    struct fs_name *name = name_get(fs, namespace_id, key);
+
+    if (name != NULL)
+        pthread_mutex_lock(&name->lock);
+    return name;
+}
+
+static bool name_is_of(struct fs *fs, struct fs_name *name, struct fs_inode *inode)
+{
+    bool is;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    is = inode->name == name;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return is;
+}
+
+struct fs_name *fs_name_lock_of(struct fs *fs, struct fs_inode *inode)
+{
+    for (;;) {
+        struct fs_name *name = fs_name_of(fs, inode);
+
+        pthread_mutex_lock(&name->lock);
+        if (name_is_of(fs, name, inode))
+            return name;
+        fs_name_unlock(fs, name); /* a rename came in between */
+    }
+}
+
+bool fs_name_lock_two(struct fs *fs, uint64_t namespace_id, const char *key, uint64_t to_namespace_id,
+                      const char *to_key, struct fs_name *out[2])
+{
+    out[0] = name_get(fs, namespace_id, key);
+    out[1] = name_get(fs, to_namespace_id, to_key);
+    if (out[0] == NULL || out[1] == NULL) {
+        for (int i = 0; i < 2; i++)
+            if (out[i] != NULL)
+                fs_name_put(fs, out[i]);
+        return false;
+    }
+    assert(out[0] != out[1]);
+    pthread_mutex_lock(&out[out[0] > out[1]]->lock);
+    pthread_mutex_lock(&out[out[0] < out[1]]->lock);
+    return true;
+}
+
+void fs_name_unlock(struct fs *fs, struct fs_name *name)
+{
+    pthread_mutex_unlock(&name->lock);
+    fs_name_put(fs, name);
+}
+
+/* ------------------------------------------------------------------------------- changing */
+
+static void name_remove_locked(struct fs_name *name)
+{
+    struct fs_inode *inode;
+
+    DL_FOREACH(name->inodes, inode)
+        nodes_set_state(inode, FS_REMOVED);
+}
+
+void fs_name_remove(struct fs *fs, struct fs_name *name)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    name_remove_locked(name);
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+/* Move what still has a name to another one. What was removed stays where it was: its handles' opens look there. */
+static void name_move_inodes(struct fs *fs, struct fs_inode *inodes, struct fs_name *to,
+                             struct fs_inode *namespace)
+{
+    while (inodes != NULL) {
+        struct fs_inode *inode = inodes, *next = inode->next;
+        enum fs_inode_state state = inode->state;
+
+        if (state != FS_REMOVED) {
+            nodes_set_state(inode, FS_DISPLACED);
+            nodes_set_name(fs, inode, to, namespace);
+            nodes_set_state(inode, state);
+        }
+        inodes = next;
+    }
+}
+
+void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespace, struct fs_name *to,
+                  struct fs_inode *to_namespace, bool exchange)
+{
+    struct fs_name *aside;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    if (!exchange) {
+        name_remove_locked(to);
+        name_move_inodes(fs, from->inodes, to, to_namespace);
+    } else if ((aside = nodes_name_get(fs->nodes, 0, NULL, 0)) != NULL) { /* no node has this number */
+        name_move_inodes(fs, to->inodes, aside, to_namespace);
+        name_move_inodes(fs, from->inodes, to, to_namespace);
+        name_move_inodes(fs, aside->inodes, from, namespace);
+        nodes_name_put(fs->nodes, aside);
+    } else { /* whoever has them open keeps the bytes; the names are looked up anew */
+        name_remove_locked(from);
+        name_remove_locked(to);
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc)
+{
+    struct fs_nodes *nodes = fs->nodes;
+    struct fs_name **place;
+    int before;
+
+    pthread_mutex_lock(&nodes->lock);
+    before = name->lost;
+    name->lost = rc;
+    if (rc < 0) {
+        place = &nodes->lost[nodes->lost_next++ % (sizeof(nodes->lost) / sizeof(nodes->lost[0]))];
+        name->refs++;
+        if (*place != NULL)
+            nodes_name_put(nodes, *place);
+        *place = name;
+    }
+    pthread_mutex_unlock(&nodes->lock);
+    return before;
+}

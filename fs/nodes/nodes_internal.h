@@ -1,0 +1,31 @@
+/* Private to nodes/: the tables of kernel inodes and names. */
+#ifndef KVFS_FS_NODES_NODES_INTERNAL_H
+#define KVFS_FS_NODES_NODES_INTERNAL_H
+
+#include "fs/nodes/inode.h"
+
+#define FS_INODE_LOCKS 1024
+
+struct fs_nodes {
+    pthread_mutex_t lock;
+    struct fs_inode *by_id;
+    struct fs_name *names;
+    struct fs_inode *root;
+    struct fs_inode gone; /* kind FS_GONE */
+    uint64_t next_id, generation;
+    struct fs_name *lost[1000]; /* names with `lost`, each with a reference: a ring */
+    size_t lost_next;
+    pthread_mutex_t inode_locks[FS_INODE_LOCKS];
+};
+
+/* nodes->lock is held in all of these. */
+struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size);
+/* Found or made, with a reference; NULL: no memory. */
+struct fs_name *nodes_name_get(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size);
+void nodes_name_put(struct fs_nodes *nodes, struct fs_name *name);
+/* Change an inode's state, and its place in its name's. */
+void nodes_set_state(struct fs_inode *inode, enum fs_inode_state state);
+/* Give an inode another name and parent. */
+void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name, struct fs_inode *parent);
+
+#endif

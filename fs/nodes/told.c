@@ -1,0 +1,177 @@
+#include "fs/nodes/told.h"
+
+#include "fs/base/errorlog.h"
+#include "fs/base/notify.h"
+#include "fs/nodes/nodes_internal.h"
+
+#include <errno.h>
+#include <utlist.h>
+
+#define TOLD_DEPTH 5 /* a project's ancestors: .projects, account, root; of two directories one more */
+
+static bool told_same_locked(const struct fs_told *told, const struct kv_attr *attr)
+{
+    return told->known && told->mode == attr->mode && told->uid == attr->uid && told->gid == attr->gid;
+}
+
+static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
+{
+    bool changes;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    changes = inode->told.known && !told_same_locked(&inode->told, attr);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    if (changes)
+        fs_notify_attr(fs, inode->id);
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode->told = (struct fs_told){true, attr->mode, attr->uid, attr->gid, attr->ino};
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out)
+{
+    told_set(fs, inode, &node->attr);
+    fs_stat_of_node(fs, node, out);
+}
+
+/* Is an older version of the same object open? */
+static bool told_has_open_twin_locked(const struct fs_inode *inode)
+{
+    const struct fs_inode *other;
+
+    DL_FOREACH(inode->name->inodes, other)
+        if (other != inode && other->state == FS_DISPLACED && other->body != NULL &&
+            other->told.ino == inode->told.ino)
+            return true;
+    return false;
+}
+
+void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out)
+{
+    told_set(fs, inode, &meta->attr);
+    fs_stat_of_key(meta, out);
+    pthread_mutex_lock(&fs->nodes->lock);
+    if (inode->alias == 0 && inode->state == FS_CURRENT && told_has_open_twin_locked(inode))
+        inode->alias = meta->version; /* a number that no object has */
+    if (inode->alias != 0)
+        out->st_ino = inode->alias;
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode)
+{
+    struct kv_attr attr;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    attr = (struct kv_attr){
+        .ino = inode->told.ino, .mode = inode->told.mode, .uid = inode->told.uid, .gid = inode->told.gid};
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return attr;
+}
+
+bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
+{
+    bool same;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    same = told_same_locked(&inode->told, attr);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return same;
+}
+
+static void told_add_locked(struct fs_inode *dir, struct fs_seen *out)
+{
+    for (; dir != NULL && out->count < TOLD_DEPTH; dir = dir->parent) {
+        const struct fs_told *told = &dir->told;
+        bool there = !told->known; /* of what it knows nothing it checked nothing */
+
+        for (size_t i = 0; i < out->count; i++)
+            there |= out->dirs[i].node == dir->name->node;
+        if (!there && dir->kind == FS_NODE)
+            out->dirs[out->count++] = (struct kv_seen){dir->name->node, told->mode, told->uid, told->gid};
+    }
+}
+
+void fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out)
+{
+    out->count = 0;
+    pthread_mutex_lock(&fs->nodes->lock);
+    told_add_locked(dir, out);
+    told_add_locked(other, out);
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+void fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out) { fs_seen_of_two(fs, dir, NULL, out); }
+
+int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage)
+{
+    struct fs_seen seen;
+
+    fs_seen_of(fs, dir, &seen);
+    return fs_stale_if(fs, dir, kv_check_seen(fs->store, seen.dirs, seen.count, usage));
+}
+
+int fs_stale(struct fs *fs, struct fs_inode *inode)
+{
+    uint64_t ids[TOLD_DEPTH];
+    size_t count = 0;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    for (; inode != NULL && count < TOLD_DEPTH; inode = inode->parent)
+        ids[count++] = inode->id;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    while (count-- > 0)
+        fs_notify_attr(fs, ids[count]);
+    return -ESTALE;
+}
+
+int fs_stale_if(struct fs *fs, struct fs_inode *inode, int rc) { return rc == -ESTALE ? fs_stale(fs, inode) : rc; }
+
+/* ------------------------------------------------------------------------------ failures */
+
+static _Thread_local struct {
+    int rc;
+    const char *reason;
+} told_because;
+
+int fs_because(int rc, const char *reason)
+{
+    told_because.rc = rc;
+    told_because.reason = reason;
+    return rc;
+}
+
+bool fs_is_failure(int rc)
+{
+    switch (-rc) {
+    case 0:
+    case ENOENT:
+    case EEXIST:
+    case ENODATA:
+    case ENOTSUP:
+    case ERANGE:
+    case ENOTDIR:
+    case EISDIR:
+    case EAGAIN:
+    case EINTR:
+    case ESTALE: /* the kernel looks again */
+        return false;
+    default:
+        return true;
+    }
+}
+
+void fs_note(struct fs *fs, uid_t uid, struct fs_inode *inode, const char *child, const char *operation, int rc)
+{
+    const char *reason = told_because.rc == rc ? told_because.reason : NULL;
+    char path[FS_PATH_MAX + KV_KEY_MAX];
+
+    told_because.reason = NULL;
+    if (reason == NULL && !fs_is_failure(rc))
+        return;
+    fs_inode_path(fs, inode, child, path, sizeof(path));
+    if (reason != NULL)
+        fs_error_log_add(fs->error_log, uid, path, operation, reason);
+    else
+        fs_error_log_add_rc(fs, uid, path, operation, rc);
+}
