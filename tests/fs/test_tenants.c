@@ -19,7 +19,7 @@
 #define A(...) mount_path(NODE(0), __VA_ARGS__)
 #define B(...) mount_path(NODE(1), __VA_ARGS__)
 
-enum { TRAP_SIZE = 4 << 20, TRAPS = 4, TRAPPED = 65536, PATIENCE_MS = 20000 };
+enum { TRAP_SIZE = 4 << 20, TRAPS = 4, TRAPPED = 65536 };
 
 /* ------------------------------------------------------------------------- what blocks */
 
@@ -60,7 +60,7 @@ static bool is_within(pid_t pid, long number)
 
 static void wait_until_within(pid_t pid, long number)
 {
-    int64_t end = mount_now_ms() + PATIENCE_MS;
+    int64_t end = mount_now_ms() + USERS_PATIENCE_MS;
 
     for (int seen = 0; seen < 5; seen = is_within(pid, number) ? seen + 1 : 0) {
         assert_true(mount_now_ms() < end);
@@ -68,35 +68,7 @@ static void wait_until_within(pid_t pid, long number)
     }
 }
 
-/* The process ends within the time, with this exit status. */
-static void expect_end_with(void **state, pid_t child, int wanted, const char *what)
-{
-    struct mount_test *test = *state;
-    int64_t end = mount_now_ms() + PATIENCE_MS;
-    siginfo_t info = {.si_pid = 0};
-    int status;
-
-    while (waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0) {
-        if (mount_now_ms() > end)
-            fail_msg("%s: still not done", what);
-        mount_pause_ms(10);
-    }
-    status = mount_wait(test, child);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != wanted)
-        fail_msg("%s: wait status %#x, not exit status %d", what, (unsigned)status, wanted);
-}
-
-static void expect_end(void **state, pid_t child, const char *what) { expect_end_with(state, child, 0, what); }
-
 /* ------------------------------------------------------------------- what others do */
-
-static void must(bool true_, const char *what)
-{
-    if (true_)
-        return;
-    printf("others: %s: %s\n", what, strerrorname_np(errno));
-    _exit(1);
-}
 
 static void work(const struct mount_node *node)
 {
@@ -104,16 +76,16 @@ static void work(const struct mount_node *node)
     int fd;
 
     for (int i = 0; i < 3; i++) {
-        must(users_write(mount_path(node, "a/m/key%d", i), "value", 0666) == 0, "create and close");
-        must(users_read(mount_path(node, "a/m/key%d", i), text, sizeof(text)) == 5, "read");
-        must(rename(mount_path(node, "a/m/key%d", i), mount_path(node, "a/m/renamed")) == 0, "rename");
-        must(unlink(mount_path(node, "a/m/renamed")) == 0, "unlink");
+        users_must(users_write(mount_path(node, "a/m/key%d", i), "value", 0666) == 0, "create and close");
+        users_must(users_read(mount_path(node, "a/m/key%d", i), text, sizeof(text)) == 5, "read");
+        users_must(rename(mount_path(node, "a/m/key%d", i), mount_path(node, "a/m/renamed")) == 0, "rename");
+        users_must(unlink(mount_path(node, "a/m/renamed")) == 0, "unlink");
         fd = open(mount_path(node, "a/n/known"), O_WRONLY | O_TRUNC);
-        must(fd >= 0 && write(fd, "again", 5) == 5, "write of a known key");
-        must(fsync(fd) == 0, "fsync of a known key");
-        must(close(fd) == 0, "close of a known key");
-        must(users_read(mount_path(node, "a/n/known"), text, sizeof(text)) == 5, "read of a known key");
-        must(chmod(mount_path(node, "a/n/known"), i % 2 ? 0666 : 0644) == 0, "chmod of a known key");
+        users_must(fd >= 0 && write(fd, "again", 5) == 5, "write of a known key");
+        users_must(fsync(fd) == 0, "fsync of a known key");
+        users_must(close(fd) == 0, "close of a known key");
+        users_must(users_read(mount_path(node, "a/n/known"), text, sizeof(text)) == 5, "read of a known key");
+        users_must(chmod(mount_path(node, "a/n/known"), i % 2 ? 0666 : 0644) == 0, "chmod of a known key");
         free(mount_list(mount_path(node, "a/m")));
     }
 }
@@ -137,12 +109,12 @@ static void expect_others_go_on(void **state)
         if (child == 0) {
             work(NODE(i % 2));
             if (i == 1) {
-                must(users_write(B("a/n/replaced"), "newer", 0666) == 0, "put on another node");
-                must(unlink(B("a/n/replaced")) == 0, "unlink on another node");
+                users_must(users_write(B("a/n/replaced"), "newer", 0666) == 0, "put on another node");
+                users_must(unlink(B("a/n/replaced")) == 0, "unlink on another node");
             }
             _exit(0);
         }
-        expect_end(state, child, i % 2 ? "others on another node" : "others on this node");
+        users_expect_end(state, child, i % 2 ? "others on another node" : "others on this node");
     }
 }
 
@@ -159,7 +131,7 @@ static pid_t start_loser(void **state)
     if (child == 0) {
         int fd = open(A("a/n/late"), O_WRONLY | O_CREAT | O_EXCL, 0644);
 
-        must(fd >= 0 && write(fd, "late", 4) == 4, "write of a new key");
+        users_must(fd >= 0 && write(fd, "late", 4) == 4, "write of a new key");
         raise(SIGSTOP);
         (void)close(fd);
         _exit(0);
@@ -190,7 +162,7 @@ static void others_go_on_while(void **state, blocker *block, long within)
     MOUNT_OK(munmap(memory, TRAP_SIZE));
     wait_until_within(child, within);
     MOUNT_OK(kill(loser, SIGCONT));
-    expect_end(state, loser, "a close that is refused");
+    users_expect_end(state, loser, "a close that is refused");
     expect_others_go_on(state);
     mount_signal(NODE(0), SIGTERM);
     assert_int_equal(waitpid(child, NULL, WNOHANG), 0); /* it was blocked all the time */
@@ -351,117 +323,6 @@ static void a_stopped_client_stops_nobody(void **state)
     mount_signal(NODE(0), SIGTERM);
 }
 
-/* ----------------------------------------------------------------------- stopped nodes */
-
-static void put_done(struct kv_change *change, int rc)
-{
-    (void)change;
-    (void)rc;
-}
-
-/* A node that is stopped within a commit; it never comes back. */
-static void stop_within_commit(const struct mount_test *test)
-{
-    struct kv_options options = kv_options_default();
-    struct kv_change change = {.kind = KV_PUT, .done = put_done, .attr.mode = 0644};
-    struct engine *engine;
-    struct kv_node account, namespace;
-    struct kv_store *store;
-    struct kv_error error;
-
-    if (engine_lmdb_open(test->store, false, false, 0, &engine, &error) < 0 ||
-        engine_fault_open(engine, &engine) < 0)
-        _exit(2);
-    options.engine = engine;
-    if (kv_open("", &options, &store, &error) < 0 || kv_node_find(store, KV_ROOT_ID, "a", 1, &account) < 0 ||
-        kv_node_find(store, account.id, "n", 1, &namespace) < 0 || kv_value_copy("1", 1, &change.value) < 0)
-        _exit(3);
-    change.ref = kv_ref_key(namespace.id, "stalled", 7);
-    engine_fault_delay(engine, ENGINE_COMMIT, 1000000);
-    kv_submit(store, &change);
-    while (engine_fault_calls(engine, ENGINE_COMMIT) == 0)
-        usleep(1000);
-    raise(SIGSTOP);
-    _exit(4);
-}
-
-static int change_something(const struct mount_node *node, int i)
-{
-    long result;
-
-    switch (i % 5) {
-    case 0:
-        result = chmod(mount_path(node, "a/n/known"), 0600);
-        break;
-    case 1:
-        result = users_write(mount_path(node, "a/n/new%d", i), "value", 0644);
-        break;
-    case 2:
-        result = unlink(mount_path(node, "a/n/replaced"));
-        break;
-    case 3:
-        result = mkdir(mount_path(node, "a/m%d", i), 0755);
-        break;
-    default:
-        result = rename(mount_path(node, "a/n/held"), mount_path(node, "a/n/h%d", i));
-    }
-    return result < 0 ? errno : 0;
-}
-
-/* More changes wait than a node serves at a time; reads go on; each change ends in time, and errors tells who it is. */
-static void a_node_that_is_stopped_within_a_commit_stops_no_reader(void **state)
-{
-    enum { CHANGES = 60, SECONDS = 2 };
-    struct mount_test *test = *state;
-    pid_t stalled, changers[CHANGES], reader;
-    char pid[32];
-    int64_t begun;
-    int status;
-
-    prepare(state);
-    mount_expect_text(A("a/n/known"), "value");
-    stalled = mount_fork(test);
-    if (stalled == 0)
-        stop_within_commit(test);
-    assert_int_equal(waitpid(stalled, &status, WUNTRACED), stalled);
-    if (!WIFSTOPPED(status))
-        fail_msg("the process that was to stall has ended: %#x", (unsigned)status);
-    begun = mount_now_ms();
-    for (int i = 0; i < CHANGES; i++) {
-        changers[i] = mount_fork(test);
-        if (changers[i] == 0)
-            _exit(change_something(NODE(0), i));
-    }
-    while (mount_now_ms() - begun < SECONDS * 500) {
-        int64_t before = mount_now_ms();
-
-        reader = mount_fork(test);
-        if (reader == 0) {
-            char text[16];
-
-            must(users_read(A("a/n/known"), text, sizeof(text)) == 5, "read of what is known");
-            must(users_read(A("a/n/held"), text, sizeof(text)) == 5, "read of what is not known");
-            must(access(A("a/n/absent%d", (int)(before % 1000)), F_OK) < 0 && errno == ENOENT, "lookup");
-            free(mount_list(A("a")));
-            _exit(0);
-        }
-        expect_end(state, reader, "reads");
-        assert_true(mount_now_ms() - before < 1000);
-    }
-    for (int i = 0; i < CHANGES; i++) {
-        expect_end_with(state, changers[i], ETIMEDOUT, "a change");
-        assert_true(mount_now_ms() - begun < (SECONDS + 6) * 1000);
-    }
-    snprintf(pid, sizeof(pid), "%d", (int)stalled);
-    assert_non_null(strstr(mount_text(A(".kvfs/errors")), pid));
-    MOUNT_OK(kill(stalled, SIGKILL));
-    (void)mount_wait(test, stalled);
-    mount_write_text(A("a/n/after"), "value");
-    mount_expect_text(A("a/n/after"), "value");
-    mount_expect_text(A("a/n/held"), "value");
-    assert_false(mount_is_there(A("a/n/stalled")));
-}
-
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,7 +331,6 @@ static int run(void)
         USERS_TEST("allow_other", who_blocks_in_exec_stops_nobody),
         USERS_TEST("allow_other", who_blocks_its_directories_in_proc_stops_nobody),
         USERS_TEST("allow_other", a_stopped_client_stops_nobody),
-        USERS_TEST("allow_other,commit_timeout=2", a_node_that_is_stopped_within_a_commit_stops_no_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

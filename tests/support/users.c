@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int users_tests(const char *name, int (*run)(void))
@@ -104,4 +105,26 @@ long users_read(const char *path, char *text, size_t capacity)
     close(fd);
     errno = call_errno;
     return size;
+}
+
+void users_expect_end(void **state, pid_t child, const char *what)
+{
+    struct mount_test *test = *state;
+    int64_t end = mount_now_ms() + USERS_PATIENCE_MS;
+    siginfo_t info = {.si_pid = 0};
+
+    while (waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0) {
+        if (mount_now_ms() > end)
+            fail_msg("%s: still not done", what);
+        mount_pause_ms(10);
+    }
+    assert_int_equal(mount_wait(test, child), 0);
+}
+
+void users_must(bool condition, const char *what)
+{
+    if (condition)
+        return;
+    printf("%s: %s\n", what, strerrorname_np(errno));
+    _exit(1);
 }

@@ -36,4 +36,10 @@ long users_read(const char *path, char *text, size_t capacity);
 /* The same of what a descriptor has open, from the start. */
 long users_read_fd(int fd, char *text, size_t capacity);
 
+/* A process that must end well, and within the time that others may take at most. */
+enum { USERS_PATIENCE_MS = 20000 };
+void users_expect_end(void **state, pid_t child, const char *what);
+/* In such a process: end it badly, with words and errno, unless the condition holds. */
+void users_must(bool condition, const char *what);
+
 #endif
