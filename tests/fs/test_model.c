@@ -86,7 +86,8 @@ static bool step_fsync(struct model *m, struct model_actor *who)
 {
     struct ref_handle *h = choose_handle(m, who);
 
-    if (h == NULL || !(h->displaced || h->is_new || ref_is_newest(&m->reference, h)))
+    if (h == NULL || !(h->displaced || ref_is_newest(&m->reference, h) ||
+                       (h->is_new && !ref_key(&m->reference, h->at)->attr.there)))
         return false;
     model_sync(m, who, h);
     return true;
