@@ -241,10 +241,11 @@ static void model_await(struct model *m, struct ref_place at, unsigned node)
 void model_close(struct model *m, struct model_actor *who, struct ref_handle *h)
 {
     bool waits = !h->displaced && !h->wrote && (h->is_new || h->emptied);
-    size_t size = ref_key(&m->reference, h->at)->size;
+    const struct ref_key *key = ref_key(&m->reference, h->at);
+    bool will_show =
+        h->is_new ? !key->attr.there : ref_is_newest(&m->reference, h) && key->size > 0 && model_below(m, 2) == 0;
 
-    if (waits && !(model_held_elsewhere(m, who->node, h->at) == NULL &&
-                   (h->is_new || (ref_is_newest(&m->reference, h) && size > 0 && model_below(m, 2) == 0)))) {
+    if (waits && (!will_show || model_held_elsewhere(m, who->node, h->at) != NULL)) {
         model_sync(m, who, h);
         waits = false;
     }
