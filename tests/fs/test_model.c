@@ -86,7 +86,8 @@ static bool step_fsync(struct model *m, struct model_actor *who)
 {
     struct ref_handle *h = choose_handle(m, who);
 
-    if (h == NULL || !(h->displaced || h->is_new || ref_is_newest(&m->reference, h)))
+    if (h == NULL || !(h->displaced || ref_is_newest(&m->reference, h) ||
+                       (h->is_new && !ref_key(&m->reference, h->at)->attr.there)))
         return false;
     model_sync(m, who, h);
     return true;
@@ -448,10 +449,46 @@ static void compare(struct mount_test *test, unsigned acting_nodes)
 static void users_on_two_nodes_see_what_posix_says(void **state) { compare(*state, 2); }
 static void users_on_a_node_that_caches_see_what_posix_says(void **state) { compare(*state, 1); }
 
+/* The shortest steps in which a node's kernel knows another owner than the store: what its user changes next, without
+ * looking first, is another user's key by now. */
+static void a_former_owner_changes_nothing(void **state)
+{
+    struct mount_test *test = *state;
+    struct mount_node *here = &test->nodes[0], *other = mount_start(test, "allow_other,cache_ttl=0");
+    struct agent user = agent_start(test, ref_users[1].uid, 0);
+    const char *path;
+
+    MOUNT_OK(chmod(mount_path(here, "a"), 0777));
+    MOUNT_OK(chmod(mount_path(here, "a/n"), 0777));
+    for (int round = 0; round < 40; round++) {
+        int fd = (int)MOUNT_OK(agent_open(&user, mount_path(here, "a/n/key"), O_RDWR | O_CREAT | O_EXCL, 0600));
+
+        MOUNT_OK(AGENT(&user, SYS_write, fd, (long)user.bytes, 10));
+        MOUNT_OK(agent_close(&user, fd));
+        if (round % 2 == 0) {
+            mount_write_text(mount_path(other, "a/n/t"), "of root");
+            MOUNT_OK(chmod(mount_path(other, "a/n/t"), 0600));
+            MOUNT_OK(rename(mount_path(other, "a/n/t"), mount_path(other, "a/n/key")));
+        } else {
+            MOUNT_OK(chown(mount_path(other, "a/n/key"), 0, 0));
+        }
+        path = agent_text(&user, mount_path(here, "a/n/key"));
+        if (round / 2 % 3 == 0)
+            MOUNT_FAILS(EPERM, AGENT(&user, SYS_fchmodat, AT_FDCWD, (long)path, 0666));
+        else if (round / 2 % 3 == 1)
+            MOUNT_FAILS(EPERM, AGENT(&user, SYS_fchownat, AT_FDCWD, (long)path, -1, ref_users[1].uid, 0));
+        else
+            MOUNT_FAILS(EACCES, AGENT(&user, SYS_truncate, (long)path, 0));
+        assert_int_equal(mount_stat(mount_path(other, "a/n/key")).st_mode, S_IFREG | 0600);
+        MOUNT_OK(unlink(mount_path(other, "a/n/key")));
+    }
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
         MOUNT_TEST_WITH("allow_other,cache_ttl=0", users_on_two_nodes_see_what_posix_says),
+        MOUNT_TEST_WITH("allow_other,cache_ttl=0", a_former_owner_changes_nothing),
         MOUNT_TEST_WITH("allow_other", users_on_a_node_that_caches_see_what_posix_says),
     };
 

@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MODEL_SOON_MS = 10000, MODEL_LOOK_MS = 2 };
+enum { MODEL_SOON_MS = 10000, MODEL_LOOK_MS = 2, MODEL_TOLD = 30 };
 
 /* ---------------------------------------------------------------------------- telling */
 
@@ -22,12 +22,30 @@ void model_note(struct model *m, const struct model_actor *who, const char *form
     va_end(arguments);
 }
 
+/* The last steps that name `what`; "": any. */
+static void model_tell(const struct model *m, const char *what, unsigned most)
+{
+    uint64_t end = m->steps + m->quiet, oldest = end > MODEL_TEXTS ? end - MODEL_TEXTS : 0, from = end;
+
+    for (unsigned found = 0; found < most && from > oldest;)
+        found += strstr(m->texts[--from % MODEL_TEXTS], what) != NULL;
+    for (; from < end; from++)
+        if (strstr(m->texts[from % MODEL_TEXTS], what) != NULL)
+            printf("%8" PRIu64 "  %s\n", from + 1, m->texts[from % MODEL_TEXTS]);
+}
+
 void model_differ(struct model *m, const char *format, ...)
 {
+    const char *last = m->texts[(m->steps + m->quiet - 1) % MODEL_TEXTS], *key = strstr(last, "/k");
     va_list arguments;
+    char name[6] = "";
 
-    for (uint64_t i = m->steps >= MODEL_TEXTS ? m->steps + 1 - MODEL_TEXTS : 0; i < m->steps + m->quiet; i++)
-        printf("    %s\n", m->texts[i % MODEL_TEXTS]);
+    model_tell(m, "", MODEL_TOLD);
+    if (key != NULL) {
+        memcpy(name, key - 2, sizeof(name) - 1);
+        printf("and of %s\n", name);
+        model_tell(m, name, MODEL_TOLD);
+    }
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);
@@ -36,11 +54,13 @@ void model_differ(struct model *m, const char *format, ...)
     abort();
 }
 
-/* wanted: an errno, or 0 for success */
 void model_expect(struct model *m, long result, int wanted)
 {
+    char *text = m->texts[(m->steps + m->quiet - 1) % MODEL_TEXTS];
     int got = result < 0 ? errno : 0;
 
+    if (got != 0)
+        snprintf(text + strlen(text), sizeof(m->texts[0]) - strlen(text), ": %s", strerrorname_np(got));
     if (got != wanted)
         model_differ(m, "step %" PRIu64 ": %s, not %s", m->steps, got == 0 ? "success" : strerrorname_np(got),
                      wanted == 0 ? "success" : strerrorname_np(wanted));
@@ -221,10 +241,11 @@ static void model_await(struct model *m, struct ref_place at, unsigned node)
 void model_close(struct model *m, struct model_actor *who, struct ref_handle *h)
 {
     bool waits = !h->displaced && !h->wrote && (h->is_new || h->emptied);
-    size_t size = ref_key(&m->reference, h->at)->size;
+    const struct ref_key *key = ref_key(&m->reference, h->at);
+    bool will_show =
+        h->is_new ? !key->attr.there : ref_is_newest(&m->reference, h) && key->size > 0 && model_below(m, 2) == 0;
 
-    if (waits && !(model_held_elsewhere(m, who->node, h->at) == NULL &&
-                   (h->is_new || (ref_is_newest(&m->reference, h) && size > 0 && model_below(m, 2) == 0)))) {
+    if (waits && (!will_show || model_held_elsewhere(m, who->node, h->at) != NULL)) {
         model_sync(m, who, h);
         waits = false;
     }

@@ -1,12 +1,12 @@
 /* Processes of several users on two nodes, the reference beside them, and what both do together: a step on the mount is
- * compared with the reference and made there too. What differs ends the test with the last steps. */
+ * compared with the reference and made there too. What differs ends the test with the last steps, and the last ones of the key. */
 #ifndef KVFS_TESTS_SUPPORT_MODEL_H
 #define KVFS_TESTS_SUPPORT_MODEL_H
 
 #include "tests/support/agent.h"
 #include "tests/support/reference.h"
 
-enum { MODEL_HANDLES = 3, MODEL_LOCKS = 2, MODEL_TEXTS = 30 };
+enum { MODEL_HANDLES = 3, MODEL_LOCKS = 2, MODEL_TEXTS = 4096 };
 
 /* A user's process on a node, and its open handles. */
 struct model_actor {
@@ -23,7 +23,7 @@ struct model {
     unsigned acting;                                  /* the first so many make steps */
     struct test_random random;
     uint64_t steps;
-    char texts[MODEL_TEXTS][200]; /* of the last steps */
+    char texts[MODEL_TEXTS][120]; /* of the last steps */
     bool quiet;                   /* what is made now is no step */
 };
 

@@ -214,14 +214,15 @@ int ref_publish(struct reference *ref, struct ref_handle *handle, bool *adopts)
 {
     struct ref_key *key = ref_key(ref, handle->at);
     const struct ref_attr *a = &key->attr, *b = &handle->attr;
+    bool exclusive = handle->is_new && (handle->flags & O_EXCL);
 
     *adopts = false;
     if (handle->displaced || !(handle->wrote || handle->is_new || handle->emptied))
         return 0;
     if (a->there && key->object != handle->object &&
-        (a->uid != b->uid || a->gid != b->gid || a->mode != b->mode)) {
-        handle->wrote = handle->emptied = false;
-        return ESTALE;
+        (exclusive || a->uid != b->uid || a->gid != b->gid || a->mode != b->mode)) {
+        handle->displaced = true; /* the name shows the other one */
+        return exclusive ? EEXIST : ESTALE;
     }
     *adopts = !handle->is_new && (!a->there || key->object != handle->object);
     if (!a->there)

@@ -92,7 +92,8 @@ struct ref_handle ref_handle_new(struct reference *ref, unsigned user, struct re
 void ref_write(struct ref_handle *handle, const void *bytes, size_t size);
 void ref_resize(struct ref_handle *handle, size_t size);
 /* Put what the handle has, if anything: fsync, close. *adopts: the key has another object's attributes now, which of
- * them is left open. returns  0; ESTALE: another object is there, of another owner, group or mode */
+ * them is left open. returns  0; another object is there: ESTALE where it has another owner, group or mode, EEXIST where the
+ * handle's was created with O_EXCL */
 int ref_publish(struct reference *ref, struct ref_handle *handle, bool *adopts);
 /* A truncate(2). */
 void ref_truncate(struct reference *ref, struct ref_place at, size_t size);
