@@ -95,6 +95,34 @@ static int listing_visit_node(void *arg, const struct kv_node *node)
     return node->kind == KV_PROJECTS ? 0 : listing_add(arg, node->name, strlen(node->name), NULL, node);
 }
 
+/* The first key that can come behind the name `last`, in byte order: that of a temporary file is none that a key can have.
+ * *after: the key itself has been given. returns whether any can come */
+static bool listing_first_key(const char *last, char key[KV_KEY_MAX + 1], bool *after)
+{
+    static const char symbols[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+    size_t size = strspn(last, symbols);
+    unsigned char other = (unsigned char)last[size];
+
+    memcpy(key, last, size + 1);
+    *after = size > 0;
+    while (other != '\0') {
+        const char *next = symbols;
+
+        while (*next != '\0' && (unsigned char)*next <= other)
+            next++;
+        if (*next != '\0') {
+            key[size] = *next;
+            key[size + 1] = '\0';
+            *after = false;
+            return true;
+        }
+        if (size == 0)
+            return false;
+        other = (unsigned char)key[--size];
+    }
+    return true;
+}
+
 /* Put the local names between those of the central storage. What is behind the end of either is left to the next page. */
 static void listing_merge(struct listing_page *page, bool full)
 {
@@ -142,7 +170,8 @@ int listing_page_load(struct fs *fs, struct fs_inode *dir, const char *last, boo
 {
     struct listing_load load = {.page = page, .left = page->room, .plus = plus};
     uint64_t id = dir->name->node;
-    bool in_account = dir->node_kind == KV_ACCOUNT;
+    bool in_account = dir->node_kind == KV_ACCOUNT, after;
+    char key[KV_KEY_MAX + 1];
     int rc;
 
     page->count = 0;
@@ -152,7 +181,9 @@ int listing_page_load(struct fs *fs, struct fs_inode *dir, const char *last, boo
         rc = kv_node_scan(fs->store, id, last, strlen(last), last[0] != '\0', listing_visit_node, &load);
         return rc == 0 && in_account ? listing_add_projects(fs, id, &load) : rc < 0 ? rc : 0;
     }
-    rc = kv_scan(fs->store, id, last, strlen(last), last[0] != '\0', listing_visit_key, &load);
+    rc = listing_first_key(last, key, &after)
+             ? kv_scan(fs->store, id, key, strlen(key), after, listing_visit_key, &load)
+             : 0;
     if (rc < 0 && page->count == 0)
         return rc;
     page->locals->count = 0;

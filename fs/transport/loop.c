@@ -242,14 +242,7 @@ static void loop_finish(struct loop *loop, int (*end)(struct fs *fs, bool abando
 
 static void loop_start(struct loop *loop)
 {
-<<<<<<< HEAD
-    struct loop loop = {
-        .fs = fs, .main = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER};
-    int number, rc;
-    bool over;
-=======
     int rc;
->>>>>>> wip-base
 
     pthread_mutex_lock(&loop->lock);
     rc = loop_add_thread_locked(loop);
