@@ -22,8 +22,7 @@
 #define SECOND_NS 1000000000
 
 struct error_line {
-    struct error_line *prev, *next;           /* in log->lines */
-    struct error_line *user_prev, *user_next; /* in user->lines */
+    struct error_line *prev, *next; /* in log->lines */
     struct error_user *user;
     char text[]; /* ends with a line end */
 };
@@ -32,8 +31,7 @@ struct error_line {
 struct error_user {
     uid_t uid;
     unsigned count;
-    struct error_line *lines; /* oldest first */
-    int64_t credit_ns;        /* of the system log: a line costs SECOND_NS / USER_LINES_SECOND */
+    int64_t credit_ns; /* of the system log: a line costs SECOND_NS / USER_LINES_SECOND */
     int64_t credited_ns;
     UT_hash_handle hh;
 };
@@ -157,7 +155,6 @@ static void log_drop_line_locked(struct fs_error_log *log, struct error_line *li
     struct error_user *user = line->user;
 
     DL_DELETE(log->lines, line);
-    DL_DELETE2(user->lines, line, user_prev, user_next);
     log->count--;
     if (--user->count == 0) {
         HASH_DEL(log->users, user);
@@ -200,13 +197,15 @@ static void log_keep_locked(struct fs_error_log *log, struct error_user *user, s
 {
     line->user = user;
     DL_APPEND(log->lines, line);
-    DL_APPEND2(user->lines, line, user_prev, user_next);
     log->count++;
     user->count++;
+    line = log->lines;
     if (user->count > FS_ERROR_LINES_USER)
-        log_drop_line_locked(log, user->lines);
-    else if (log->count > FS_ERROR_LINES)
-        log_drop_line_locked(log, log->lines);
+        while (line->user != user)
+            line = line->next;
+    else if (log->count <= FS_ERROR_LINES)
+        return;
+    log_drop_line_locked(log, line);
 }
 
 /* As much as fits into `size` bytes with a NUL. returns the length */

@@ -37,7 +37,7 @@ enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_D
         text, UINT_MAX, key \
     } /* FUSE_OPT_KEY(), without clang's warning */
 
-/* All options that there are: what is kept here is known to libfuse, so it refuses none. */
+/* What has a meaning here. libfuse refuses no option: options_argument() refuses, keeps or ignores all others. */
 static const struct fuse_opt templates[] = {
     TEXT("cache_ttl", cache_ttl),
     TEXT("cache_size", cache_size),
@@ -57,46 +57,33 @@ static const struct fuse_opt templates[] = {
     FLAG("--version", KEY_VERSION),
     FLAG("ro", KEY_READ_ONLY),
     FLAG("rw", KEY_WRITABLE),
-    FLAG("allow_other", FUSE_OPT_KEY_KEEP),
-    FLAG("allow_root", FUSE_OPT_KEY_KEEP),
-    FLAG("auto_unmount", FUSE_OPT_KEY_KEEP),
-    /* of every mount */
-    FLAG("suid", FUSE_OPT_KEY_KEEP),
-    FLAG("nosuid", FUSE_OPT_KEY_KEEP),
-    FLAG("dev", FUSE_OPT_KEY_KEEP),
-    FLAG("nodev", FUSE_OPT_KEY_KEEP),
-    FLAG("exec", FUSE_OPT_KEY_KEEP),
-    FLAG("noexec", FUSE_OPT_KEY_KEEP),
-    FLAG("sync", FUSE_OPT_KEY_KEEP),
-    FLAG("async", FUSE_OPT_KEY_KEEP),
-    FLAG("dirsync", FUSE_OPT_KEY_KEEP),
-    FLAG("atime", FUSE_OPT_KEY_KEEP),
-    FLAG("noatime", FUSE_OPT_KEY_KEEP),
-    /* of every mount, but nothing to a file system whose reads change no times */
-    FLAG("diratime", FUSE_OPT_KEY_DISCARD),
-    FLAG("nodiratime", FUSE_OPT_KEY_DISCARD),
-    FLAG("relatime", FUSE_OPT_KEY_DISCARD),
-    FLAG("norelatime", FUSE_OPT_KEY_DISCARD),
-    FLAG("strictatime", FUSE_OPT_KEY_DISCARD),
-    FLAG("nostrictatime", FUSE_OPT_KEY_DISCARD),
-    /* as it is anyway */
-    FLAG("default_permissions", FUSE_OPT_KEY_DISCARD),
-    FLAG("nonempty", FUSE_OPT_KEY_DISCARD),
-    /* what /etc/fstab tells others than the file system; "x-" is in options_argument() */
-    FLAG("defaults", FUSE_OPT_KEY_DISCARD),
-    FLAG("auto", FUSE_OPT_KEY_DISCARD),
-    FLAG("noauto", FUSE_OPT_KEY_DISCARD),
-    FLAG("nofail", FUSE_OPT_KEY_DISCARD),
-    FLAG("_netdev", FUSE_OPT_KEY_DISCARD),
-    FLAG("user", FUSE_OPT_KEY_DISCARD),
-    FLAG("user=", FUSE_OPT_KEY_DISCARD),
-    FLAG("users", FUSE_OPT_KEY_DISCARD),
-    FLAG("nouser", FUSE_OPT_KEY_DISCARD),
-    FLAG("owner", FUSE_OPT_KEY_DISCARD),
-    FLAG("group", FUSE_OPT_KEY_DISCARD),
-    FLAG("comment=", FUSE_OPT_KEY_DISCARD),
     FUSE_OPT_END,
 };
+
+/* Known to libfuse or to every mount. */
+static const char *const options_kept[] = {"allow_other", "allow_root", "auto_unmount", "suid",   "nosuid",
+                                           "dev",         "nodev",      "exec",         "noexec", "sync",
+                                           "async",       "dirsync",    "atime",        "noatime"};
+
+/* Change nothing: times that reads leave alone, what is so anyway, and what /etc/fstab tells others. What ends in a sign
+ * goes on. */
+static const char *const options_ignored[] = {
+    "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "default_permissions",
+    "nonempty", "defaults",   "auto",     "noauto",     "nofail",      "_netdev",       "user",
+    "user=",    "users",      "nouser",   "owner",      "group",       "comment=",      "x-"};
+
+static bool options_has(const char *const *list, size_t count, const char *text)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t size = strlen(list[i]);
+
+        if (strncmp(list[i], text, size) == 0 && (text[size] == '\0' || strchr("=-", list[i][size - 1]) != NULL))
+            return true;
+    }
+    return false;
+}
+
+#define LISTED(list, text) options_has((list), sizeof(list) / sizeof((list)[0]), (text))
 
 /* fs_say(), and the error that goes with it. */
 #define REFUSE(...) (fs_say(__VA_ARGS__), -EINVAL)
@@ -160,7 +147,7 @@ static void options_refuse_option(const char *text)
         fs_say("%s%s: unknown option; kvfs -h lists them", dash, text);
 }
 
-/* Called for each argument that is not a TEXT, kept or discarded.
+/* Called for each argument that is not a TEXT.
  * returns 1 keep it for libfuse; 0 used; -1 refused */
 static int options_argument(void *data, const char *text, int key, struct fuse_args *rest)
 {
@@ -193,7 +180,9 @@ static int options_argument(void *data, const char *text, int key, struct fuse_a
         *(options->store == NULL ? &options->store : &options->mountpoint) = options_absolute(text);
         return 0;
     default:
-        if (text[0] == '\0' || strncmp(text, "x-", 2) == 0)
+        if (LISTED(options_kept, text))
+            return 1;
+        if (text[0] == '\0' || LISTED(options_ignored, text))
             return 0;
         options_refuse_option(text);
         return -1;

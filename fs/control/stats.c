@@ -3,52 +3,30 @@
 #include "fs/base/request.h"
 
 #include <inttypes.h>
-#include <linux/fuse.h>
+#include <string.h>
 
-static const struct {
-    uint32_t opcode;
-    const char *name;
-} stats_kinds[] = {
-    {FUSE_LOOKUP, "lookup"},
-    {FUSE_FORGET, "forget"},
-    {FUSE_GETATTR, "getattr"},
-    {FUSE_SETATTR, "setattr"},
-    {FUSE_READLINK, "readlink"},
-    {FUSE_SYMLINK, "symlink"},
-    {FUSE_MKNOD, "mknod"},
-    {FUSE_MKDIR, "mkdir"},
-    {FUSE_UNLINK, "unlink"},
-    {FUSE_RMDIR, "rmdir"},
-    {FUSE_RENAME, "rename"},
-    {FUSE_LINK, "link"},
-    {FUSE_OPEN, "open"},
-    {FUSE_READ, "read"},
-    {FUSE_WRITE, "write"},
-    {FUSE_STATFS, "statfs"},
-    {FUSE_RELEASE, "release"},
-    {FUSE_FSYNC, "fsync"},
-    {FUSE_SETXATTR, "setxattr"},
-    {FUSE_GETXATTR, "getxattr"},
-    {FUSE_LISTXATTR, "listxattr"},
-    {FUSE_REMOVEXATTR, "removexattr"},
-    {FUSE_FLUSH, "flush"},
-    {FUSE_INIT, "init"},
-    {FUSE_OPENDIR, "opendir"},
-    {FUSE_READDIR, "readdir"},
-    {FUSE_RELEASEDIR, "releasedir"},
-    {FUSE_FSYNCDIR, "fsyncdir"},
-    {FUSE_GETLK, "getlk"},
-    {FUSE_SETLK, "setlk"},
-    {FUSE_SETLKW, "setlkw"},
-    {FUSE_CREATE, "create"},
-    {FUSE_INTERRUPT, "interrupt"},
-    {FUSE_BATCH_FORGET, "batch_forget"},
-    {FUSE_FALLOCATE, "fallocate"},
-    {FUSE_READDIRPLUS, "readdirplus"},
-    {FUSE_RENAME2, "rename2"},
-    {FUSE_LSEEK, "lseek"},
-    {FUSE_COPY_FILE_RANGE, "copy_file_range"},
-};
+/* By enum fuse_opcode, from 1 on; "-" is not asked of this file system. */
+static const char stats_kinds[] =
+    "lookup forget getattr setattr readlink symlink - mknod mkdir unlink rmdir rename link open read "
+    "write statfs release - fsync setxattr getxattr listxattr removexattr flush init opendir readdir "
+    "releasedir fsyncdir getlk setlk setlkw - create interrupt - - - - - batch_forget fallocate "
+    "readdirplus rename2 lseek copy_file_range";
+
+static void stats_write_requests(FILE *text)
+{
+    const char *name = stats_kinds;
+    int size;
+
+    fprintf(text,
+            "# HELP kvfs_fuse_requests_total Requests of the kernel.\n# TYPE kvfs_fuse_requests_total counter\n");
+    for (uint32_t opcode = 1; *name != '\0'; opcode++) {
+        size = (int)strcspn(name, " ");
+        if (name[0] != '-')
+            fprintf(text, "kvfs_fuse_requests_total{kind=\"%.*s\"} %" PRIu64 "\n", size, name,
+                    fs_request_count(opcode));
+        name += size + (name[size] == ' ');
+    }
+}
 
 static void stats_number(FILE *text, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -100,11 +78,7 @@ void fs_stats_write(struct fs *fs, FILE *text)
     stats_number(text, "disk_bytes", "gauge", "Size of the database file in use.", stats.disk_bytes);
     stats_number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.",
                  atomic_load(&fs->inodes));
-    fprintf(text,
-            "# HELP kvfs_fuse_requests_total Requests of the kernel.\n# TYPE kvfs_fuse_requests_total counter\n");
-    for (size_t i = 0; i < sizeof(stats_kinds) / sizeof(stats_kinds[0]); i++)
-        fprintf(text, "kvfs_fuse_requests_total{kind=\"%s\"} %" PRIu64 "\n", stats_kinds[i].name,
-                fs_request_count(stats_kinds[i].opcode));
+    stats_write_requests(text);
     stats_histogram(text, "get", "Time to read a value.", &stats.get);
     stats_histogram(text, "put", "Time from the submission of a put to its durability.", &stats.put);
     stats_histogram(text, "commit", "Time of a transaction of the central.", &stats.commit);
