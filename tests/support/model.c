@@ -119,7 +119,7 @@ bool model_steady(struct model *m, unsigned node, struct ref_place at)
 {
     const struct ref_handle *h = model_held(m, node, at);
 
-    return h == NULL || h->is_new || ref_is_newest(&m->reference, h);
+    return h == NULL || (h->is_new && !ref_key(&m->reference, at)->attr.there) || ref_is_newest(&m->reference, h);
 }
 
 struct ref_handle *model_held_elsewhere(struct model *m, unsigned node, struct ref_place at)
