@@ -558,6 +558,8 @@ void mount_write(const char *path, const void *bytes, size_t size)
 
     for (size_t at = 0; at < size;)
         at += (size_t)MOUNT_OK(write(fd, (const char *)bytes + at, size - at));
+    if (size == 0) /* else it is put behind the close */
+        MOUNT_OK(fsync(fd));
     MOUNT_OK(close(fd));
 }
 
@@ -608,6 +610,15 @@ void mount_expect_text(const char *path, const char *text)
 {
     assert_string_equal(mount_text(path), text);
     mount_expect(path, text, strlen(text));
+}
+
+void mount_await_text(const char *path, const char *text)
+{
+    int64_t end_ms = mount_now_ms() + 10000;
+
+    while ((!mount_is_there(path) || strcmp(mount_text(path), text) != 0) && mount_now_ms() < end_ms)
+        mount_pause_ms(2);
+    mount_expect_text(path, text);
 }
 
 struct stat mount_stat(const char *path)

@@ -114,6 +114,8 @@ void mount_write_text(const char *path, const char *text);
 /* The file's content, its size in stat, and what read finds. */
 void mount_expect(const char *path, const void *bytes, size_t size);
 void mount_expect_text(const char *path, const char *text);
+/* The same, in a moment: what a close only emptied or created is put behind it. */
+void mount_await_text(const char *path, const char *text);
 /* Read up to `capacity` bytes of a file. returns how many */
 size_t mount_read(const char *path, void *bytes, size_t capacity);
 /* The whole file as text, in a buffer that the next call overwrites. */
