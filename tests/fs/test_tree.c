@@ -149,7 +149,8 @@ static void a_set_group_id_directory_passes_its_group_on(void **state)
 
 static void names_outside_the_rules_say_einval_when_they_are_made(void **state)
 {
-    static const char *const wrong_keys[] = {"a.b", "a-b", "a b", ".key.swp", "key~", "\xc3\xa4", "a\nb", "a%b"};
+    static const char *const wrong_keys[] = {"a.b",     "a-b",      "a b",  ".key.swp",
+                                             "key.txt", "\xc3\xa4", "a\nb", "a%b"};
     static const char *const wrong_names[] = {"-a", "a.b", "a b", ".a", "\xc3\xa4", "a%b", "a:b"};
 
     mount_write_text(P("a/n/key"), "value");
@@ -361,17 +362,16 @@ static void a_write_that_fills_the_account_says_edquot(void **state)
     mount_write(P("b/n/key"), letters(998), 998);
 }
 
-/* Each would fit alone: only the put can know. */
+/* Another node was faster: only the put can know. */
 static void a_close_that_fills_the_account_says_edquot(void **state)
 {
-    int first, second;
+    struct mount_node *other = mount_start(*state, "cache_ttl=0");
+    int second;
 
     MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
-    first = (int)MOUNT_OK(open(P("a/n/first"), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
     second = (int)MOUNT_OK(open(P("a/n/second"), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
-    MOUNT_OK(write(first, letters(600), 600));
     MOUNT_OK(write(second, letters(600), 600));
-    MOUNT_OK(close(first));
+    mount_write(mount_path(other, "a/n/first"), letters(600), 600);
     MOUNT_FAILS(EDQUOT, close(second));
     mount_expect(P("a/n/first"), letters(600), 600);
     assert_false(mount_is_there(P("a/n/second")));
@@ -383,8 +383,9 @@ static void a_full_account_can_be_emptied_and_used_again(void **state)
 {
     MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
     mount_write(P("a/n/key"), letters(997), 997);
-    MOUNT_FAILS(EDQUOT, create(P("a/n/other")));
-    assert_false(mount_is_there(P("a/n/other")));
+    (void)create(P("a/n/other")); /* its close may not know yet */
+    mount_await_absence(P("a/n/other"));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/other "));
     MOUNT_OK(unlink(P("a/n/key")));
     mount_write(P("a/n/other"), letters(995), 995);
     mount_write(P("a/n/other"), letters(5), 5);
@@ -529,49 +530,6 @@ static void nothing_changes_its_kind_by_rename(void **state)
 
 /* ------------------------------------------------------------------- counts and sizes */
 
-static void links_count_directories(void **state)
-{
-    assert_int_equal(mount_stat(P(".")).st_nlink, 3);
-    assert_int_equal(mount_stat(P("a")).st_nlink, 3);
-    assert_int_equal(mount_stat(P("a/n")).st_nlink, 2);
-    MOUNT_OK(mkdir(P("a/m"), 0755));
-    MOUNT_OK(mkdir(P("b"), 0755));
-    mount_write_text(P("a/n/key"), "value");
-    assert_int_equal(mount_stat(P(".")).st_nlink, 4);
-    assert_int_equal(mount_stat(P("a")).st_nlink, 4);
-    assert_int_equal(mount_stat(P("a/n")).st_nlink, 2);
-    assert_int_equal(mount_stat(P("a/n/key")).st_nlink, 1);
-    MOUNT_OK(rmdir(P("a/m")));
-    MOUNT_OK(rmdir(P("b")));
-    assert_int_equal(mount_stat(P(".")).st_nlink, 3);
-    assert_int_equal(mount_stat(P("a")).st_nlink, 3);
-}
-
-static void expect_sizes(void **state, off_t size)
-{
-    assert_int_equal(mount_stat(P("a/n")).st_size, size);
-    assert_int_equal(mount_stat(P("a")).st_size, size);
-    assert_int_equal(mount_stat(P(".")).st_size, size);
-}
-
-/* The node's own changes show at once, also where the kernel has the directory's attributes. */
-static void the_size_of_a_directory_is_that_of_its_keys_and_values(void **state)
-{
-    expect_sizes(state, 0);
-    mount_write_text(P("a/n/key"), "value");
-    expect_sizes(state, 8);
-    mount_write_text(P("a/n/key"), "a longer value");
-    expect_sizes(state, 17);
-    MOUNT_OK(truncate(P("a/n/key"), 2));
-    expect_sizes(state, 5);
-    MOUNT_OK(rename(P("a/n/key"), P("a/n/longer")));
-    expect_sizes(state, 8);
-    mount_write_text(P("a/n/x"), "");
-    expect_sizes(state, 9);
-    MOUNT_OK(unlink(P("a/n/longer")));
-    expect_sizes(state, 1);
-}
-
 static void a_keys_size_and_blocks_are_those_of_its_value(void **state)
 {
     static const size_t sizes[] = {0, 1, 511, 512, 513, 100000};
@@ -593,7 +551,6 @@ static void expect_space(const char *path, uint64_t limit, uint64_t used)
     struct statvfs space;
 
     MOUNT_OK(statvfs(path, &space));
-    assert_int_equal(space.f_namemax, 512);
     assert_int_equal(space.f_blocks * space.f_frsize, limit);
     assert_int_equal(space.f_bavail, space.f_bfree);
     assert_in_range((space.f_blocks - space.f_bfree) * space.f_frsize, used, used + space.f_frsize - 1);
@@ -616,7 +573,6 @@ static void statfs_of_an_account_shows_its_limit_and_use(void **state)
     MOUNT_OK(statvfs(P("a"), &space));
     assert_int_equal(space.f_bavail, 0);
     MOUNT_OK(statvfs(P("."), &space));
-    assert_int_equal(space.f_namemax, 512);
     assert_true(space.f_bavail > 0);
     assert_int_equal(pathconf(P("a/n"), _PC_NAME_MAX), 512);
 }
@@ -836,8 +792,6 @@ static int run(void)
         MOUNT_TEST(rename_flags_of_accounts),
         MOUNT_TEST(nothing_moves_to_another_account),
         MOUNT_TEST(nothing_changes_its_kind_by_rename),
-        MOUNT_TEST(links_count_directories),
-        MOUNT_TEST(the_size_of_a_directory_is_that_of_its_keys_and_values),
         MOUNT_TEST(a_keys_size_and_blocks_are_those_of_its_value),
         MOUNT_TEST(statfs_of_an_account_shows_its_limit_and_use),
         MOUNT_TEST(inode_numbers_are_unique_and_stay),

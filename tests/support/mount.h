@@ -118,6 +118,10 @@ void mount_expect_text(const char *path, const char *text);
 size_t mount_read(const char *path, void *bytes, size_t capacity);
 /* The whole file as text, in a buffer that the next call overwrites. */
 const char *mount_text(const char *path);
+/* The same text, now or soon: what a close only created or emptied may be seen elsewhere right after it. */
+void mount_await_text(const char *path, const char *text);
+/* Nothing is there, now or soon. */
+void mount_await_absence(const char *path);
 struct stat mount_stat(const char *path);
 bool mount_is_there(const char *path);
 
