@@ -438,10 +438,10 @@ pid_t kv_writer_pid(struct kv_store *store);
 
 /* ---------------------------------------------------------------------- locks
  *
- * Advisory locks of names, as flock(2) and fcntl(2) know them. They belong to the name, whatever becomes of the key, and
- * hold between all processes that have the store open. They live in files in STORE/locks/, one for each name that is
- * in use, under open file description locks of the kernel: so they are gone with their process. Where a file
- * cannot be made (a read-only filesystem, no permission) they hold within this kv_store only.
+ * Advisory locks of names, as flock(2) and fcntl(2) know them. They belong to the name, whatever becomes of the
+ * key, and hold between all processes that have the store open. They live in files in STORE/locks/, one for each
+ * name that is in use, under open file description locks of the kernel: so they are gone with their process. Where
+ * a file cannot be made (a read-only filesystem, no permission) they hold within this kv_store only.
  */
 struct kv_lock; /* one owner's hold on one name */
 
@@ -458,8 +458,8 @@ struct kv_lock_range {
  * returns  0 and *out, to be given back with kv_lock_close(); -EMFILE, -ENFILE, -ENOSPC, -ENOMEM, -ENOLCK, -EIO */
 KV_CHECKED int kv_lock_open(struct kv_store *store, const struct kv_ref *ref, struct kv_lock **out);
 
-/* Take, change or give back (F_UNLCK) a lock. What the owner had in the range is replaced. One that is changed by a flock
- * is given back first, as flock(2) does it.
+/* Take, change or give back (F_UNLCK) a lock. What the owner had in the range is replaced. A KV_LOCK_FLOCK that is
+ * changed is given back first, as flock(2) does it: where the other type is refused, the owner has none.
  * wait     until it is free, which a signal's handler ends
  * returns  0; -EAGAIN another owner has it; -EINTR; -ENOLCK; -EINVAL; -EIO
  * threads  any; one of an owner may wait while others call */

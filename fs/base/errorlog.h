@@ -1,11 +1,11 @@
 /* The last failures of this node in words: /.kvfs/errors, and the system log (with -f standard error, too).
  *
- * A line is "TIME PATH OPERATION: REASON". It belongs to the user whose request failed. 1,000 lines are kept, 200 of one
- * user: then the oldest of that user goes.
+ * A line is "TIME PATH OPERATION: REASON". It belongs to the user whose request failed. 1,000 lines are kept, 200 of
+ * one user: then the oldest of that user goes.
  *
- * syslog(3) can wait for whoever reads /dev/log. So only a thread of the log calls it, from a queue of 256 lines; what has
- * no room there, and what of one user comes faster than 10 lines a second (50 at once), is counted and dropped. Nobody
- * who adds a line ever waits for it. */
+ * syslog(3) can wait for whoever reads /dev/log. So only a thread of the log calls it, from a queue of 256 lines;
+ * what has no room there, and what of one user comes faster than 10 lines a second (50 at once), is counted and
+ * dropped. Nobody who adds a line ever waits for it. */
 #ifndef KVFS_FS_BASE_ERRORLOG_H
 #define KVFS_FS_BASE_ERRORLOG_H
 

@@ -1,7 +1,7 @@
-/* Telling the kernel that what it knows is not so any more. None of these waits for a lock that a client can hold, so any
- * thread may call them; but fs_notify_pages() waits for reads of the inode that the kernel has under way: not from a
- * handler of such a read, and without locks that one takes.
- * A failure says only that the kernel does not know the inode, or that the mount is gone. */
+/* Telling the kernel that what it knows is not so any more. None of these waits for a lock that a client can hold, so
+ * any thread may call them; but fs_notify_pages() waits for reads of the inode that the kernel has under way: not
+ * from a handler of such a read, and without locks that one takes. A failure says only that the kernel does not know
+ * the inode, or that the mount is gone. */
 #ifndef KVFS_FS_BASE_NOTIFY_H
 #define KVFS_FS_BASE_NOTIFY_H
 

@@ -10,8 +10,8 @@
  * raw      struct fuse_in_header and what follows it; size >= sizeof(struct fuse_in_header) */
 void fs_request_begin(const void *raw, size_t size);
 
-/* Does the kernel want the set-id bits to be cleared (FUSE_HANDLE_KILLPRIV_V2)? Only WRITE, OPEN with O_TRUNC, CREATE and
- * SETATTR of the size can say so: by a user without CAP_FSETID.
+/* Does the kernel want the set-id bits to be cleared (FUSE_HANDLE_KILLPRIV_V2)? Only WRITE, OPEN with O_TRUNC, CREATE
+ * and SETATTR of the size can say so: by a user without CAP_FSETID.
  * threads  the one that serves the request, before the handler returns */
 bool fs_request_kills_setid(void);
 

@@ -65,8 +65,8 @@ static const char *const options_kept[] = {"allow_other", "allow_root", "auto_un
                                            "dev",         "nodev",      "exec",         "noexec", "sync",
                                            "async",       "dirsync",    "atime",        "noatime"};
 
-/* Change nothing: times that reads leave alone, what is so anyway, and what /etc/fstab tells others. What ends in a sign
- * goes on. */
+/* Change nothing: times that reads leave alone, what is so anyway, and what /etc/fstab tells others. What ends in a
+ * sign goes on. */
 static const char *const options_ignored[] = {
     "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "default_permissions",
     "nonempty", "defaults",   "auto",     "noauto",     "nofail",      "_netdev",       "user",
@@ -88,7 +88,7 @@ static bool options_has(const char *const *list, size_t count, const char *text)
 /* fs_say(), and the error that goes with it. */
 #define REFUSE(...) (fs_say(__VA_ARGS__), -EINVAL)
 
-/* The absolute path, without links, of what is there: a dead mount, too, which realpath(3) cannot tell. NULL: nothing */
+/* The absolute path, without links, of what is there, also of a dead mount, which realpath(3) cannot tell; or NULL. */
 static char *options_resolve(const char *path)
 {
     int fd = open(path, O_PATH | O_CLOEXEC);

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Bytes of values that an account may have open on a node, in its limits. */
+#define OPEN_LIMITS 4
 #define TEMPORARY_COST 4096u /* of each temporary file, without its bytes */
 
-int fs_body_new(struct fs_inode *inode, uint64_t account, struct fs_body **out)
+int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_body **out)
 {
     struct fs_body *body = calloc(1, sizeof(*body));
     pthread_rwlockattr_t writers_first;
@@ -16,7 +18,8 @@ int fs_body_new(struct fs_inode *inode, uint64_t account, struct fs_body **out)
     if (body == NULL)
         return -ENOMEM;
     body->inode = inode;
-    body->account = account;
+    body->account = usage->account;
+    body->open_limit = OPEN_LIMITS * (usage->limit_bytes + KV_VALUE_MAX);
     body->state = FS_BODY_STORED;
     /* The committer writes here: readers that follow one another must not keep it waiting. */
     pthread_rwlockattr_init(&writers_first);
@@ -54,7 +57,7 @@ static void body_charge_temporary_bytes(struct fs *fs, struct fs_body *body, uin
 void fs_body_charge(struct fs *fs, struct fs_body *body)
 {
     uint64_t size = body->value != NULL ? body->value->size : 0;
-    bool grows = fs_body_is_dirty(body) && size > body->stored_size;
+    bool grows = fs_body_is_dirty(body) && size > body->stored_size && fs_inode_state(fs, body->inode) != FS_REMOVED;
 
     body_recharge(fs, body, FS_OPEN_BYTES, &body->open_bytes, size);
     body_recharge(fs, body, FS_DIRTY_BYTES, &body->dirty_bytes, grows ? size - body->stored_size : 0);
@@ -155,10 +158,20 @@ static int body_check_temporary(struct fs *fs, const struct fs_body *body, uint6
     return 0;
 }
 
-int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size)
+int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size, uid_t uid)
+{
+    uint64_t used = fs_ledger_used(fs->accounts, body->account, FS_OPEN_BYTES) - body->open_bytes;
+
+    if (used + size <= fs_limit_of(uid, body->open_limit))
+        return 0;
+    return fs_because(-ENFILE, "the values that an account has open may be four times as large as its limit: close some");
+}
+
+int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t uid)
 {
     struct kv_ref ref;
     uint64_t others;
+    int rc;
 
     if (size > KV_VALUE_MAX)
         return -EFBIG;
@@ -166,11 +179,24 @@ int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size)
         return 0;
     if (body->state == FS_BODY_TEMPORARY)
         return body_check_temporary(fs, body, size);
-    if (fs_inode_state(fs, body->inode) == FS_REMOVED)
-        return 0;
+    rc = fs_body_check_open(fs, body, size, uid);
+    if (rc < 0 || fs_inode_state(fs, body->inode) == FS_REMOVED)
+        return rc;
     ref = fs_inode_ref(fs, body->inode);
     others = fs_ledger_used(fs->accounts, body->account, FS_DIRTY_BYTES) - body->dirty_bytes;
     return kv_quota_check(fs->store, &ref, (size_t)size, others) == -EDQUOT ? -EDQUOT : 0;
+}
+
+void fs_body_removed(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
+
+    if (body == NULL)
+        return;
+    pthread_rwlock_wrlock(&body->io);
+    fs_body_charge(fs, body);
+    pthread_rwlock_unlock(&body->io);
+    fs_body_unpin(fs, inode);
 }
 
 int fs_body_charge_temporary(struct fs *fs, struct fs_body *body)

@@ -9,7 +9,8 @@
  *   TEMPORARY --renamed onto a key--> STORED                      opened from the central storage: STORED
  *
  * Generations say what is where. `written` counts changes of the content; `put` is the newest that the central storage has.
- * The body is clean where they are equal, else dirty. It is `local` where only this node knows it: dirty, or not STORED.
+ * The body is clean where they are equal, else dirty. It is `local` where only this node knows it: dirty, not STORED, or with a
+ * put under way, whose version nobody can tell yet.
  * Stores through shared mappings come through whichever handle the kernel takes: `mapped` is the newest of their generations,
  * and counts as written by every handle that can write.
  *
@@ -34,13 +35,15 @@ struct fs_body {
     bool exclusive;           /* NEW: created with O_EXCL: only where no other node has put the key */
     unsigned writers;         /* handles that can write */
     uint64_t written, put, mapped;
+    unsigned puts;        /* under way */
     uint64_t stored_size; /* of the value that the central storage has; 0 where it has none */
     int lost;             /* durability=fsync: an accepted put was lost, and no fsync was told yet */
     uint64_t account, open_bytes, dirty_bytes, temp_bytes; /* what the account is charged */
+    uint64_t open_limit;                                   /* of the account's open_bytes */
 };
 
-/* A body for an inode, of account `account`. It has no value yet. returns 0; -ENOMEM */
-KV_CHECKED int fs_body_new(struct fs_inode *inode, uint64_t account, struct fs_body **out);
+/* A body for an inode; usage: of its account. It has no value yet. returns 0; -ENOMEM */
+KV_CHECKED int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_body **out);
 /* Of an inode that does not have it any more. */
 void fs_body_free(struct fs *fs, struct fs_body *body);
 
@@ -53,17 +56,21 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
 static inline bool fs_body_is_dirty(const struct fs_body *body) { return body->written != body->put; }
 static inline bool fs_body_is_local(const struct fs_body *body)
 {
-    return fs_body_is_dirty(body) || body->state != FS_BODY_STORED;
+    return fs_body_is_dirty(body) || body->puts > 0 || body->state != FS_BODY_STORED;
 }
 /* Does the central storage have the object of an inode, or is it on its way there? body: pinned, or NULL of a closed one. */
 bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body);
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 
-/* May the content grow to `size`? body->io is held for writing. returns 0; -EFBIG, -EDQUOT, -ENOSPC */
-KV_CHECKED int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size);
+/* May the content be opened with, or grow to, `size` by user `uid`? body->io is held for writing, or nobody else has it.
+ * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the account has open are too large together */
+KV_CHECKED int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t uid);
+KV_CHECKED int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size, uid_t uid);
 /* Bring the charges up to date with the content. body->io is held for writing. */
 void fs_body_charge(struct fs *fs, struct fs_body *body);
+/* The same for an inode (may be NULL) that was just REMOVED: what is never put counts against no quota. */
+void fs_body_removed(struct fs *fs, struct fs_inode *inode);
 /* Take up a temporary file. returns 0; -EDQUOT, -ENOSPC */
 KV_CHECKED int fs_body_charge_temporary(struct fs *fs, struct fs_body *body);
 

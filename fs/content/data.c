@@ -47,9 +47,10 @@ static int data_resize_refused(struct fs *fs, struct fs_handle *handle, const ch
 }
 
 /* Make the content at least `end` bytes long and its bytes ours to change. */
-static int data_make_room(struct fs *fs, struct fs_body *body, uint64_t end)
+static int data_make_room(struct fs *fs, struct fs_handle *handle, uint64_t end)
 {
-    int rc = fs_body_check_room(fs, body, end);
+    struct fs_body *body = handle->inode->body;
+    int rc = fs_body_check_room(fs, body, end, handle->uid);
 
     if (rc == 0)
         rc = kv_value_resize(&body->value, end > body->value->size ? (size_t)end : body->value->size);
@@ -60,7 +61,7 @@ static int data_write_locked(struct fs *fs, struct fs_handle *handle, const void
                              uint64_t offset, const char *operation)
 {
     struct fs_body *body = handle->inode->body;
-    int rc = data_make_room(fs, body, offset + size);
+    int rc = data_make_room(fs, handle, offset + size);
 
     if (rc < 0)
         return data_refused(fs, handle, operation, rc);
@@ -111,7 +112,7 @@ int fs_truncate(struct fs *fs, struct fs_handle *handle, uint64_t size)
     pthread_rwlock_wrlock(&body->io);
     rc = handle->state == FS_FAILED ? handle->error : 0;
     if (rc == 0) {
-        rc = fs_body_check_room(fs, body, size);
+        rc = fs_body_check_room(fs, body, size, handle->uid);
         if (rc == 0)
             rc = fs_truncate_locked(fs, handle, (size_t)size);
         if (rc < 0)
@@ -138,7 +139,7 @@ static int data_allocate_locked(struct fs *fs, struct fs_handle *handle, int mod
     if (mode == FALLOC_FL_KEEP_SIZE) /* it only sets space aside: there is none to set aside */
         return rc;
     if (rc == 0)
-        rc = data_make_room(fs, body, mode & FALLOC_FL_KEEP_SIZE ? 0 : offset + size);
+        rc = data_make_room(fs, handle, mode & FALLOC_FL_KEEP_SIZE ? 0 : offset + size);
     if (rc < 0)
         return rc;
     if (what != 0)
@@ -196,7 +197,7 @@ int fs_copy(struct fs *fs, struct fs_handle *from, uint64_t from_offset, struct 
     else if (to->state == FS_FAILED)
         rc = to->error;
     else if (size == value->size && to_offset == 0 && body->value->size == 0 &&
-             fs_body_check_room(fs, body, size) == 0)
+             fs_body_check_room(fs, body, size, to->uid) == 0)
         data_share(fs, to, value);
     else
         rc = data_write_locked(fs, to, value->data + from_offset, size, to_offset, "copy");

@@ -16,8 +16,6 @@
 #define PUSH_MAX (128u * 1024)
 /* Each time the name went to another inode meanwhile. */
 #define OPEN_TRIES 64
-/* Bytes of values that an account may have open on a node, in its limits. */
-#define OPEN_LIMITS 4
 
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fs_handle *handles; /* of the process's only node */
@@ -117,18 +115,6 @@ static int open_add_handle(const struct opening *opening, struct fs_inode *inode
     return rc;
 }
 
-/* The account may have this much more open. */
-static int open_check_account(const struct opening *opening, uint64_t size)
-{
-    uint64_t limit = opening->usage.limit_bytes, used;
-
-    used = fs_ledger_used(opening->fs->accounts, opening->usage.account, FS_OPEN_BYTES);
-    if (used + size <= OPEN_LIMITS * (limit + KV_VALUE_MAX))
-        return 0;
-    return fs_because(-ENFILE,
-                      "the open values of an account may be four times as large as its limit: close some");
-}
-
 /* Open a closed inode, whose lock is held. */
 static int open_closed_locked(const struct opening *opening, struct fs_inode *inode)
 {
@@ -139,12 +125,12 @@ static int open_closed_locked(const struct opening *opening, struct fs_inode *in
 
     if (fs_inode_state(fs, inode) != FS_CURRENT)
         return OPEN_ELSEWHERE;
-    rc = fs_body_new(inode, opening->usage.account, &body);
+    rc = fs_body_new(inode, &opening->usage, &body);
     if (rc < 0)
         return rc;
     rc = open_load(opening, &ref, body);
     if (rc == 0)
-        rc = open_check_account(opening, body->value->size);
+        rc = fs_body_check_open(fs, body, body->value->size, opening->handle->uid);
     if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &body->meta.attr : NULL)) {
         fs_body_free(fs, body);
         return OPEN_LATER;
@@ -282,7 +268,7 @@ static int create_body_locked(const struct opening *opening, struct fs_inode *in
 {
     struct fs *fs = opening->fs;
     struct fs_body *body;
-    int rc = fs_body_new(inode, opening->usage.account, &body);
+    int rc = fs_body_new(inode, &opening->usage, &body);
 
     if (rc == 0) {
         body->meta.attr = *attr;

@@ -46,6 +46,7 @@ static void put_succeeded(struct fs *fs, const struct put *put)
     struct fs_body *body = put->body;
 
     pthread_rwlock_wrlock(&body->io);
+    body->puts--;
     if (put->generation > body->put)
         body->put = put->generation;
     assert(body->put <= body->written);
@@ -82,6 +83,7 @@ static void put_done(struct kv_change *change, int rc)
         put_succeeded(fs, put);
     } else {
         pthread_rwlock_wrlock(&body->io);
+        body->puts--;
         body->changed |= change->attr_mask;
         if (body->state == FS_BODY_SUBMITTED)
             body->state = FS_BODY_NEW;
@@ -116,6 +118,7 @@ static void put_fill_locked(struct put *put)
         change->xattrs = &put->xattrs;
     }
     body->changed = 0;
+    body->puts++;
     if (body->state == FS_BODY_NEW)
         body->state = FS_BODY_SUBMITTED;
 }
@@ -212,14 +215,15 @@ int fs_body_settle(struct fs *fs, struct fs_body *body, uid_t uid)
 /* ---------------------------------------------------------------------- closes and syncs */
 
 /* What a close by its opener has to put: *needed, 0 for nothing. returns the error that it has to tell */
-static int flush_begin_locked(struct fs_handle *handle, uint64_t *needed)
+static int flush_begin_locked(struct fs *fs, struct fs_handle *handle, uint64_t *needed)
 {
     struct fs_body *body = handle->inode->body;
     int rc = 0;
 
     *needed = 0;
     if (handle->state == FS_FAILED) {
-        rc = handle->error;
+        if (fs_inode_state(fs, handle->inode) != FS_REMOVED) /* else nobody expects anything to be saved */
+            rc = handle->error;
         handle->state = FS_CLEAN;
         handle->told = handle->written;
     } else if (handle->state == FS_WRITTEN) {
@@ -248,7 +252,7 @@ void fs_flush(struct fs *fs, struct fs_handle *handle, pid_t closer, fs_put_done
     pthread_rwlock_wrlock(&body->io);
     handle->flushed = handle->written;
     if (ends)
-        rc = flush_begin_locked(handle, &wish.needed);
+        rc = flush_begin_locked(fs, handle, &wish.needed);
     dirty = fs_body_is_dirty(body);
     pthread_rwlock_unlock(&body->io);
     if (rc < 0 && dirty && fs_inode_displace(fs, inode)) /* the refused save shows what was there before */

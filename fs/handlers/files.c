@@ -188,13 +188,14 @@ void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs_control_handle *control = op_handle(fi, FS_HANDLE_CONTROL);
     struct fs_handle *handle = op_file(fi);
+    struct fs *fs = fs_of(req);
 
     (void)ino;
+    fs_reply_error(req, 0); /* first: the kernel lets only so many requests wait in the background */
     if (handle != NULL)
-        fs_close(fs_of(req), handle);
+        fs_close(fs, handle);
     else if (control != NULL)
-        fs_control_close(fs_of(req), control);
-    fs_reply_error(req, 0);
+        fs_control_close(fs, control);
 }
 
 /* ---------------------------------------------------------------------------------- locks */

@@ -267,6 +267,7 @@ static int namei_unlink_key(struct fs *fs, struct fs_inode *namespace, const cha
         fs_inode_touch(fs, namespace);
         rc = 0;
     }
+    fs_body_removed(fs, inode);
     fs_inode_put(fs, inode);
     fs_name_unlock(fs, name);
     return rc;
@@ -343,6 +344,8 @@ static int rename_sides(struct fs *fs, struct rename_side *from, struct rename_s
     fs_name_set_moving(fs, to->name, false);
     if (rc < 0)
         return rc;
+    if (!exchange)
+        fs_body_removed(fs, to->inode);
     if (from->body != NULL) {
         pthread_rwlock_wrlock(&from->body->io);
         from->body->meta.attr.ctime_ns = change->meta.attr.ctime_ns;

@@ -144,6 +144,7 @@ static int temporary_to_key(struct fs *fs, const struct temporary_rename *rename
     if (rc == 0) {
         temporary_become_key(fs, body, &change, generation);
         fs_name_move(fs, rename->names[0], rename->namespace, rename->names[1], rename->to_namespace, false);
+        fs_body_removed(fs, rename->over);
         fs_body_unpin(fs, rename->inode); /* which the temporary name had */
     }
     fs_body_unpin(fs, rename->inode);

@@ -1,7 +1,7 @@
 /* Requests that may wait for a commit, or for another change of the same name: which of them are served now.
  *
- * Reads never wait behind them: at most FS_CHANGES are served at a time, and half of them of one user. The others are put
- * aside as copies; users take turns, and the changes of one stay in order. Whoever has served one asks for the
+ * Reads never wait behind them: at most FS_CHANGES are served at a time, and half of them of one user. The others are
+ * put aside as copies; users take turns, and the changes of one stay in order. Whoever has served one asks for the
  * next. So while any is aside, others are being served. The loop's lock is held in all functions. */
 #ifndef KVFS_FS_TRANSPORT_CHANGES_INTERNAL_H
 #define KVFS_FS_TRANSPORT_CHANGES_INTERNAL_H

@@ -1,7 +1,7 @@
 /* The channel to the kernel: libfuse's reads and writes of /dev/fuse, through our hands.
  *
- * The answer to INIT is completed: libfuse 3.14 cannot offer FUSE_HANDLE_KILLPRIV_V2, without which the kernel asks for the
- * attribute security.capability before every write. And when that answer has been taken the mount works:
+ * The answer to INIT is completed: libfuse 3.14 cannot offer FUSE_HANDLE_KILLPRIV_V2, without which the kernel asks
+ * for the attribute security.capability before every write. And when that answer has been taken the mount works:
  * fs->mounted() is called. */
 #ifndef KVFS_FS_TRANSPORT_CHANNEL_H
 #define KVFS_FS_TRANSPORT_CHANNEL_H

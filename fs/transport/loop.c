@@ -5,9 +5,9 @@
  * handlers that wait, up to THREADS_MAX; and one that comes back while IDLE_MAX wait for requests ends.
  *
  * The main thread waits for signals. Then it lets what was taken be served, and puts the session to its end, while
- * requests that still come are refused: whoever made one may hold pages locked, which a handler or the session's end waits
- * for. WAKE is ours: to the main thread it says that a thread has met the end of the session; to a thread
- * that waits for a request, that all is over: its read is interrupted. It may come just before the read, so it is sent
+ * requests that still come are refused: whoever made one may hold pages locked, which a handler or the session's end
+ * waits for. WAKE is ours: to the main thread it says that a thread has met the end of the session; to a thread that
+ * waits for a request, that all is over: its read is interrupted. It may come just before the read, so it is sent
  * until all are gone. */
 #include "fs/transport/loop.h"
 
@@ -119,8 +119,8 @@ static int loop_take_locked(struct loop *loop, struct fuse_buf *request)
     return rc;
 }
 
-/* A change that was aside for longer than it may take is refused, as the store refuses one that cannot get its writer in
- * time. But closes are served, however late: they give back what they hold. */
+/* A change that was aside for longer than it may take is refused, as the store refuses one that cannot get its writer
+ * in time. But closes are served, however late: they give back what they hold. */
 static bool loop_is_late(struct loop *loop, const struct change *change)
 {
     const struct fuse_in_header *header = (const void *)change->bytes;

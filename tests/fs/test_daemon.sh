@@ -161,7 +161,8 @@ case_wrong_values_of_options_are_refused() {
     done
     for value in cache_ttl= cache_ttl=x cache_ttl=-1 cache_ttl=1s cache_ttl=nan cache_size= cache_size=1X \
         cache_size=-1 cache_size=99999999999999999999 durability= durability=none commit_interval_ms=x \
-        commit_interval_ms=-5 commit_timeout=0 commit_timeout=-1 commit_timeout=x map_size=x memory_size=x map_size=0 map_size=1M memory_size=0 node= 'node=a"b'; do
+        commit_interval_ms=-5 commit_timeout=0 commit_timeout=-1 commit_timeout=x \
+        map_size=x memory_size=x map_size=0 map_size=1M memory_size=0 node= 'node=a"b'; do
         refused_and_not_mounted "${value%%=*}" "$store" "$mnt" -o "$value"
     done
     refused_and_not_mounted "0 to 1000000" "$store" "$mnt" -o cache_ttl=2000000

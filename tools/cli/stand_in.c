@@ -73,8 +73,8 @@ __attribute__((noreturn)) static void stand_in_serve(pid_t child, const sigset_t
     }
 }
 
-/* Fork, and open in the child. returns there, whatever the open says but -EAGAIN; here -EAGAIN or why there is no child.
- * The pipe tells the parent which it is: the child writes a byte where it goes on. */
+/* Fork, and open in the child. returns there, whatever the open says but -EAGAIN; here -EAGAIN, or why there is no
+ * child. The pipe tells the parent which it is: the child writes a byte where it goes on. */
 static int stand_in_try(const char *dir, const struct kv_options *options, struct kv_store **out,
                         struct kv_error *error)
 {
