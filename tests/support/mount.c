@@ -612,13 +612,22 @@ void mount_expect_text(const char *path, const char *text)
     mount_expect(path, text, strlen(text));
 }
 
+enum { SOON_MS = 20000 };
+
 void mount_await_text(const char *path, const char *text)
 {
-    int64_t end_ms = mount_now_ms() + 10000;
+    for (int64_t end = mount_now_ms() + SOON_MS; !mount_is_there(path) || strcmp(mount_text(path), text) != 0;) {
+        if (mount_now_ms() > end)
+            fail_msg("%s: still not '%.100s'", path, text);
+        mount_pause_ms(5);
+    }
+}
 
-    while ((!mount_is_there(path) || strcmp(mount_text(path), text) != 0) && mount_now_ms() < end_ms)
-        mount_pause_ms(2);
-    mount_expect_text(path, text);
+void mount_await_absence(const char *path)
+{
+    for (int64_t end = mount_now_ms() + SOON_MS; mount_is_there(path); mount_pause_ms(5))
+        if (mount_now_ms() > end)
+            fail_msg("%s: still there", path);
 }
 
 struct stat mount_stat(const char *path)

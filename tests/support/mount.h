@@ -114,12 +114,14 @@ void mount_write_text(const char *path, const char *text);
 /* The file's content, its size in stat, and what read finds. */
 void mount_expect(const char *path, const void *bytes, size_t size);
 void mount_expect_text(const char *path, const char *text);
-/* The same, in a moment: what a close only emptied or created is put behind it. */
-void mount_await_text(const char *path, const char *text);
 /* Read up to `capacity` bytes of a file. returns how many */
 size_t mount_read(const char *path, void *bytes, size_t capacity);
 /* The whole file as text, in a buffer that the next call overwrites. */
 const char *mount_text(const char *path);
+/* The same text, now or soon: what a close only created or emptied may be seen elsewhere right after it. */
+void mount_await_text(const char *path, const char *text);
+/* Nothing is there, now or soon. */
+void mount_await_absence(const char *path);
 struct stat mount_stat(const char *path);
 bool mount_is_there(const char *path);
 
