@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { STEPS = 40000, LOOK_EVERY = 100 };
+enum { STEPS = 20000, LOOK_EVERY = 100 };
 
 /* ------------------------------------------------------------------------------ steps */
 
@@ -435,6 +435,7 @@ static void compare(struct mount_test *test, unsigned acting_nodes)
     uint64_t count = test_setting("KVFS_TEST_STEPS", STEPS);
     static struct model m;
 
+    alarm((unsigned)(MOUNT_SECONDS + count / 100));
     m = (struct model){.test = test, .acting = acting_nodes * REF_USERS, .random = {test_seed()}};
     (void)mount_start(test, "allow_other,cache_ttl=0");
     begin(&m, test);
