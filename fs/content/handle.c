@@ -262,6 +262,15 @@ int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_
 
 /* ------------------------------------------------------------------------------- creating */
 
+/* Does the account surely have no room for one more key? */
+static int create_check_account(const struct opening *opening, size_t size)
+{
+    const struct kv_usage *usage = &opening->usage;
+    uint64_t dirty = fs_ledger_used(opening->fs->accounts, usage->account, FS_DIRTY_BYTES);
+
+    return usage->bytes + dirty + size > usage->limit_bytes ? -EDQUOT : 0;
+}
+
 /* Give a new inode a body that only this node knows. The inode's lock is held. */
 static int create_body_locked(const struct opening *opening, struct fs_inode *inode, const struct kv_attr *attr,
                               bool temporary)
@@ -351,6 +360,8 @@ static int create(struct opening *opening, struct fs_inode *namespace, const cha
     struct fs_name *name;
     int rc = fs_check_seen(fs, namespace, &opening->usage);
 
+    if (rc == 0 && !temporary)
+        rc = create_check_account(opening, strlen(key));
     if (rc == 0)
         rc = kv_new_ino(fs->store, &own.ino);
     if (rc == 0)

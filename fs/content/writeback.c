@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REPLACED \
+    "the key was replaced by one of another owner or mode, or its namespace is gone: what is there was kept; open it anew"
+
 /* A put under way. It pins its body. */
 struct put {
     struct kv_change change;
@@ -32,7 +35,7 @@ static void put_failed(struct fs *fs, const struct put *put, int rc)
         pthread_rwlock_unlock(&put->body->io);
     }
     if (rc == -ESTALE)
-        fs_because(rc, "the key was replaced by one with another owner or mode: its value was kept; open it anew");
+        fs_because(rc, REPLACED);
     else if (rc == -EEXIST)
         fs_because(rc, "another node created the key first");
     fs_note(fs, put->uid, put->body->inode, NULL, put->operation, rc);
@@ -253,7 +256,7 @@ void fs_flush(struct fs *fs, struct fs_handle *handle, pid_t closer, fs_put_done
     handle->flushed = handle->written;
     if (ends)
         rc = flush_begin_locked(fs, handle, &wish.needed);
-    dirty = fs_body_is_dirty(body);
+    dirty = fs_body_is_dirty(body) && body->state != FS_BODY_TEMPORARY;
     pthread_rwlock_unlock(&body->io);
     if (rc < 0 && dirty && fs_inode_displace(fs, inode)) /* the refused save shows what was there before */
         fs_notify_epoch(fs);
@@ -365,6 +368,7 @@ void fs_put_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
     struct fs_inode *namespace = fs_inode_find(fs, ref->node, NULL, 0), *inode;
     bool open = false;
 
+    fs_because(rc == -ENOENT ? rc : 0, REPLACED);
     fs_note(fs, 0, namespace != NULL ? namespace : fs_root(fs), ref->key, "commit", rc);
     fs_inode_put(fs, namespace);
     if (name == NULL)

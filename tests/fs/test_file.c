@@ -795,10 +795,11 @@ static void extended_attributes_of_a_user_are_kept(void **state)
 
 /* -------------------------------------------------------------------- failures */
 
-/* A key whose put cannot succeed, because another node has taken the room meanwhile. */
-static int fill_account_under(void **state, const struct mount_node *other)
+/* A key whose put cannot succeed, because another one has taken the room meanwhile. */
+static int fill_account_under(void **state)
 {
     static const char bytes[600];
+    struct mount_node *other = mount_start(*state, "cache_ttl=0");
     int fd;
 
     MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
@@ -810,7 +811,7 @@ static int fill_account_under(void **state, const struct mount_node *other)
 
 static void temporary_files_have_a_bound_of_their_own(void **state)
 {
-    enum { SIZE = 20 << 20, MOST = 64 / 20 };
+    enum { SIZE = 25 << 20, MOST = 64 / 25 };
     uint8_t *bytes = mount_bytes(1, SIZE);
     int fds[MOST + 1];
 
@@ -819,17 +820,16 @@ static void temporary_files_have_a_bound_of_their_own(void **state)
         if (i < MOST)
             assert_int_equal(MOUNT_OK(write(fds[i], bytes, SIZE)), SIZE);
     }
-    MOUNT_FAILS(EDQUOT, pwrite(fds[MOST], bytes, 1 << 20, 4 << 20));
+    MOUNT_FAILS(EDQUOT, pwrite(fds[MOST], bytes, 1 << 20, 14 << 20));
     assert_non_null(
         strstr(mount_text(P(".kvfs/errors")),
-               "a/n/.temporary_3 write: temporary files, whose names no key can have, may take 64 MiB"));
+               "a/n/.temporary_2 write: temporary files, whose names no key can have, may take 64 MiB"));
     MOUNT_OK(unlink(P("a/n/.temporary_0")));
     MOUNT_OK(close(fds[0]));
-    MOUNT_FAILS(EDQUOT, fsync(fds[MOST])); /* it starts anew when it was told */
-    for (int64_t end = mount_now_ms() + 10000; pwrite(fds[MOST], bytes, SIZE, 0) != SIZE;) {
-        assert_true(mount_now_ms() < end); /* what was removed is given back a little later */
-        MOUNT_FAILS(EDQUOT, fsync(fds[MOST]));
-    }
+    MOUNT_FAILS(EDQUOT, pwrite(fds[MOST], bytes, 1, 0)); /* until its close has told it */
+    MOUNT_FAILS(EDQUOT, close(fds[MOST]));
+    fds[MOST] = open_key(P("a/n/.temporary_2"), O_RDWR);
+    assert_int_equal(MOUNT_OK(pwrite(fds[MOST], bytes, SIZE, 0)), SIZE);
     for (int i = 1; i <= MOST; i++)
         MOUNT_OK(close(fds[i]));
     free(bytes);
@@ -839,7 +839,7 @@ static void a_failed_put_can_be_tried_again(void **state)
 {
     static const char bytes[600];
     struct mount_node *other = elsewhere(state);
-    int fd = fill_account_under(state, other), second = (int)MOUNT_OK(dup(fd));
+    int fd = fill_account_under(state), second = (int)MOUNT_OK(dup(fd));
 
     MOUNT_FAILS(EDQUOT, fsync(fd));
     MOUNT_FAILS(EDQUOT, close(second));
@@ -854,7 +854,7 @@ static void a_failed_put_can_be_tried_again(void **state)
 static void every_failed_put_leaves_a_line_in_words(void **state)
 {
     const char *text;
-    int year = 0, length = 0, fd = fill_account_under(state, elsewhere(state));
+    int year = 0, length = 0, fd = fill_account_under(state);
 
     MOUNT_FAILS(EDQUOT, close(fd));
     text = mount_text(P(".kvfs/errors"));

@@ -558,6 +558,8 @@ void mount_write(const char *path, const void *bytes, size_t size)
 
     for (size_t at = 0; at < size;)
         at += (size_t)MOUNT_OK(write(fd, (const char *)bytes + at, size - at));
+    if (size == 0) /* else it is put behind the close */
+        MOUNT_OK(fsync(fd));
     MOUNT_OK(close(fd));
 }
 
