@@ -149,7 +149,7 @@ static size_t memory_of(const struct mount_node *node)
 /* Names of keys that were never put are listed from what the node knows, without copies for each who lists. */
 static void listings_of_names_that_were_never_put_take_no_memory(void **state)
 {
-    enum { NAMES = 3000, LISTERS = 150, BOUND = 100 << 20 };
+    enum { NAMES = 3000, LISTERS = 150, BOUND = 160 << 20 };
     DIR *dirs[LISTERS];
     size_t before;
     char name[501];

@@ -1,5 +1,5 @@
-/* A process that is stopped within a commit, as by SIGSTOP, Ctrl-Z or docker pause: reads of all nodes go on, changes end
- * in ETIMEDOUT within commit_timeout, and the errors say who has the store. */
+/* A process that is stopped within a commit, as by SIGSTOP, Ctrl-Z or docker pause: reads go on, changes end in
+ * ETIMEDOUT within commit_timeout, and errors says who has the store. */
 #include "tests/support/users.h"
 
 #include <fcntl.h>
