@@ -7,6 +7,7 @@ enum { OPCODES = 64 };
 
 static atomic_uint_fast64_t request_counts[OPCODES];
 static _Thread_local bool request_kills_setid;
+static _Thread_local uint64_t request_number;
 
 static bool request_has_kill_flag(const struct fuse_in_header *header, size_t size)
 {
@@ -38,9 +39,12 @@ void fs_request_begin(const void *raw, size_t size)
     if (header->opcode < OPCODES)
         atomic_fetch_add_explicit(&request_counts[header->opcode], 1, memory_order_relaxed);
     request_kills_setid = request_has_kill_flag(header, size);
+    request_number = header->unique;
 }
 
 bool fs_request_kills_setid(void) { return request_kills_setid; }
+
+uint64_t fs_request_number(void) { return request_number; }
 
 uint64_t fs_request_count(uint32_t opcode)
 {

@@ -15,6 +15,10 @@ void fs_request_begin(const void *raw, size_t size);
  * threads  the one that serves the request, before the handler returns */
 bool fs_request_kills_setid(void);
 
+/* The number of the request that this thread serves: the kernel counts them as they are made.
+ * threads  as above */
+uint64_t fs_request_number(void);
+
 /* Requests of one kind (enum fuse_opcode) so far. */
 uint64_t fs_request_count(uint32_t opcode);
 
