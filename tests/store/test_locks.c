@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000, PEERS = 4, ROUNDS = 1000 };
+enum { PATIENCE_MS = 20000, PEERS = 4, ROUNDS = 1000, CONTENTIONS = 5000 };
 
 static char directory[128];
 
@@ -509,7 +509,7 @@ static void contend(struct arena *arena, const struct kv_lock_range *exclusive)
 {
     struct kv_store *kv = open_store();
 
-    for (unsigned round = 0; kv != NULL && round < ROUNDS; round++) {
+    for (unsigned round = 0; kv != NULL && round < CONTENTIONS; round++) {
         struct kv_ref ref = kv_ref_key(7, "contended", 9);
         struct kv_lock *lock;
 
