@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000, PEERS = 4, ROUNDS = 1000 };
+enum { PATIENCE_MS = 20000, PEERS = 4, ROUNDS = 1000, CONTENTIONS = 5000 };
 
 static char directory[128];
 
@@ -166,6 +166,7 @@ static struct order set_order(struct kv_lock_range range) { return (struct order
 
 struct setting {
     struct peer peer; /* has the store open, and a lock of "key" */
+    struct peer late; /* has nothing yet */
     struct kv_store *kv;
     struct kv_lock *lock; /* of "key" */
 };
@@ -181,15 +182,23 @@ static struct kv_lock *open_lock(struct kv_store *kv, const char *key, size_t si
 
 static int set(struct kv_lock *lock, struct kv_lock_range range) { return kv_lock_set(lock, &range, false); }
 
-static int setup(void **state)
+static int setup_directory(void **state)
 {
     const char *above = getenv("TMPDIR");
+
+    (void)state;
+    snprintf(directory, sizeof(directory), "%s/kvfs-test-locks-XXXXXX", above != NULL ? above : "/tmp");
+    return mkdtemp(directory) != NULL ? 0 : -1;
+}
+
+static int setup(void **state)
+{
     struct setting *setting = calloc(1, sizeof(*setting));
 
-    snprintf(directory, sizeof(directory), "%s/kvfs-test-locks-XXXXXX", above != NULL ? above : "/tmp");
-    if (setting == NULL || mkdtemp(directory) == NULL)
+    if (setting == NULL || setup_directory(state) < 0)
         return -1;
     setting->peer = peer_start();
+    setting->late = peer_start();
     setting->kv = open_store();
     assert_non_null(setting->kv);
     assert_int_equal(ask(&setting->peer, (struct order){.what = OPEN_STORE}), 0);
@@ -207,6 +216,12 @@ static int remove_path(const char *path, const struct stat *st, int type, struct
     return remove(path);
 }
 
+static int teardown_directory(void **state)
+{
+    (void)state;
+    return nftw(directory, remove_path, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static int teardown(void **state)
 {
     struct setting *setting = *state;
@@ -214,9 +229,10 @@ static int teardown(void **state)
     if (setting->lock != NULL)
         kv_lock_close(setting->lock);
     kv_close(setting->kv);
+    peer_end(&setting->late); /* it holds the ends of the first one's pipes, too */
     peer_end(&setting->peer);
     free(setting);
-    return nftw(directory, remove_path, 8, FTW_DEPTH | FTW_PHYS);
+    return teardown_directory(state);
 }
 
 static const char *locks_path(void)
@@ -434,17 +450,15 @@ static void the_file_goes_with_its_last_owner(void **state)
 static void what_a_killed_process_left_is_removed_by_the_next_one(void **state)
 {
     struct setting *setting = *state;
-    struct peer next = peer_start();
     siginfo_t info;
 
     assert_int_equal(ask(&setting->peer, open_order("left")), 0);
     kill(setting->peer.pid, SIGKILL);
     assert_int_equal(waitid(P_PID, (id_t)setting->peer.pid, &info, WEXITED | WNOWAIT), 0);
     assert_int_equal(lock_files(), 2);
-    assert_int_equal(ask(&next, (struct order){.what = OPEN_STORE}), 0);
-    assert_int_equal(ask(&next, open_order("mine")), 0);
+    assert_int_equal(ask(&setting->late, (struct order){.what = OPEN_STORE}), 0);
+    assert_int_equal(ask(&setting->late, open_order("mine")), 0);
     assert_int_equal(lock_files(), 2); /* "key", which is in use, and "mine" */
-    peer_end(&next);
 }
 
 static void a_link_in_the_place_of_the_directory_is_refused(void **state)
@@ -495,7 +509,7 @@ static void contend(struct arena *arena, const struct kv_lock_range *exclusive)
 {
     struct kv_store *kv = open_store();
 
-    for (unsigned round = 0; kv != NULL && round < ROUNDS; round++) {
+    for (unsigned round = 0; kv != NULL && round < CONTENTIONS; round++) {
         struct kv_ref ref = kv_ref_key(7, "contended", 9);
         struct kv_lock *lock;
 
@@ -519,8 +533,10 @@ static void contend(struct arena *arena, const struct kv_lock_range *exclusive)
 static void let_them_contend(void **state, struct kv_lock_range exclusive)
 {
     struct arena *arena = mmap(NULL, sizeof(*arena), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct setting *setting = *state;
     pid_t pids[PEERS];
+    int status;
+
+    (void)state;
 
     assert_true(arena != MAP_FAILED);
     for (unsigned i = 0; i < PEERS; i++) {
@@ -528,13 +544,12 @@ static void let_them_contend(void **state, struct kv_lock_range exclusive)
         if (pids[i] == 0)
             contend(arena, &exclusive);
     }
-    for (unsigned i = 0; i < PEERS; i++)
-        assert_int_equal(waitpid(pids[i], NULL, 0), pids[i]);
+    for (unsigned i = 0; i < PEERS; i++) {
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(status, 0);
+    }
     assert_int_equal(arena->failures, 0);
     assert_int_equal(arena->together, 0);
-    kv_lock_close(setting->lock);
-    setting->lock = NULL;
-    assert_int_equal(ask(&setting->peer, (struct order){.what = CLOSE}), 0);
     assert_int_equal(lock_files(), 0);
     munmap(arena, sizeof(*arena));
 }
@@ -601,8 +616,10 @@ int main(void)
         TEST_LOCKS(a_link_in_the_place_of_the_directory_is_refused),
         cmocka_unit_test(without_a_directory_locks_hold_in_one_store),
         TEST_LOCKS(of_two_who_leave_at_once_one_removes_the_file),
-        TEST_LOCKS(files_that_come_and_go_let_one_flock_in),
-        TEST_LOCKS(files_that_come_and_go_let_one_range_in),
+        cmocka_unit_test_setup_teardown(files_that_come_and_go_let_one_flock_in, setup_directory,
+                                        teardown_directory),
+        cmocka_unit_test_setup_teardown(files_that_come_and_go_let_one_range_in, setup_directory,
+                                        teardown_directory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
