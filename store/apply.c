@@ -27,7 +27,9 @@ bool apply_may_put(const struct kv_change *change, const struct kv_attr *there)
 {
     const struct kv_attr *object = change->object;
 
-    return object == NULL || there->ino == object->ino || same_rights(there, object);
+    if (object == NULL)
+        return change->seen_count == 0 || there->ino == change->attr.ino;
+    return there->ino == object->ino || same_rights(there, object);
 }
 
 bool apply_may_edit(const struct kv_change *change, const struct apply_key *there)

@@ -56,9 +56,12 @@ static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct s
 
     if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &meta.attr : NULL))
         return GETATTR_LATER;
+    if (rc == -ENOENT || (rc == 0 && !fs_inode_shows(fs, inode, &meta))) {
+        fs_inode_displace(fs, inode);
+        return -ESTALE; /* another inode stands for what is there now */
+    }
     if (rc < 0)
-        return rc == -ENOENT ? fs_stale(fs, inode) : rc;
-    fs_inode_adopt_locked(fs, inode, meta.version);
+        return rc;
     fs_tell_key(fs, inode, &meta, out);
     *timeout = fs_timeout_of(&fresh);
     return 0;
@@ -82,7 +85,7 @@ static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, 
     return rc;
 }
 
-/* A closed inode that lost its name: what has that now is what an open would find. */
+/* A closed inode that lost its name, under which the kernel holds handles of those that had it since. */
 static int getattr_elsewhere(struct fs *fs, struct fs_inode *inode, struct stat *out)
 {
     int rc = fs_check_seen(fs, inode, NULL);
@@ -114,7 +117,7 @@ int fs_getattr(struct fs *fs, struct fs_inode *inode, struct stat *out, double *
     if (body != NULL || fs_inode_state(fs, inode) == FS_CURRENT)
         return getattr_key(fs, inode, out, timeout);
     *timeout = 0;
-    return getattr_elsewhere(fs, inode, out);
+    return inode->redirects ? getattr_elsewhere(fs, inode, out) : -ESTALE;
 }
 
 /* ------------------------------------------------------------------------------- changing */

@@ -131,6 +131,13 @@ bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *bo
     return stored;
 }
 
+bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta)
+{
+    if (inode->version == 0 && fs_told(fs, inode).ino == 0)
+        inode->version = meta->version;
+    return inode->version == meta->version && fs_told_is(fs, inode, &meta->attr);
+}
+
 uint64_t fs_body_written(struct fs_body *body)
 {
     uint64_t written;

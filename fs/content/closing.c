@@ -1,37 +1,54 @@
 #include "fs/content/closing.h"
 
-#include <stdio.h>
-#include <string.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-pid_t fs_process_of(pid_t thread)
+/* In headers from Linux 6.9 and 6.13 on. */
+#define PIDFD_OF_THREAD O_EXCL
+struct closing_info {
+    uint64_t mask, cgroup;
+    uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid, spare;
+};
+#define CLOSING_GET_INFO _IOWR(0xff, 11, struct closing_info)
+
+/* Only a process's first thread has a descriptor of this kind. */
+static bool closing_is_first(pid_t thread)
 {
-    int fd = thread > 0 ? (int)syscall(SYS_pidfd_open, thread, 0) : -1;
-    char path[32], line[128];
-    int process = thread;
-    FILE *status;
+    int fd = (int)syscall(SYS_pidfd_open, thread, 0);
 
     if (fd >= 0)
-        close(fd); /* only a process's first thread has such a descriptor */
-    if (fd >= 0 || thread <= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+pid_t fs_process_of(pid_t thread)
+{
+    struct closing_info info = {.mask = 1};
+    int fd, rc;
+
+    if (thread <= 0 || closing_is_first(thread))
         return thread;
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)thread);
-    status = fopen(path, "re");
-    if (status == NULL)
-        return thread;
-    while (fgets(line, sizeof(line), status) != NULL && sscanf(line, "Tgid: %d", &process) != 1)
-        ;
-    fclose(status);
-    return process;
+    fd = (int)syscall(SYS_pidfd_open, thread, PIDFD_OF_THREAD);
+    rc = fd < 0 ? -1 : ioctl(fd, CLOSING_GET_INFO, &info);
+    if (fd >= 0)
+        close(fd);
+    return rc == 0 && info.tgid > 0 ? (pid_t)info.tgid : -thread;
+}
+
+static bool closing_has(pid_t process, pid_t thread)
+{
+    return process == thread || syscall(SYS_tgkill, process, thread, 0) == 0 || errno != ESRCH;
 }
 
 bool fs_process_has(pid_t process, pid_t thread)
 {
-    char path[64];
-
-    if (process <= 0 || thread <= 0 || process == thread)
+    if (process == 0 || thread <= 0)
         return true;
-    snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)process, (int)thread);
-    return access(path, F_OK) == 0;
+    if (process > 0)
+        return closing_has(process, thread);
+    return closing_has(thread, -process) || !closing_is_first(thread);
 }

@@ -6,19 +6,19 @@
  * file, once something was written. A close by any other process ends nothing. What no such close has put is put when the
  * last descriptor is gone.
  *
- * The closer waits for the answer. So nothing is asked that a client can keep from being answered: not /proc/PID/fd,
- * stat or cmdline, which wait for an exec. Whether a thread is in a process is told by names in /proc alone. */
+ * The closer waits for the answer. So nothing is asked that a client can keep from being answered: nothing in /proc, whose
+ * directories can be locked by who lists them, or which waits for an exec. */
 #ifndef KVFS_FS_CONTENT_CLOSING_H
 #define KVFS_FS_CONTENT_CLOSING_H
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* The process of a thread; the thread itself where that cannot be told; 0 of 0, which stands for one in another pid
- * namespace. */
+/* The process of a thread. 0: of 0, which stands for one in another pid namespace. Where the kernel does not tell (before
+ * Linux 6.13, of a thread that is not its process's first): the thread, negative. */
 pid_t fs_process_of(pid_t thread);
 
-/* Is a thread one of this process? true where nobody can tell: then rather put. */
+/* Is a thread one of this process, as told by fs_process_of()? true where that cannot be known: then rather put. */
 bool fs_process_has(pid_t process, pid_t thread);
 
 #endif

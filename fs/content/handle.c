@@ -115,6 +115,18 @@ static int open_add_handle(const struct opening *opening, struct fs_inode *inode
     return rc;
 }
 
+/* Is the value that was loaded the one that the inode stands for? One that is emptied can be any of the same object. */
+static int open_check_shown_locked(const struct opening *opening, struct fs_inode *inode, const struct fs_body *body)
+{
+    if (opening->flags & O_TRUNC && fs_told_is(opening->fs, inode, &body->meta.attr))
+        inode->version = body->meta.version;
+    if (!fs_inode_shows(opening->fs, inode, &body->meta)) {
+        fs_inode_displace(opening->fs, inode);
+        return OPEN_ELSEWHERE;
+    }
+    return fs_told_same(opening->fs, opening->checked, &body->meta.attr) ? 0 : fs_stale(opening->fs, opening->checked);
+}
+
 /* Open a closed inode, whose lock is held. */
 static int open_closed_locked(const struct opening *opening, struct fs_inode *inode)
 {
@@ -135,17 +147,16 @@ static int open_closed_locked(const struct opening *opening, struct fs_inode *in
         fs_body_free(fs, body);
         return OPEN_LATER;
     }
-    if (rc == -ENOENT)
+    if (rc == 0)
+        rc = open_check_shown_locked(opening, inode, body);
+    if (rc == -ENOENT) {
         fs_inode_displace(fs, inode);
-    if (rc == -ENOENT || (rc == 0 && !fs_told_same(fs, opening->checked, &body->meta.attr)))
         rc = fs_stale(fs, opening->checked);
-    if (rc < 0) {
+    }
+    if (rc != 0) {
         fs_body_free(fs, body);
         return rc;
     }
-    if (opening->flags & O_APPEND && inode->version != body->meta.version)
-        opening->handle->direct = true;
-    fs_inode_adopt_locked(fs, inode, body->meta.version);
     fs_body_charge(fs, body);
     fs_inode_set_body_locked(fs, inode, body);
     rc = open_add_handle(opening, inode);
@@ -215,27 +226,31 @@ static int open_inode(const struct opening *opening, struct fs_inode *inode)
     return rc;
 }
 
-/* Open the inode, or the one that has its name by now. */
+/* Open the inode. Where it has lost its name, the kernel looks that up again, once; where it just did so, open the one that
+ * has it by now. */
 static int open_checked(const struct opening *opening)
 {
     struct fs_inode *inode = opening->checked, *current;
+    struct fs *fs = opening->fs;
     int rc;
 
-    fs_inode_get(opening->fs, inode);
+    fs_inode_get(fs, inode);
     for (int i = 0; (rc = open_inode(opening, inode)) > 0 && i < OPEN_TRIES; i++) {
         if (rc == OPEN_LATER) {
-            fs_name_settle(opening->fs, inode);
+            fs_name_settle(fs, inode);
             continue;
         }
-        rc = fs_inode_current(opening->fs, opening->checked, &current);
+        if (!opening->handle->direct && !fs_name_contend(fs, opening->checked))
+            break;
+        rc = fs_inode_current(fs, opening->checked, &current);
         if (rc < 0)
             break;
-        opening->handle->direct = current != opening->checked;
-        fs_inode_put(opening->fs, inode);
+        opening->handle->direct = opening->checked->redirects = true;
+        fs_inode_put(fs, inode);
         inode = current;
     }
-    fs_inode_put(opening->fs, inode);
-    return rc > 0 ? fs_stale(opening->fs, opening->checked) : rc;
+    fs_inode_put(fs, inode);
+    return rc > 0 ? fs_stale(fs, opening->checked) : rc;
 }
 
 int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_ctx *who, struct fs_handle **out)
@@ -295,7 +310,6 @@ static int create_body_locked(const struct opening *opening, struct fs_inode *in
     body->writers = opening->handle->writes;
     opening->handle->state = FS_EMPTIED;
     opening->handle->inode = inode;
-    fs_inode_adopt_locked(fs, inode, 0);
     fs_inode_set_body_locked(fs, inode, body);
     inode->opens = temporary ? 2 : 1; /* a temporary file is pinned by its name */
     inode->has_pages = true;

@@ -5,16 +5,16 @@
  *   CLEAN    nothing to put
  *   EMPTIED  its open created or truncated the key, and nothing was written through it since
  *   WRITTEN  something was
- *   FAILED   a write was refused, with `error`. The content was not changed by it, but lacks it: later writes fail at once, and
- *            the close tells the error and puts nothing of this handle. Other handles are not harmed.
+ *   FAILED   a write was refused, with `error`. The content was not changed by it, but lacks it: later writes fail at once,
+ *            and the close, or an fsync, tells the error and puts nothing of this handle. Other handles are not harmed.
  *
- *   CLEAN, EMPTIED --write--> WRITTEN;  any --refused write--> FAILED --close tells--> CLEAN
+ *   CLEAN, EMPTIED --write--> WRITTEN;  any --refused write--> FAILED --told--> CLEAN
  *
  * An open for writing begins with the newest central value, under the lock of its name; one for reading with what this node
- * may serve, and waits for no change. The inode that the kernel opens can have lost its name just before. Then the handle is
- * one of the inode that has the name now, if the kernel's check of permissions holds for that, too; and it is `direct`: it
- * goes past the page cache of the kernel, whose pages are those of another inode. An append whose place the kernel cannot
- * know, since the value became another one with the open, is direct for the same reason.
+ * may serve, and waits for no change. The inode that the kernel opens can have lost its name just before: then the kernel
+ * is told to look that up again. It does so once. So where that just happened, the handle is one of the inode that has the
+ * name now, if the kernel's check of permissions holds for that, too; and it is `direct`: it goes past the page cache of the
+ * kernel, whose pages are those of another inode.
  */
 #ifndef KVFS_FS_CONTENT_HANDLE_H
 #define KVFS_FS_CONTENT_HANDLE_H

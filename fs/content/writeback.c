@@ -217,24 +217,23 @@ int fs_body_settle(struct fs *fs, struct fs_body *body, uid_t uid)
 
 /* ---------------------------------------------------------------------- closes and syncs */
 
-/* What a close by its opener has to put: *needed, 0 for nothing. returns the error that it has to tell */
-static int flush_begin_locked(struct fs *fs, struct fs_handle *handle, uint64_t *needed)
+/* Tell the error of a handle that FAILED, which then begins anew. returns the error, or 0 */
+static int flush_tell_locked(struct fs *fs, struct fs_handle *handle)
 {
-    struct fs_body *body = handle->inode->body;
-    int rc = 0;
+    if (handle->state != FS_FAILED)
+        return 0;
+    handle->state = FS_CLEAN;
+    handle->told = handle->written;
+    return fs_inode_state(fs, handle->inode) == FS_REMOVED ? 0 : handle->error; /* nobody expects that to be saved */
+}
 
-    *needed = 0;
-    if (handle->state == FS_FAILED) {
-        if (fs_inode_state(fs, handle->inode) != FS_REMOVED) /* else nobody expects anything to be saved */
-            rc = handle->error;
-        handle->state = FS_CLEAN;
-        handle->told = handle->written;
-    } else if (handle->state == FS_WRITTEN) {
-        *needed = handle->written;
-    }
-    if (handle->writes && rc == 0 && body->mapped > *needed)
-        *needed = body->mapped;
-    return rc;
+/* The generation that a close by its opener has to put; 0: none. */
+static uint64_t flush_needed_locked(const struct fs_handle *handle)
+{
+    uint64_t mapped = handle->writes ? handle->inode->body->mapped : 0;
+    uint64_t needed = handle->state == FS_WRITTEN ? handle->written : 0;
+
+    return mapped > needed ? mapped : needed;
 }
 
 void fs_flush(struct fs *fs, struct fs_handle *handle, pid_t closer, fs_put_done *done, void *arg)
@@ -255,7 +254,9 @@ void fs_flush(struct fs *fs, struct fs_handle *handle, pid_t closer, fs_put_done
     pthread_rwlock_wrlock(&body->io);
     handle->flushed = handle->written;
     if (ends)
-        rc = flush_begin_locked(fs, handle, &wish.needed);
+        rc = flush_tell_locked(fs, handle);
+    if (ends && rc == 0)
+        wish.needed = flush_needed_locked(handle);
     dirty = fs_body_is_dirty(body) && body->state != FS_BODY_TEMPORARY;
     pthread_rwlock_unlock(&body->io);
     if (rc < 0 && dirty && fs_inode_displace(fs, inode)) /* the refused save shows what was there before */
@@ -310,8 +311,8 @@ void fs_sync(struct fs *fs, struct fs_handle *handle, fs_put_done *done, void *a
 
     wish.put =
         (struct put){.fs = fs, .body = body, .operation = "fsync", .uid = handle->uid, .done = done, .arg = arg};
-    pthread_rwlock_rdlock(&body->io);
-    rc = handle->state == FS_FAILED ? handle->error : 0;
+    pthread_rwlock_wrlock(&body->io);
+    rc = flush_tell_locked(fs, handle);
     pthread_rwlock_unlock(&body->io);
     if (rc < 0)
         done(arg, rc);
@@ -345,11 +346,8 @@ static bool lost_by(struct fs *fs, struct fs_inode *inode, const struct kv_ref *
     struct fs_body *body = fs_body_pin(fs, inode);
     bool has = false;
 
-    if (body == NULL) { /* let the kernel forget what it was shown */
-        fs_inode_lock(fs, inode);
-        if (inode->body == NULL)
-            fs_inode_adopt_locked(fs, inode, 0);
-        fs_inode_unlock(fs, inode);
+    if (body == NULL) { /* what the kernel was shown is not there */
+        fs_inode_displace(fs, inode);
         return false;
     }
     pthread_rwlock_rdlock(&body->io);

@@ -19,10 +19,10 @@ void op_reply_attr(fuse_req_t req, fuse_ino_t ino, struct fs_inode *inode)
 
 void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct fs_inode *inode = op_inode(req, ino);
+    struct fs_handle *handle = op_handle(fi, FS_HANDLE_FILE);
+    struct fs_inode *inode = handle != NULL ? handle->inode : op_inode(req, ino);
     struct stat attr;
 
-    (void)fi;
     if (inode->kind == FS_GONE) {
         fs_reply_error(req, -ESTALE);
     } else if (op_is_control(inode)) {
@@ -92,11 +92,14 @@ static int op_setattr(fuse_req_t req, struct fs_inode *inode, struct stat *attr,
     struct kv_attr wanted;
     unsigned mask = op_setattr_mask(attr, to_set, &wanted);
     bool by_owner = mask & (KV_MODE | KV_UID | KV_GID);
+    uid_t uid = fuse_req_ctx(req)->uid;
 
     if (mask == 0)
         return 0;
     if (inode->kind != FS_KEY && inode->kind != FS_NODE)
         return inode->kind == FS_GONE ? -ESTALE : -EPERM;
+    if (by_owner && inode->kind == FS_NODE && uid != 0 && uid != fs_told(fs_of(req), inode).uid)
+        return -EPERM; /* the kernel may have checked with an owner from before */
     return fs_setattr(fs_of(req), inode, &wanted, mask, !by_owner);
 }
 

@@ -46,6 +46,7 @@ struct lookup_finding {
     struct kv_meta meta;
     double timeout;
     bool again;  /* the inode has lost the name */
+    bool other;  /* its name leads to another object or version, or to one of another owner or mode */
     bool moving; /* it is about to get another one */
 };
 
@@ -59,8 +60,7 @@ static int lookup_ask(struct fs *fs, struct fs_inode *inode, const struct kv_ref
     return rc;
 }
 
-/* Of a key that is open: what this node wrote is newer than the central storage; what it only reads may be older, and then
- * the name goes to a new inode. */
+/* Of a key that is open: what this node wrote is newer than the central storage; what it only reads may be older. */
 static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                               struct lookup_finding *out)
 {
@@ -73,11 +73,8 @@ static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struc
         out->timeout = fs_timeout_full(fs);
     } else {
         rc = lookup_ask(fs, inode, ref, out);
-        if (out->moving)
-            ;
-        else if (rc == -ENOENT || (rc == 0 && out->meta.version != body->meta.version))
-            out->again = fs_inode_displace(fs, inode) && rc == 0;
-        else if (rc == 0)
+        out->other = rc == 0 && (out->meta.version != body->meta.version || !fs_told_is(fs, inode, &out->meta.attr));
+        if (rc == 0 && !out->moving && !out->other)
             body->meta = out->meta;
     }
     pthread_rwlock_unlock(&body->io);
@@ -89,12 +86,7 @@ static int lookup_closed_locked(struct fs *fs, struct fs_inode *inode, const str
 {
     int rc = lookup_ask(fs, inode, ref, out);
 
-    if (out->moving)
-        ;
-    else if (rc == 0)
-        fs_inode_adopt_locked(fs, inode, out->meta.version);
-    else if (rc == -ENOENT)
-        fs_inode_displace(fs, inode);
+    out->other = rc == 0 && !fs_inode_shows(fs, inode, &out->meta);
     return rc;
 }
 
@@ -117,6 +109,8 @@ static int lookup_current(struct fs *fs, struct fs_inode *namespace, const char 
             rc = lookup_open_locked(fs, *out, &ref, finding);
         else
             rc = lookup_closed_locked(fs, *out, &ref, finding);
+        if (!finding->moving && (finding->other || rc == -ENOENT))
+            finding->again |= fs_inode_displace(fs, *out) && rc == 0;
         fs_inode_unlock(fs, *out);
         if (finding->moving)
             fs_name_settle(fs, *out);
@@ -155,9 +149,7 @@ int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *
     if (rc < 0)
         return rc;
     fs_inode_lock(fs, inode);
-    fresh = inode->body == NULL && !fs_inode_is_known(fs, inode);
-    if (fresh)
-        fs_inode_adopt_locked(fs, inode, meta->version);
+    fresh = inode->body == NULL && fs_inode_shows(fs, inode, meta);
     fs_inode_unlock(fs, inode);
     if (!fresh) {
         fs_inode_put(fs, inode);

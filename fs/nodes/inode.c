@@ -1,4 +1,3 @@
-#include "fs/base/notify.h"
 #include "fs/nodes/nodes_internal.h"
 
 #include <assert.h>
@@ -375,20 +374,6 @@ void fs_inode_set_body_locked(struct fs *fs, struct fs_inode *inode, struct fs_b
     if (body != NULL)
         inode->refs++; /* which fs_body_unpin() gives back */
     pthread_mutex_unlock(&fs->nodes->lock);
-}
-
-void fs_inode_adopt_locked(struct fs *fs, struct fs_inode *inode, uint64_t version)
-{
-    assert(inode->body == NULL);
-    if (inode->version == version)
-        return;
-    /* Nothing of a closed file is locked in the kernel, so this does not wait for requests. */
-    if (inode->has_pages)
-        fs_notify_pages(fs, inode->id);
-    else if (inode->version != 0)
-        fs_notify_attr(fs, inode->id);
-    inode->has_pages = false;
-    inode->version = version;
 }
 
 /* ----------------------------------------------------- names that only this node knows */

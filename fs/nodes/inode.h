@@ -19,12 +19,14 @@
  *
  *   CURRENT --displace--> DISPLACED --make_current--> CURRENT;  CURRENT, DISPLACED --remove--> REMOVED
  *
- * and independently CLOSED (no body) or OPEN (a body, content/body.h). A CLOSED inode has no content of its own.
+ * and independently CLOSED (no body) or OPEN (a body, content/body.h). A CLOSED inode has no content of its own: it stands for
+ * what its name leads to, as long as that is what the kernel was told.
  *
  * Invariants
  *   - name->current is NULL or a CURRENT inode of that name, and each CURRENT inode is its name's current one.
- *   - The kernel's pages of an inode belong to one value: that of its body while it is OPEN, `version` while it is CLOSED.
- *     A CLOSED inode adopts another version only after its pages were dropped; an OPEN one is displaced instead.
+ *   - A key's inode is one object at one version with one owner and mode, but for what is changed through it. Whatever else
+ *     its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages, size, owner and mode of
+ *     an inode always belong together.
  *   - What is shown with a timeout is what this node may serve for that long.
  *   - The kernel checks permissions on what it was told (told.h). A request acts on that, or answers -ESTALE.
  *
@@ -61,6 +63,7 @@ struct fs_name {
     pthread_mutex_t lock;
     unsigned refs;
     bool moving;               /* a rename of it is under way: the central storage may have done it already */
+    int64_t contended_ns;      /* when an open of it was last told to look again */
     struct fs_inode *current;  /* NULL: none */
     struct fs_inode *inodes;   /* all that have this name, or had it last */
     struct fs_filelock *locks; /* filelock.h */
@@ -70,11 +73,12 @@ struct fs_name {
     char key[];                /* NUL-terminated */
 };
 
-/* What the kernel was told of owner and mode. */
+/* What the kernel was told of owner and mode: see told.h. */
 struct fs_told {
-    bool known;
+    bool known, dropped;
     uint32_t mode, uid, gid;
     uint64_t ino;
+    uint64_t since; /* the request that was answered with it */
 };
 
 struct fs_inode {
@@ -92,7 +96,8 @@ struct fs_inode {
     struct fs_inode *parent;      /* a reference; NULL: the root */
     struct fs_body *body;         /* OPEN. Inode lock */
     struct fs_told told;
-    uint64_t version;        /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's */
+    uint64_t version;        /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
+    bool redirects;          /* an open of it was given to the inode that has its name by then */
     uint64_t alias;          /* st_ino, where an older version of the object is open; 0: the object's number */
     int64_t touched_ns;      /* FS_NODE: when this node last changed the names in it without the central storage */
     char *label;             /* FS_NODE: its last known name, for messages; owned */
@@ -146,9 +151,6 @@ bool fs_inode_make_current(struct fs *fs, struct fs_inode *inode);
 void fs_inode_set_body_locked(struct fs *fs, struct fs_inode *inode, struct fs_body *body);
 void fs_inode_lock(struct fs *fs, struct fs_inode *inode);
 void fs_inode_unlock(struct fs *fs, struct fs_inode *inode);
-/* A CLOSED inode shows this version from now on: drops the kernel's attributes and pages of another one. The inode's lock
- * is held. */
-void fs_inode_adopt_locked(struct fs *fs, struct fs_inode *inode, uint64_t version);
 
 /* Lock a name, with a reference: a key's, that of an inode, or two keys'. returns NULL, or false: no memory */
 struct fs_name *fs_name_lock(struct fs *fs, uint64_t namespace_id, const char *key);
@@ -168,6 +170,9 @@ void fs_name_remove(struct fs *fs, struct fs_name *name);
  * gets the first. */
 void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespace, struct fs_name *to,
                   struct fs_inode *to_namespace, bool exchange);
+/* An open has lost an inode's name. returns whether that came a second ago at most before, too: then it is not told to look
+ * again, since the kernel does so only once */
+bool fs_name_contend(struct fs *fs, struct fs_inode *inode);
 /* A rename of a locked name begins, or has ended. */
 void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving);
 /* The central storage was asked for an inode's name `ref`, and found an object, or (NULL) nothing. Is the inode getting another

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define CONTENDED_NS 1000000000
+
 /* What is hashed of a name: its node and its key, one behind the other. */
 #define HASHED(size) (offsetof(struct fs_name, key) - offsetof(struct fs_name, node) + (size))
 
@@ -219,6 +221,18 @@ void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespac
         name_remove_locked(to);
     }
     pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+bool fs_name_contend(struct fs *fs, struct fs_inode *inode)
+{
+    int64_t now_ns = fs_now_ns();
+    bool again;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    again = now_ns - inode->name->contended_ns < CONTENDED_NS;
+    inode->name->contended_ns = now_ns;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return again;
 }
 
 void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving)

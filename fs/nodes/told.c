@@ -2,6 +2,7 @@
 
 #include "fs/base/errorlog.h"
 #include "fs/base/notify.h"
+#include "fs/base/request.h"
 #include "fs/nodes/nodes_internal.h"
 
 #include <errno.h>
@@ -16,15 +17,16 @@ static bool told_same_locked(const struct fs_told *told, const struct kv_attr *a
 
 static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
 {
-    bool changes;
+    struct fs_told *told = &inode->told;
+    bool other;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    changes = inode->told.known && !told_same_locked(&inode->told, attr);
-    pthread_mutex_unlock(&fs->nodes->lock);
-    if (changes)
-        fs_notify_attr(fs, inode->id);
-    pthread_mutex_lock(&fs->nodes->lock);
-    inode->told = (struct fs_told){true, attr->mode, attr->uid, attr->gid, attr->ino};
+    other = !told_same_locked(told, attr);
+    if (other && (inode->kind == FS_KEY || !told->known))
+        *told = (struct fs_told){.known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid};
+    else if (other && told->dropped)
+        *told = (struct fs_told){true, false, attr->mode, attr->uid, attr->gid, 0, fs_request_number()};
+    told->ino = attr->ino;
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
@@ -69,6 +71,16 @@ struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode)
     return attr;
 }
 
+bool fs_told_is(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
+{
+    bool is;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    is = !inode->told.known || (inode->told.ino == attr->ino && told_same_locked(&inode->told, attr));
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return is;
+}
+
 bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
 {
     bool same;
@@ -79,6 +91,7 @@ bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *a
     return same;
 }
 
+/* A request that was made before its directory was told anew may have been checked with what was known before. */
 static void told_add_locked(struct fs_inode *dir, struct fs_seen *out)
 {
     for (; dir != NULL && out->count < TOLD_DEPTH; dir = dir->parent) {
@@ -89,12 +102,14 @@ static void told_add_locked(struct fs_inode *dir, struct fs_seen *out)
             there |= out->dirs[i].node == dir->name->node;
         if (!there && dir->kind == FS_NODE)
             out->dirs[out->count++] = (struct kv_seen){dir->name->node, told->mode, told->uid, told->gid};
+        out->stale |= told->since > fs_request_number();
     }
 }
 
 void fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out)
 {
     out->count = 0;
+    out->stale = false;
     pthread_mutex_lock(&fs->nodes->lock);
     told_add_locked(dir, out);
     told_add_locked(other, out);
@@ -108,6 +123,8 @@ int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage)
     struct fs_seen seen;
 
     fs_seen_of(fs, dir, &seen);
+    if (seen.stale)
+        return -ESTALE;
     return fs_stale_if(fs, dir, kv_check_seen(fs->store, seen.dirs, seen.count, usage));
 }
 
@@ -117,8 +134,10 @@ int fs_stale(struct fs *fs, struct fs_inode *inode)
     size_t count = 0;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    for (; inode != NULL && count < TOLD_DEPTH; inode = inode->parent)
+    for (; inode != NULL && count < TOLD_DEPTH; inode = inode->parent) {
+        inode->told.dropped = inode->kind == FS_NODE;
         ids[count++] = inode->id;
+    }
     pthread_mutex_unlock(&fs->nodes->lock);
     while (count-- > 0)
         fs_notify_attr(fs, ids[count]);

@@ -4,8 +4,9 @@
  * whoever tells attributes notes them here, and whoever acts compares them with what the central storage says. A difference
  * is -ESTALE, after what the kernel knew was dropped: it then looks the path up anew, and checks again.
  *
- * A reply can get lost. So before other attributes are told, the kernel's are dropped: it never goes on with those from
- * before when this node believes that it has the new ones. */
+ * A key's inode keeps owner and mode, but for what is changed through it: another owner or mode gets another inode. A
+ * directory's can change, and the kernel may go on with what it knew while it takes the new attributes in. So they count as
+ * told only where what it knew was dropped before, and for requests made later than the one that is answered with them. */
 #ifndef KVFS_FS_NODES_TOLD_H
 #define KVFS_FS_NODES_TOLD_H
 
@@ -17,6 +18,8 @@ void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *n
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out);
 /* What it was told last: ino, mode, uid, gid. */
 struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode);
+/* Is this the object that it was told of, with the same owner, group and mode? An inode that it was told nothing of is any. */
+bool fs_told_is(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 /* Are owner, group and mode those that it was told? */
 bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 
@@ -24,6 +27,7 @@ bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *a
 struct fs_seen {
     struct kv_seen dirs[5];
     size_t count;
+    bool stale; /* what they were told is newer than the request */
 };
 void fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out);
 /* Those above two directories, for a rename. */
