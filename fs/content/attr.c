@@ -52,11 +52,14 @@ static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct s
     struct kv_ref ref = fs_inode_ref(fs, inode);
     struct kv_fresh fresh;
     struct kv_meta meta;
-    int rc = kv_stat(fs->store, &ref, &meta, &fresh);
+    int rc = -ESTALE;
 
+    if (fs_inode_state(fs, inode) != FS_CURRENT)
+        return rc;
+    rc = kv_stat(fs->store, &ref, &meta, &fresh);
     if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &meta.attr : NULL))
         return GETATTR_LATER;
-    if (rc == -ENOENT || (rc == 0 && !fs_inode_shows(fs, inode, &meta))) {
+    if (rc == -ENOENT || (rc == 0 && !fs_inode_adopt_locked(fs, inode, &meta, true))) {
         fs_inode_displace(fs, inode);
         return -ESTALE; /* another inode stands for what is there now */
     }
@@ -85,7 +88,8 @@ static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, 
     return rc;
 }
 
-/* A closed inode that lost its name, under which the kernel holds handles of those that had it since. */
+/* A closed inode that lost its name: where the kernel holds handles under it of those that had the name since, or just looked
+ * the name up again, what has the name now. */
 static int getattr_elsewhere(struct fs *fs, struct fs_inode *inode, struct stat *out)
 {
     int rc = fs_check_seen(fs, inode, NULL);
@@ -107,17 +111,15 @@ static int getattr_elsewhere(struct fs *fs, struct fs_inode *inode, struct stat 
 
 int fs_getattr(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
-    struct fs_body *body;
+    int rc;
 
     if (inode->kind == FS_NODE)
         return getattr_node(fs, inode, out, timeout);
-    body = fs_body_pin(fs, inode);
-    if (body != NULL)
-        fs_body_unpin(fs, inode);
-    if (body != NULL || fs_inode_state(fs, inode) == FS_CURRENT)
-        return getattr_key(fs, inode, out, timeout);
+    rc = getattr_key(fs, inode, out, timeout);
+    if (rc != -ESTALE || !(inode->redirects || fs_name_contend(fs, inode)))
+        return rc;
     *timeout = 0;
-    return inode->redirects ? getattr_elsewhere(fs, inode, out) : -ESTALE;
+    return getattr_elsewhere(fs, inode, out);
 }
 
 /* ------------------------------------------------------------------------------- changing */
@@ -126,12 +128,16 @@ static int setattr_node(struct fs *fs, struct fs_inode *inode, const struct kv_a
 {
     struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask};
     struct fs_seen seen;
+    int rc;
 
     fs_seen_of(fs, inode, &seen);
     change.ref = kv_ref_node(inode->name->node);
     change.seen = seen.dirs;
     change.seen_count = seen.count;
-    return fs_stale_if(fs, inode, kv_apply(fs->store, &change));
+    rc = kv_apply(fs->store, &change);
+    if (rc == 0)
+        fs_told_changed(fs, inode, &change.node.attr);
+    return fs_stale_if(fs, inode, rc);
 }
 
 /* Change the object that the kernel was told of. returns 0; -ESTALE it is another one, or gone */
@@ -149,6 +155,8 @@ static int setattr_stored(struct fs *fs, struct fs_inode *inode, const struct kv
     change.seen_count = seen.count;
     change.object = &told;
     rc = kv_apply(fs->store, &change);
+    if (rc == 0)
+        fs_told_changed(fs, inode, &change.meta.attr);
     return rc == -ENOENT ? -ESTALE : rc;
 }
 

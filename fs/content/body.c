@@ -1,6 +1,7 @@
 #include "fs/content/body.h"
 
 #include "fs/base/ledger.h"
+#include "fs/base/notify.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -57,7 +58,8 @@ static void body_charge_temporary_bytes(struct fs *fs, struct fs_body *body, uin
 void fs_body_charge(struct fs *fs, struct fs_body *body)
 {
     uint64_t size = body->value != NULL ? body->value->size : 0;
-    bool grows = fs_body_is_dirty(body) && size > body->stored_size && fs_inode_state(fs, body->inode) != FS_REMOVED;
+    bool grows =
+        fs_body_is_dirty(body) && size > body->stored_size && fs_inode_state(fs, body->inode) != FS_REMOVED;
 
     body_recharge(fs, body, FS_OPEN_BYTES, &body->open_bytes, size);
     body_recharge(fs, body, FS_DIRTY_BYTES, &body->dirty_bytes, grows ? size - body->stored_size : 0);
@@ -138,6 +140,23 @@ bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta 
     return inode->version == meta->version && fs_told_is(fs, inode, &meta->attr);
 }
 
+bool fs_inode_adopt_locked(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, bool tells)
+{
+    if (fs_inode_shows(fs, inode, meta))
+        return true;
+    if (!fs_told_is(fs, inode, &meta->attr))
+        return false;
+    /* Nothing of a closed file is locked in the kernel, so this does not wait for requests. It has the kernel ignore the
+     * attributes of replies under way: what is told here without pages is told by the reply alone. */
+    if (inode->has_pages)
+        fs_notify_pages(fs, inode->id);
+    else if (!tells)
+        fs_notify_attr(fs, inode->id);
+    inode->has_pages = true;
+    inode->version = meta->version;
+    return true;
+}
+
 uint64_t fs_body_written(struct fs_body *body)
 {
     uint64_t written;
@@ -171,7 +190,8 @@ int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size,
 
     if (used + size <= fs_limit_of(uid, body->open_limit))
         return 0;
-    return fs_because(-ENFILE, "the values that an account has open may be four times as large as its limit: close some");
+    return fs_because(-ENFILE,
+                      "the values that an account has open may be four times as large as its limit: close some");
 }
 
 int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t uid)

@@ -2,6 +2,7 @@
 
 #include "fs/base/ledger.h"
 #include "fs/base/notify.h"
+#include "fs/content/attr.h"
 #include "fs/content/closing.h"
 #include "fs/content/data.h"
 #include "fs/content/writeback.h"
@@ -115,16 +116,19 @@ static int open_add_handle(const struct opening *opening, struct fs_inode *inode
     return rc;
 }
 
-/* Is the value that was loaded the one that the inode stands for? One that is emptied can be any of the same object. */
-static int open_check_shown_locked(const struct opening *opening, struct fs_inode *inode, const struct fs_body *body)
+/* The inode stands for the value that was loaded from now on, if that is one of the same object. An append of another version
+ * than the kernel knows would go where that ends: it is direct. */
+static int open_adopt_locked(const struct opening *opening, struct fs_inode *inode, const struct fs_body *body)
 {
-    if (opening->flags & O_TRUNC && fs_told_is(opening->fs, inode, &body->meta.attr))
-        inode->version = body->meta.version;
-    if (!fs_inode_shows(opening->fs, inode, &body->meta)) {
+    if (opening->flags & O_APPEND && !fs_inode_shows(opening->fs, inode, &body->meta))
+        opening->handle->direct = true;
+    if (!fs_inode_adopt_locked(opening->fs, inode, &body->meta, false)) {
+        opening->handle->direct = false;
         fs_inode_displace(opening->fs, inode);
         return OPEN_ELSEWHERE;
     }
-    return fs_told_same(opening->fs, opening->checked, &body->meta.attr) ? 0 : fs_stale(opening->fs, opening->checked);
+    return fs_told_same(opening->fs, opening->checked, &body->meta.attr) ? 0
+                                                                         : fs_stale(opening->fs, opening->checked);
 }
 
 /* Open a closed inode, whose lock is held. */
@@ -148,7 +152,7 @@ static int open_closed_locked(const struct opening *opening, struct fs_inode *in
         return OPEN_LATER;
     }
     if (rc == 0)
-        rc = open_check_shown_locked(opening, inode, body);
+        rc = open_adopt_locked(opening, inode, body);
     if (rc == -ENOENT) {
         fs_inode_displace(fs, inode);
         rc = fs_stale(fs, opening->checked);
@@ -240,7 +244,7 @@ static int open_checked(const struct opening *opening)
             fs_name_settle(fs, inode);
             continue;
         }
-        if (!opening->handle->direct && !fs_name_contend(fs, opening->checked))
+        if (inode == opening->checked && !fs_name_contend(fs, inode))
             break;
         rc = fs_inode_current(fs, opening->checked, &current);
         if (rc < 0)
@@ -439,26 +443,21 @@ static bool truncate_is_done(struct fs *fs, struct fs_inode *inode, uint64_t siz
 }
 
 int fs_truncate_path(struct fs *fs, struct fs_inode *inode, uint64_t size, const struct fuse_ctx *who,
-                     struct fs_inode **shown)
+                     struct stat *shown, double *timeout)
 {
     struct fs_handle *handle;
     int rc;
 
-    if (fs_inode_state(fs, inode) == FS_CURRENT && truncate_is_done(fs, inode, size)) {
-        fs_inode_get(fs, inode);
-        *shown = inode;
-        return 0;
-    }
+    if (fs_inode_state(fs, inode) == FS_CURRENT && truncate_is_done(fs, inode, size))
+        return fs_getattr(fs, inode, shown, timeout);
     rc = fs_open(fs, inode, O_WRONLY | (size == 0 ? O_TRUNC : 0), who, &handle);
     if (rc < 0)
         return rc;
     rc = fs_truncate(fs, handle, size);
     if (rc == 0)
         rc = fs_put_wait(fs, handle);
-    if (rc == 0) {
-        fs_inode_get(fs, handle->inode);
-        *shown = handle->inode;
-    }
+    if (rc == 0) /* before it is closed: then its name may lead elsewhere */
+        rc = fs_getattr(fs, handle->inode, shown, timeout);
     fs_close(fs, handle);
     return rc;
 }

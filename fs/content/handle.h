@@ -58,9 +58,9 @@ KV_CHECKED int fs_create_temporary(struct fs *fs, struct fs_inode *namespace, co
                                    const struct kv_attr *attr, const struct fuse_ctx *who, struct fs_inode **inode,
                                    struct fs_handle **out);
 
-/* truncate(2): one put of its own. *shown: the inode that was changed, with a reference. */
+/* truncate(2): one put of its own. *shown: what the kernel is to be told of what was changed. */
 KV_CHECKED int fs_truncate_path(struct fs *fs, struct fs_inode *inode, uint64_t size, const struct fuse_ctx *who,
-                                struct fs_inode **shown);
+                                struct stat *shown, double *timeout);
 
 /* The last descriptor of a handle is gone: what it wrote and no close has put is put in the background. */
 void fs_close(struct fs *fs, struct fs_handle *handle);

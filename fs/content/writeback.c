@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLACED \
-    "the key was replaced by one of another owner or mode, or its namespace is gone: what is there was kept; open it anew"
+#define REPLACED                                                                                               \
+    "the key was replaced by one of another owner or mode, or its namespace is gone: what is there was kept; " \
+    "open it anew"
 
 /* A put under way. It pins its body. */
 struct put {
@@ -224,7 +225,8 @@ static int flush_tell_locked(struct fs *fs, struct fs_handle *handle)
         return 0;
     handle->state = FS_CLEAN;
     handle->told = handle->written;
-    return fs_inode_state(fs, handle->inode) == FS_REMOVED ? 0 : handle->error; /* nobody expects that to be saved */
+    return fs_inode_state(fs, handle->inode) == FS_REMOVED ? 0
+                                                           : handle->error; /* nobody expects that to be saved */
 }
 
 /* The generation that a close by its opener has to put; 0: none. */

@@ -221,8 +221,8 @@ static int xattr_set_body(struct fs_body *body, const char *name, const void *va
 }
 
 /* Set an attribute of the node, or of the object that the kernel was told of. */
-static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
-                            int flags)
+static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *name, const void *value,
+                            size_t size, int flags)
 {
     struct kv_attr told = fs_told(fs, inode);
     struct fs_body *body;

@@ -5,32 +5,29 @@
 
 #include <errno.h>
 
-void op_reply_attr(fuse_req_t req, fuse_ino_t ino, struct fs_inode *inode)
-{
+/* What the kernel is told of an inode. */
+struct op_shown {
     struct stat attr;
     double timeout;
-    int rc = fs_getattr(fs_of(req), inode, &attr, &timeout);
-
-    if (rc < 0)
-        op_reply(req, ino, NULL, "getattr", rc);
-    else
-        fuse_reply_attr(req, &attr, timeout);
-}
+};
 
 void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs_handle *handle = op_handle(fi, FS_HANDLE_FILE);
     struct fs_inode *inode = handle != NULL ? handle->inode : op_inode(req, ino);
-    struct stat attr;
+    struct op_shown shown = {.timeout = 0};
+    int rc = -ESTALE;
 
-    if (inode->kind == FS_GONE) {
-        fs_reply_error(req, -ESTALE);
-    } else if (op_is_control(inode)) {
-        fs_control_stat(fs_of(req), (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1, &attr);
-        fuse_reply_attr(req, &attr, 0);
-    } else {
-        op_reply_attr(req, ino, inode);
+    if (op_is_control(inode)) {
+        fs_control_stat(fs_of(req), (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1, &shown.attr);
+        rc = 0;
+    } else if (inode->kind != FS_GONE) {
+        rc = fs_getattr(fs_of(req), inode, &shown.attr, &shown.timeout);
     }
+    if (rc < 0)
+        op_reply(req, ino, NULL, "getattr", rc);
+    else
+        fuse_reply_attr(req, &shown.attr, shown.timeout);
 }
 
 /* Times beyond what can be kept, 292 years around 1970, become the nearest that can, as on other file systems. */
@@ -65,10 +62,9 @@ static unsigned op_setattr_mask(const struct stat *attr, int to_set, struct kv_a
     return mask;
 }
 
-/* Change the size, through a handle or by a put of its own. *shown: the inode that was changed, with a reference.
- * *past_pages: see fs_changed_past_pages() */
+/* Change the size, through a handle or by a put of its own, and find what to tell. *past_pages: see fs_changed_past_pages() */
 static int op_set_size(fuse_req_t req, struct fs_inode *inode, uint64_t size, const struct fuse_file_info *fi,
-                       struct fs_inode **shown, uint64_t *past_pages)
+                       struct op_shown *shown, uint64_t *past_pages)
 {
     struct fs_handle *handle = op_handle(fi, FS_HANDLE_FILE);
     struct fs *fs = fs_of(req);
@@ -77,48 +73,48 @@ static int op_set_size(fuse_req_t req, struct fs_inode *inode, uint64_t size, co
     if (inode->kind != FS_KEY)
         return inode->kind == FS_NODE ? -EISDIR : -EPERM;
     if (handle == NULL)
-        return fs_truncate_path(fs, inode, size, fuse_req_ctx(req), shown);
+        return fs_truncate_path(fs, inode, size, fuse_req_ctx(req), &shown->attr, &shown->timeout);
     rc = fs_truncate(fs, handle, size);
-    if (rc < 0)
-        return rc;
-    *past_pages = fs_changed_past_pages(handle);
-    *shown = handle->inode;
-    fs_inode_get(fs, *shown);
-    return 0;
+    *past_pages = rc == 0 ? fs_changed_past_pages(handle) : 0;
+    return rc < 0 ? rc : fs_getattr(fs, handle->inode, &shown->attr, &shown->timeout);
 }
 
-static int op_setattr(fuse_req_t req, struct fs_inode *inode, struct stat *attr, int to_set)
+/* Change what `mask` names, and find what to tell. */
+static int op_set_others(fuse_req_t req, struct fs_inode *inode, const struct kv_attr *wanted, unsigned mask,
+                         struct op_shown *shown)
 {
-    struct kv_attr wanted;
-    unsigned mask = op_setattr_mask(attr, to_set, &wanted);
     bool by_owner = mask & (KV_MODE | KV_UID | KV_GID);
     uid_t uid = fuse_req_ctx(req)->uid;
+    struct fs *fs = fs_of(req);
+    int rc;
 
-    if (mask == 0)
-        return 0;
     if (inode->kind != FS_KEY && inode->kind != FS_NODE)
         return inode->kind == FS_GONE ? -ESTALE : -EPERM;
-    if (by_owner && inode->kind == FS_NODE && uid != 0 && uid != fs_told(fs_of(req), inode).uid)
+    if (by_owner && inode->kind == FS_NODE && uid != 0 && uid != fs_told(fs, inode).uid)
         return -EPERM; /* the kernel may have checked with an owner from before */
-    return fs_setattr(fs_of(req), inode, &wanted, mask, !by_owner);
+    rc = mask != 0 ? fs_setattr(fs, inode, wanted, mask, !by_owner) : 0;
+    return rc < 0 ? rc : fs_getattr(fs, inode, &shown->attr, &shown->timeout);
 }
 
 void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
-    struct fs_inode *inode = op_inode(req, ino), *shown = NULL;
+    struct fs_inode *inode = op_inode(req, ino);
+    bool sets_size = to_set & FUSE_SET_ATTR_SIZE;
     struct fs *fs = fs_of(req);
     uint64_t past_pages = 0;
+    struct op_shown shown;
+    struct kv_attr wanted;
+    unsigned mask = op_setattr_mask(attr, to_set, &wanted);
     int rc = 0;
 
-    if (to_set & FUSE_SET_ATTR_SIZE)
+    if (sets_size)
         rc = op_set_size(req, inode, (uint64_t)attr->st_size, fi, &shown, &past_pages);
-    if (rc == 0)
-        rc = op_setattr(req, shown != NULL ? shown : inode, attr, to_set);
+    if (rc == 0 && (mask != 0 || !sets_size))
+        rc = op_set_others(req, inode, &wanted, mask, &shown);
     if (rc < 0)
-        op_reply(req, ino, NULL, to_set & FUSE_SET_ATTR_SIZE ? "truncate" : "setattr", rc);
+        op_reply(req, ino, NULL, sets_size ? "truncate" : "setattr", rc);
     else
-        op_reply_attr(req, ino, shown != NULL ? shown : inode);
-    fs_inode_put(fs, shown);
+        fuse_reply_attr(req, &shown.attr, shown.timeout);
     if (past_pages != 0)
         fs_notify_pages(fs, past_pages);
 }

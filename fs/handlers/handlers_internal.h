@@ -22,8 +22,6 @@ void op_reply(fuse_req_t req, fuse_ino_t ino, const char *child, const char *ope
 /* Answer with an entry, or as op_reply(). */
 void op_reply_entry(fuse_req_t req, fuse_ino_t parent, const char *name, const char *operation, int rc,
                     const struct fuse_entry_param *entry);
-/* Answer with the attributes of an inode as they are now. */
-void op_reply_attr(fuse_req_t req, fuse_ino_t ino, struct fs_inode *inode);
 
 void fs_op_init(void *userdata, struct fuse_conn_info *conn);
 

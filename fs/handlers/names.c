@@ -8,7 +8,7 @@
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct fuse_entry_param entry = {0};
-    int rc = fs_lookup(fs_of(req), op_inode(req, parent), name, &entry);
+    int rc = fs_lookup(fs_of(req), op_inode(req, parent), name, fuse_req_ctx(req)->uid, &entry);
 
     if (rc == -ENOENT && entry.entry_timeout > 0)
         fuse_reply_entry(req, &entry); /* without an inode: "not there" may be remembered */

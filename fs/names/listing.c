@@ -150,7 +150,7 @@ static int dir_resolve(struct fs *fs, struct fs_dir *dir, const struct listing_e
     case LISTING_LOCAL:
         break;
     }
-    rc = fs_lookup(fs, dir->inode, found->name, entry);
+    rc = fs_lookup(fs, dir->inode, found->name, dir->uid, entry);
     if (rc == 0 && !plus)
         fs_inode_forget(fs, entry->ino, 1);
     return rc;

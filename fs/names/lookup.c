@@ -56,7 +56,8 @@ static int lookup_ask(struct fs *fs, struct fs_inode *inode, const struct kv_ref
     int rc = kv_stat(fs->store, ref, &out->meta, &fresh);
 
     out->timeout = fs_timeout_of(&fresh);
-    out->moving = (rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, ref, rc == 0 ? &out->meta.attr : NULL);
+    out->moving =
+        (rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, ref, rc == 0 ? &out->meta.attr : NULL);
     return rc;
 }
 
@@ -73,7 +74,8 @@ static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struc
         out->timeout = fs_timeout_full(fs);
     } else {
         rc = lookup_ask(fs, inode, ref, out);
-        out->other = rc == 0 && (out->meta.version != body->meta.version || !fs_told_is(fs, inode, &out->meta.attr));
+        out->other =
+            rc == 0 && (out->meta.version != body->meta.version || !fs_told_is(fs, inode, &out->meta.attr));
         if (rc == 0 && !out->moving && !out->other)
             body->meta = out->meta;
     }
@@ -213,7 +215,28 @@ static int lookup_control(struct fs *fs, struct fs_inode *parent, const char *na
     return 0;
 }
 
-int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct fuse_entry_param *entry)
+/* In a directory that is gone. One that was made anew in its place, with the same owner and mode (or to root), can tell that the name is not
+ * there: mkdir(2) and its like then go on to the change, which has the kernel look the path up again; a lookup does not. */
+static int lookup_in_gone(struct fs *fs, struct fs_inode *gone, const char *name, uid_t uid)
+{
+    struct kv_attr told = fs_told(fs, gone);
+    struct kv_node anew, child;
+    struct kv_meta meta;
+    struct kv_ref ref;
+    int rc = -ESTALE;
+
+    if (gone->parent != NULL && gone->label != NULL && fs_check_seen(fs, gone->parent, NULL) == 0)
+        rc = kv_node_find(fs->store, gone->parent->name->node, gone->label, strlen(gone->label), &anew);
+    if (rc < 0 ||
+        (uid != 0 && (anew.attr.mode != told.mode || anew.attr.uid != told.uid || anew.attr.gid != told.gid)))
+        return -ESTALE;
+    ref = kv_ref_key(anew.id, name, strlen(name));
+    rc = anew.kind == KV_NAMESPACE ? kv_get_newest(fs->store, &ref, &meta, NULL)
+                                   : kv_node_find(fs->store, anew.id, name, strlen(name), &child);
+    return rc == -ENOENT ? rc : -ESTALE;
+}
+
+int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t uid, struct fuse_entry_param *entry)
 {
     int rc;
 
@@ -222,6 +245,8 @@ int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, struct f
     if (parent->kind != FS_NODE)
         return parent->kind == FS_GONE ? -ESTALE : -ENOTDIR;
     rc = fs_check_seen(fs, parent, NULL);
+    if (rc == -ESTALE)
+        return lookup_in_gone(fs, parent, name, uid);
     if (rc < 0)
         return rc;
     if (!fs_is_namespace(parent))

@@ -266,7 +266,8 @@ void fs_filelock_set(struct fs *fs, fuse_req_t req, struct fs_inode *inode, stru
     struct fs_filelock *lock = NULL;
     int rc = 0;
 
-    if (range->type == F_UNLCK && range->kind == KV_LOCK_FLOCK) /* an open file has one lock: its hold goes with it */
+    if (range->type == F_UNLCK &&
+        range->kind == KV_LOCK_FLOCK) /* an open file has one lock: its hold goes with it */
         fs_filelocks_drop_owner(fs, inode, list, owner);
     else if (range->type == F_UNLCK)
         lock = filelock_find(fs, inode, owner); /* who has none gives none back */

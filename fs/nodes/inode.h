@@ -24,9 +24,10 @@
  *
  * Invariants
  *   - name->current is NULL or a CURRENT inode of that name, and each CURRENT inode is its name's current one.
- *   - A key's inode is one object at one version with one owner and mode, but for what is changed through it. Whatever else
- *     its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages, size, owner and mode of
- *     an inode always belong together.
+ *   - A key's inode is one object with one owner and mode, but for what is changed through it. Whatever else its name leads
+ *     to gets an inode of its own, and this one is displaced.
+ *   - The kernel's pages of an inode belong to one value: that of its body while it is OPEN, `version` while it is CLOSED.
+ *     A CLOSED inode adopts another version only after its pages were dropped; an OPEN one is displaced instead.
  *   - What is shown with a timeout is what this node may serve for that long.
  *   - The kernel checks permissions on what it was told (told.h). A request acts on that, or answers -ESTALE.
  *
@@ -87,7 +88,7 @@ struct fs_inode {
     enum fs_kind kind;
     enum kv_node_kind node_kind; /* FS_NODE */
     enum fs_inode_state state;
-    bool has_pages;               /* the kernel may hold pages of it. Inode lock */
+    bool has_pages;               /* the kernel may hold pages of it, or another size. Inode lock */
     unsigned opens;               /* handles and pins: the body lives while > 0. Inode lock */
     unsigned refs;                /* of fs/ itself */
     uint64_t lookups;             /* references of the kernel */
@@ -96,11 +97,11 @@ struct fs_inode {
     struct fs_inode *parent;      /* a reference; NULL: the root */
     struct fs_body *body;         /* OPEN. Inode lock */
     struct fs_told told;
-    uint64_t version;        /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
-    bool redirects;          /* an open of it was given to the inode that has its name by then */
-    uint64_t alias;          /* st_ino, where an older version of the object is open; 0: the object's number */
-    int64_t touched_ns;      /* FS_NODE: when this node last changed the names in it without the central storage */
-    char *label;             /* FS_NODE: its last known name, for messages; owned */
+    uint64_t version;   /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
+    bool redirects;     /* an open of it was given to the inode that has its name by then */
+    uint64_t alias;     /* st_ino, where an older version of the object is open; 0: the object's number */
+    int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central storage */
+    char *label;        /* FS_NODE: its last known name, for messages; owned */
     struct fs_inode *locals; /* FS_NODE: inodes of names in it that only this node knows */
     bool is_local;           /* in the parent's locals */
     struct fs_inode *local_prev, *local_next;
@@ -177,7 +178,8 @@ bool fs_name_contend(struct fs *fs, struct fs_inode *inode);
 void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving);
 /* The central storage was asked for an inode's name `ref`, and found an object, or (NULL) nothing. Is the inode getting another
  * name from a rename of this node, or has it got one meanwhile? Then wait for that, with fs_name_settle(), and look again. */
-bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_attr *found);
+bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
+                        const struct kv_attr *found);
 void fs_name_settle(struct fs *fs, struct fs_inode *inode);
 /* The whole name was lost with an accepted put, or was told (rc 0). returns what was remembered before. */
 int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc);

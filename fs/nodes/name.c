@@ -242,7 +242,8 @@ void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving)
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
-bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, const struct kv_attr *found)
+bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
+                        const struct kv_attr *found)
 {
     bool other, moving;
 
@@ -254,10 +255,7 @@ bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_r
     return moving;
 }
 
-void fs_name_settle(struct fs *fs, struct fs_inode *inode)
-{
-    fs_name_unlock(fs, fs_name_lock_of(fs, inode));
-}
+void fs_name_settle(struct fs *fs, struct fs_inode *inode) { fs_name_unlock(fs, fs_name_lock_of(fs, inode)); }
 
 int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc)
 {

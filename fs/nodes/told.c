@@ -30,6 +30,14 @@ static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
+void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode->told.dropped = true; /* the kernel takes the reply to its own change for the newest */
+    pthread_mutex_unlock(&fs->nodes->lock);
+    told_set(fs, inode, attr);
+}
+
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out)
 {
     told_set(fs, inode, &node->attr);

@@ -16,6 +16,8 @@
  * version of the same object that is open: so programs notice that the value was replaced. */
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out);
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out);
+/* This node has changed owner or mode of an inode for a request that is answered with them. */
+void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 /* What it was told last: ino, mode, uid, gid. */
 struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode);
 /* Is this the object that it was told of, with the same owner, group and mode? An inode that it was told nothing of is any. */
