@@ -7,8 +7,6 @@
 
 void fs_notify_attr(struct fs *fs, fuse_ino_t ino) { fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0); }
 
-void fs_notify_pages(struct fs *fs, fuse_ino_t ino) { fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0); }
-
 int fs_notify_epoch(struct fs *fs)
 {
     static const struct fuse_out_header notification = {.len = sizeof(notification), .error = NOTIFY_INC_EPOCH};

@@ -8,6 +8,7 @@ enum { OPCODES = 64 };
 static atomic_uint_fast64_t request_counts[OPCODES];
 static _Thread_local bool request_kills_setid;
 static _Thread_local uint64_t request_number;
+static _Thread_local pid_t request_thread;
 
 static bool request_has_kill_flag(const struct fuse_in_header *header, size_t size)
 {
@@ -40,11 +41,14 @@ void fs_request_begin(const void *raw, size_t size)
         atomic_fetch_add_explicit(&request_counts[header->opcode], 1, memory_order_relaxed);
     request_kills_setid = request_has_kill_flag(header, size);
     request_number = header->unique;
+    request_thread = (pid_t)header->pid;
 }
 
 bool fs_request_kills_setid(void) { return request_kills_setid; }
 
 uint64_t fs_request_number(void) { return request_number; }
+
+pid_t fs_request_thread(void) { return request_thread; }
 
 uint64_t fs_request_count(uint32_t opcode)
 {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Count a request, and keep what it says for this thread. Called by transport/ before the request is served.
  * raw      struct fuse_in_header and what follows it; size >= sizeof(struct fuse_in_header) */
@@ -18,6 +19,9 @@ bool fs_request_kills_setid(void);
 /* The number of the request that this thread serves: the kernel counts them as they are made.
  * threads  as above */
 uint64_t fs_request_number(void);
+
+/* The thread that made it; 0: one of another pid namespace. */
+pid_t fs_request_thread(void);
 
 /* Requests of one kind (enum fuse_opcode) so far. */
 uint64_t fs_request_count(uint32_t opcode);

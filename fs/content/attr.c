@@ -43,6 +43,14 @@ static void getattr_open_locked(struct fs *fs, struct fs_inode *inode, struct st
     *timeout = local || removed ? fs_timeout_full(fs) : getattr_remaining(fs, &ref);
 }
 
+/* Where the kernel has no pages of a closed inode, another version of the object is as good. */
+static bool getattr_adopt_locked(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta)
+{
+    if (!inode->has_pages && fs_told_is(fs, inode, &meta->attr))
+        inode->version = meta->version;
+    return fs_inode_shows(fs, inode, meta);
+}
+
 /* The inode is about to get another name. */
 enum { GETATTR_LATER = 1 };
 
@@ -59,9 +67,10 @@ static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct s
     rc = kv_stat(fs->store, &ref, &meta, &fresh);
     if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &meta.attr : NULL))
         return GETATTR_LATER;
-    if (rc == -ENOENT || (rc == 0 && !fs_inode_adopt_locked(fs, inode, &meta, true))) {
+    if (rc == -ENOENT || (rc == 0 && !getattr_adopt_locked(fs, inode, &meta))) {
         fs_inode_displace(fs, inode);
-        return -ESTALE; /* another inode stands for what is there now */
+        fs_name_contend(fs, inode); /* an open may wait for this */
+        return -ESTALE;
     }
     if (rc < 0)
         return rc;
@@ -88,38 +97,9 @@ static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, 
     return rc;
 }
 
-/* A closed inode that lost its name: where the kernel holds handles under it of those that had the name since, or just looked
- * the name up again, what has the name now. */
-static int getattr_elsewhere(struct fs *fs, struct fs_inode *inode, struct stat *out)
-{
-    int rc = fs_check_seen(fs, inode, NULL);
-    struct fs_inode *current;
-    struct kv_attr attr;
-    double timeout;
-
-    if (rc == 0)
-        rc = fs_inode_current(fs, inode, &current);
-    if (rc < 0)
-        return rc;
-    rc = getattr_key(fs, current, out, &timeout);
-    attr = fs_told(fs, current);
-    if (rc == 0 && !fs_told_same(fs, inode, &attr))
-        rc = fs_stale(fs, inode);
-    fs_inode_put(fs, current);
-    return rc;
-}
-
 int fs_getattr(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
-    int rc;
-
-    if (inode->kind == FS_NODE)
-        return getattr_node(fs, inode, out, timeout);
-    rc = getattr_key(fs, inode, out, timeout);
-    if (rc != -ESTALE || !(inode->redirects || fs_name_contend(fs, inode)))
-        return rc;
-    *timeout = 0;
-    return getattr_elsewhere(fs, inode, out);
+    return inode->kind == FS_NODE ? getattr_node(fs, inode, out, timeout) : getattr_key(fs, inode, out, timeout);
 }
 
 /* ------------------------------------------------------------------------------- changing */

@@ -1,7 +1,6 @@
 #include "fs/content/body.h"
 
 #include "fs/base/ledger.h"
-#include "fs/base/notify.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -138,23 +137,6 @@ bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta 
     if (inode->version == 0 && fs_told(fs, inode).ino == 0)
         inode->version = meta->version;
     return inode->version == meta->version && fs_told_is(fs, inode, &meta->attr);
-}
-
-bool fs_inode_adopt_locked(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, bool tells)
-{
-    if (fs_inode_shows(fs, inode, meta))
-        return true;
-    if (!fs_told_is(fs, inode, &meta->attr))
-        return false;
-    /* Nothing of a closed file is locked in the kernel, so this does not wait for requests. It has the kernel ignore the
-     * attributes of replies under way: what is told here without pages is told by the reply alone. */
-    if (inode->has_pages)
-        fs_notify_pages(fs, inode->id);
-    else if (!tells)
-        fs_notify_attr(fs, inode->id);
-    inode->has_pages = true;
-    inode->version = meta->version;
-    return true;
 }
 
 uint64_t fs_body_written(struct fs_body *body)

@@ -60,12 +60,9 @@ static inline bool fs_body_is_local(const struct fs_body *body)
 }
 /* Does the central storage have the object of an inode, or is it on its way there? body: pinned, or NULL of a closed one. */
 bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body);
-/* Is what a closed inode's name leads to the version that it stands for, with the same owner and mode? A new inode stands for
- * it from now on. The inode's lock is held. */
+/* Is what a closed inode's name leads to the version that it stands for, with the same owner and mode? Of an inode that the
+ * kernel was told nothing of it is, from now on. The inode's lock is held. */
 bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta);
-/* The same, but it stands for another version of the object from now on; the kernel's pages of the one before are dropped, and
- * its attributes, unless it is going to be told new ones. */
-bool fs_inode_adopt_locked(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, bool tells);
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 

@@ -71,29 +71,21 @@ static int data_write_locked(struct fs *fs, struct fs_handle *handle, const void
 }
 
 int fs_write(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t size, uint64_t offset,
-             enum fs_write_kind kind)
+             bool mapped)
 {
     struct fs_body *body = handle->inode->body;
     int rc;
 
     pthread_rwlock_wrlock(&body->io);
-    if (kind == FS_WRITE_APPEND) {
-        if (offset != body->value->size)
-            handle->direct = true;
-        offset = body->value->size;
-    }
-    if (handle->state == FS_FAILED &&
-        kind != FS_WRITE_MAPPED) /* the kernel writes pages back through any handle */
+    if (handle->state == FS_FAILED && !mapped) /* the kernel writes pages back through any handle */
         rc = handle->error;
     else
         rc = data_write_locked(fs, handle, bytes, size, offset, "write");
-    if (rc == 0 && kind == FS_WRITE_MAPPED)
+    if (rc == 0 && mapped)
         body->mapped = body->written;
     pthread_rwlock_unlock(&body->io);
     return rc;
 }
-
-uint64_t fs_changed_past_pages(const struct fs_handle *handle) { return handle->direct ? handle->inode->id : 0; }
 
 int fs_truncate_locked(struct fs *fs, struct fs_handle *handle, size_t size)
 {

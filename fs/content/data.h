@@ -9,20 +9,10 @@ typedef void fs_read_reply(void *arg, const void *bytes, size_t size);
 void fs_read(struct fs *fs, struct fs_handle *handle, size_t size, uint64_t offset, fs_read_reply *reply,
              void *arg);
 
-/* How a write came. */
-enum fs_write_kind {
-    FS_WRITE,
-    FS_WRITE_APPEND, /* at the end of the content, wherever the kernel believes that to be */
-    FS_WRITE_MAPPED, /* a page of a shared mapping */
-};
-
-/* Write at an offset.
+/* Write at an offset; `mapped`: the bytes are a page of a shared mapping.
  * returns  0; -EFBIG, -EDQUOT, -ENOSPC, -ENOMEM: refused, nothing was changed; FAILED before: its error again */
 KV_CHECKED int fs_write(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t size, uint64_t offset,
-                        enum fs_write_kind kind);
-/* The inode whose pages the kernel must drop after the reply to a change through this handle, since it did not make the change
- * in them, or not where the bytes are; 0: none. */
-uint64_t fs_changed_past_pages(const struct fs_handle *handle);
+                        bool mapped);
 KV_CHECKED int fs_truncate(struct fs *fs, struct fs_handle *handle, uint64_t size);
 /* The same within an open. body->io is held for writing. */
 KV_CHECKED int fs_truncate_locked(struct fs *fs, struct fs_handle *handle, size_t size);

@@ -11,10 +11,9 @@
  *   CLEAN, EMPTIED --write--> WRITTEN;  any --refused write--> FAILED --told--> CLEAN
  *
  * An open for writing begins with the newest central value, under the lock of its name; one for reading with what this node
- * may serve, and waits for no change. The inode that the kernel opens can have lost its name just before: then the kernel
- * is told to look that up again. It does so once. So where that just happened, the handle is one of the inode that has the
- * name now, if the kernel's check of permissions holds for that, too; and it is `direct`: it goes past the page cache of the
- * kernel, whose pages are those of another inode.
+ * may serve, and waits for no change. The inode that the kernel opens can have lost its name, or stand for another version than
+ * the one that is loaded. Then the kernel is told to look the name up again, which it does once. So where that just happened, the
+ * lookup opens the key *ahead*: for a second, or until the open that follows, which then finds what the lookup has told.
  */
 #ifndef KVFS_FS_CONTENT_HANDLE_H
 #define KVFS_FS_CONTENT_HANDLE_H
@@ -28,7 +27,6 @@ struct fs_handle {
     enum fs_handle_kind kind; /* first: see base/fs.h */
     struct fs_inode *inode;   /* whose body it is pinned to */
     bool writes;
-    atomic_bool direct;
     uid_t uid;    /* who opened it */
     pid_t opener; /* process; 0: not known */
     struct fs_filelocks locks;
@@ -46,6 +44,12 @@ struct fs_handle {
  * returns  0 and a handle, for fs_close(); -ESTALE the kernel is to look the path up again; -ENFILE; -EIO, -ENOMEM, -ENOSPC */
 KV_CHECKED int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_ctx *who,
                        struct fs_handle **out);
+
+/* Open the inode that a lookup has found ahead of the open that follows. uid: who looks it up.
+ * returns  0; -ESTALE its name leads to something else by now; else as fs_open() */
+KV_CHECKED int fs_open_ahead(struct fs *fs, struct fs_inode *inode, const struct kv_usage *usage, uid_t uid);
+/* Close those that nobody opened within a second, or all. */
+void fs_opened_ahead_end(struct fs *fs, bool all);
 
 /* Make a key that the kernel believes not to be there.
  * attr     of the new key; ino is chosen here

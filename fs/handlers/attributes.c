@@ -1,4 +1,3 @@
-#include "fs/base/notify.h"
 #include "fs/content/data.h"
 #include "fs/handlers/handlers_internal.h"
 #include "fs/names/space.h"
@@ -13,11 +12,11 @@ struct op_shown {
 
 void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct fs_handle *handle = op_handle(fi, FS_HANDLE_FILE);
-    struct fs_inode *inode = handle != NULL ? handle->inode : op_inode(req, ino);
+    struct fs_inode *inode = op_inode(req, ino);
     struct op_shown shown = {.timeout = 0};
     int rc = -ESTALE;
 
+    (void)fi;
     if (op_is_control(inode)) {
         fs_control_stat(fs_of(req), (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1, &shown.attr);
         rc = 0;
@@ -62,9 +61,9 @@ static unsigned op_setattr_mask(const struct stat *attr, int to_set, struct kv_a
     return mask;
 }
 
-/* Change the size, through a handle or by a put of its own, and find what to tell. *past_pages: see fs_changed_past_pages() */
+/* Change the size, through a handle or by a put of its own, and find what to tell. */
 static int op_set_size(fuse_req_t req, struct fs_inode *inode, uint64_t size, const struct fuse_file_info *fi,
-                       struct op_shown *shown, uint64_t *past_pages)
+                       struct op_shown *shown)
 {
     struct fs_handle *handle = op_handle(fi, FS_HANDLE_FILE);
     struct fs *fs = fs_of(req);
@@ -75,7 +74,6 @@ static int op_set_size(fuse_req_t req, struct fs_inode *inode, uint64_t size, co
     if (handle == NULL)
         return fs_truncate_path(fs, inode, size, fuse_req_ctx(req), &shown->attr, &shown->timeout);
     rc = fs_truncate(fs, handle, size);
-    *past_pages = rc == 0 ? fs_changed_past_pages(handle) : 0;
     return rc < 0 ? rc : fs_getattr(fs, handle->inode, &shown->attr, &shown->timeout);
 }
 
@@ -100,23 +98,19 @@ void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set
 {
     struct fs_inode *inode = op_inode(req, ino);
     bool sets_size = to_set & FUSE_SET_ATTR_SIZE;
-    struct fs *fs = fs_of(req);
-    uint64_t past_pages = 0;
     struct op_shown shown;
     struct kv_attr wanted;
     unsigned mask = op_setattr_mask(attr, to_set, &wanted);
     int rc = 0;
 
     if (sets_size)
-        rc = op_set_size(req, inode, (uint64_t)attr->st_size, fi, &shown, &past_pages);
+        rc = op_set_size(req, inode, (uint64_t)attr->st_size, fi, &shown);
     if (rc == 0 && (mask != 0 || !sets_size))
         rc = op_set_others(req, inode, &wanted, mask, &shown);
     if (rc < 0)
         op_reply(req, ino, NULL, sets_size ? "truncate" : "setattr", rc);
     else
         fuse_reply_attr(req, &shown.attr, shown.timeout);
-    if (past_pages != 0)
-        fs_notify_pages(fs, past_pages);
 }
 
 void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)

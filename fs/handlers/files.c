@@ -1,4 +1,3 @@
-#include "fs/base/notify.h"
 #include "fs/content/data.h"
 #include "fs/handlers/handlers_internal.h"
 #include "fs/names/namei.h"
@@ -34,7 +33,6 @@ static void op_set_open(struct fs_handle *handle, struct fuse_file_info *fi)
 {
     fi->fh = (uintptr_t)handle;
     fi->keep_cache = 1; /* nodes/inode.h: an inode's pages are always those of its content */
-    fi->direct_io = handle->direct;
     fi->noflush = !handle->writes && handle->state == FS_CLEAN; /* nothing can become dirty */
 }
 
@@ -101,42 +99,33 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struc
 void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                  struct fuse_file_info *fi)
 {
-    enum fs_write_kind kind = fi->writepage ? FS_WRITE_MAPPED : fi->flags & O_APPEND ? FS_WRITE_APPEND : FS_WRITE;
     struct fs_handle *handle = op_file(fi);
-    struct fs *fs = fs_of(req);
-    uint64_t past_pages;
-    int rc = handle == NULL ? -EBADF : fs_write(fs, handle, bytes, size, (uint64_t)offset, kind);
+    int rc = -EBADF;
 
-    if (rc < 0) { /* which is noted already */
-        (void)ino;
-        fs_reply_error(req, rc);
-        return;
-    }
-    past_pages = fs_changed_past_pages(handle); /* once it is answered, the handle may go */
-    fuse_reply_write(req, size);
-    if (past_pages != 0)
-        fs_notify_pages(fs, past_pages);
+    (void)ino;
+    if (handle != NULL)
+        rc = fs_write(fs_of(req), handle, bytes, size, (uint64_t)offset, fi->writepage);
+    if (rc < 0)
+        fs_reply_error(req, rc); /* it is noted already */
+    else
+        fuse_reply_write(req, size);
 }
 
 void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t size, struct fuse_file_info *fi)
 {
     struct fs_handle *handle = op_file(fi);
-    struct fs *fs = fs_of(req);
-    int rc = handle == NULL ? -EBADF : fs_allocate(fs, handle, mode, (uint64_t)offset, (uint64_t)size);
-    uint64_t past_pages = rc == 0 ? fs_changed_past_pages(handle) : 0;
+    int rc = -EBADF;
 
     (void)ino;
+    if (handle != NULL)
+        rc = fs_allocate(fs_of(req), handle, mode, (uint64_t)offset, (uint64_t)size);
     fs_reply_error(req, rc);
-    if (past_pages != 0)
-        fs_notify_pages(fs, past_pages);
 }
 
 void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offset, struct fuse_file_info *from,
                            fuse_ino_t to_ino, off_t to_offset, struct fuse_file_info *to, size_t size, int flags)
 {
     struct fs_handle *source = op_file(from), *target = op_file(to);
-    struct fs *fs = fs_of(req);
-    uint64_t past_pages;
     size_t copied;
     int rc = -EXDEV; /* a control file's bytes are not a value: the caller copies them itself */
 
@@ -144,15 +133,11 @@ void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t from_ino, off_t from_offse
     (void)to_ino;
     (void)flags;
     if (source != NULL && target != NULL)
-        rc = fs_copy(fs, source, (uint64_t)from_offset, target, (uint64_t)to_offset, size, &copied);
-    if (rc < 0) {
+        rc = fs_copy(fs_of(req), source, (uint64_t)from_offset, target, (uint64_t)to_offset, size, &copied);
+    if (rc < 0)
         fs_reply_error(req, rc);
-        return;
-    }
-    past_pages = fs_changed_past_pages(target);
-    fuse_reply_write(req, copied);
-    if (past_pages != 0)
-        fs_notify_pages(fs, past_pages);
+    else
+        fuse_reply_write(req, copied);
 }
 
 /* ------------------------------------------------------------------------------- closing */

@@ -50,6 +50,7 @@ int fs_session_end(struct fs *fs, bool abandon)
 
     fs_filelock_waits_end();
     fs_handles_end(fs, abandon);
+    fs_opened_ahead_end(fs, true);
     fs_dirs_end(fs);
     fs_controls_end(fs);
     fs_bodies_end(fs);

@@ -1,9 +1,13 @@
 #include "fs/names/lookup.h"
 
+#include "fs/content/handle.h"
 #include "fs/control/control.h"
 
 #include <errno.h>
 #include <string.h>
+
+/* To open what a contended name leads to, before it leads elsewhere. */
+#define AHEAD_TRIES 16
 
 /* An entry leads to an inode: the kernel gets the reference. */
 static void lookup_fill(struct fs *fs, struct fs_inode *inode, double timeout, struct fuse_entry_param *entry)
@@ -123,15 +127,27 @@ static int lookup_current(struct fs *fs, struct fs_inode *namespace, const char 
 }
 
 static int lookup_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
-                      struct fuse_entry_param *entry)
+                      const struct kv_usage *usage, uid_t uid, struct fuse_entry_param *entry)
 {
     struct lookup_finding finding;
-    struct fs_inode *inode;
-    int rc = lookup_current(fs, namespace, key, size, &finding, &inode);
+    struct fs_inode *inode = NULL;
+    bool contended = false;
+    int rc = 0;
 
-    entry->entry_timeout = finding.timeout;
-    if (rc < 0)
-        return rc;
+    fs_opened_ahead_end(fs, false);
+    for (int i = 0; i < AHEAD_TRIES; i++) {
+        rc = lookup_current(fs, namespace, key, size, &finding, &inode);
+        entry->entry_timeout = finding.timeout;
+        if (rc < 0)
+            return rc;
+        contended |= usage != NULL && fs_name_was_contended(fs, inode, false);
+        if (!contended)
+            break;
+        if (fs_open_ahead(fs, inode, usage, uid) == 0)
+            return fs_lookup_made(fs, inode, entry);
+        if (i < AHEAD_TRIES - 1) /* what the cache knew is not the newest */
+            fs_inode_put(fs, inode);
+    }
     fs_tell_key(fs, inode, &finding.meta, &entry->attr);
     lookup_fill(fs, inode, finding.timeout, entry);
     return 0;
@@ -146,7 +162,7 @@ int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *
 
     fs_inode_put(fs, inode);
     if (!fresh) /* this node has told of it, or has changed it since the listing was read */
-        return lookup_key(fs, namespace, key, size, entry);
+        return lookup_key(fs, namespace, key, size, NULL, 0, entry);
     rc = fs_inode_of_key(fs, namespace, key, size, &inode);
     if (rc < 0)
         return rc;
@@ -155,7 +171,7 @@ int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *
     fs_inode_unlock(fs, inode);
     if (!fresh) {
         fs_inode_put(fs, inode);
-        return lookup_key(fs, namespace, key, size, entry);
+        return lookup_key(fs, namespace, key, size, NULL, 0, entry);
     }
     fs_tell_key(fs, inode, meta, &entry->attr);
     lookup_fill(fs, inode, fs_timeout_full(fs), entry);
@@ -238,13 +254,14 @@ static int lookup_in_gone(struct fs *fs, struct fs_inode *gone, const char *name
 
 int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t uid, struct fuse_entry_param *entry)
 {
+    struct kv_usage usage;
     int rc;
 
     if (fs_is_control_name(fs, parent, name))
         return lookup_control(fs, parent, name, entry);
     if (parent->kind != FS_NODE)
         return parent->kind == FS_GONE ? -ESTALE : -ENOTDIR;
-    rc = fs_check_seen(fs, parent, NULL);
+    rc = fs_check_seen(fs, parent, &usage);
     if (rc == -ESTALE)
         return lookup_in_gone(fs, parent, name, uid);
     if (rc < 0)
@@ -254,5 +271,6 @@ int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t ui
     rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
     if (rc == -ENAMETOOLONG)
         return rc;
-    return rc < 0 ? lookup_temporary(fs, parent, name, entry) : lookup_key(fs, parent, name, strlen(name), entry);
+    return rc < 0 ? lookup_temporary(fs, parent, name, entry)
+                  : lookup_key(fs, parent, name, strlen(name), &usage, uid, entry);
 }

@@ -18,12 +18,14 @@ static bool is_random_suffix(const char *suffix)
 {
     size_t size = strlen(suffix), digits = 0, lower = 0, others = 0;
 
+    if (suffix[0] != '.')
+        return false;
     for (const char *c = suffix + 1; *c != '\0'; c++) {
         digits += isdigit((unsigned char)*c) != 0;
         lower += islower((unsigned char)*c) != 0;
         others += !isalnum((unsigned char)*c);
     }
-    return suffix[0] == '.' && others == 0 && ((digits == size - 1 && digits >= 5) || (size == 7 && lower < 6));
+    return others == 0 && ((digits == size - 1 && digits >= 5) || (size == 7 && lower < 6));
 }
 
 /* With a dot before it, too. */

@@ -16,14 +16,21 @@
 
 /* -------------------------------------------------------------------------------- holds */
 
-static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t owner)
+/* Of one handle, or with NULL of any. An open file's flock is of its handle: the kernel may give its owner's number to another
+ * open file before the RELEASE comes. */
+static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t owner, const struct fs_filelocks *list)
 {
     struct fs_filelock *lock;
 
     DL_FOREACH(name->locks, lock)
-        if (lock->owner == owner)
+        if (lock->owner == owner && (list == NULL || lock->list == list))
             return lock;
     return NULL;
+}
+
+static const struct fs_filelocks *filelock_scope(const struct kv_lock_range *range, const struct fs_filelocks *list)
+{
+    return range->kind == KV_LOCK_FLOCK ? list : NULL;
 }
 
 static void filelock_free(struct fs *fs, struct fs_filelock *lock)
@@ -46,12 +53,13 @@ static void filelock_unref(struct fs *fs, struct fs_filelock *lock)
         filelock_free(fs, lock);
 }
 
-static struct fs_filelock *filelock_find(struct fs *fs, struct fs_inode *inode, uint64_t owner)
+static struct fs_filelock *filelock_find(struct fs *fs, struct fs_inode *inode, uint64_t owner,
+                                         const struct fs_filelocks *scope)
 {
     struct fs_filelock *lock;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    lock = filelock_find_locked(inode->name, owner);
+    lock = filelock_find_locked(inode->name, owner, scope);
     if (lock != NULL)
         lock->refs++;
     pthread_mutex_unlock(&fs->nodes->lock);
@@ -60,7 +68,7 @@ static struct fs_filelock *filelock_find(struct fs *fs, struct fs_inode *inode, 
 
 /* A new hold of an owner; if another thread of the same owner made one meanwhile, that. */
 static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
-                        uid_t uid, struct fs_filelock **out)
+                        uid_t uid, const struct fs_filelocks *scope, struct fs_filelock **out)
 {
     struct fs_filelock *lock = calloc(1, sizeof(*lock)), *other;
     struct kv_ref ref;
@@ -81,7 +89,7 @@ static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_fileloc
         return rc;
     }
     pthread_mutex_lock(&fs->nodes->lock);
-    other = filelock_find_locked(lock->name, owner);
+    other = filelock_find_locked(lock->name, owner, scope);
     if (other != NULL) {
         other->refs++;
     } else {
@@ -95,11 +103,13 @@ static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_fileloc
     return 0;
 }
 
-static int filelock_get(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
-                        uid_t uid, struct fs_filelock **out)
+static int filelock_get(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner, uid_t uid,
+                        const struct kv_lock_range *range, struct fs_filelock **out)
 {
-    *out = filelock_find(fs, inode, owner);
-    return *out != NULL ? 0 : filelock_new(fs, inode, list, owner, uid, out);
+    const struct fs_filelocks *scope = filelock_scope(range, list);
+
+    *out = filelock_find(fs, inode, owner, scope);
+    return *out != NULL ? 0 : filelock_new(fs, inode, list, owner, uid, scope, out);
 }
 
 static void filelock_take_off_locked(struct fs_filelock *lock, struct fs_filelock **gone)
@@ -118,12 +128,13 @@ static void filelocks_unref(struct fs *fs, struct fs_filelock *gone)
 }
 
 /* Closing any descriptor of a file gives back what its owner has of it; a rename can have changed the inode's name. */
-void fs_filelocks_drop_owner(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner)
+static void filelocks_drop_owner(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
+                                 const struct fs_filelocks *scope)
 {
     struct fs_filelock *lock, *next, *gone = NULL;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    lock = filelock_find_locked(inode->name, owner);
+    lock = filelock_find_locked(inode->name, owner, scope);
     if (lock != NULL)
         filelock_take_off_locked(lock, &gone);
     DL_FOREACH_SAFE2(list->first, lock, next, handle_next)
@@ -131,6 +142,11 @@ void fs_filelocks_drop_owner(struct fs *fs, struct fs_inode *inode, struct fs_fi
             filelock_take_off_locked(lock, &gone);
     pthread_mutex_unlock(&fs->nodes->lock);
     filelocks_unref(fs, gone);
+}
+
+void fs_filelocks_drop_owner(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner)
+{
+    filelocks_drop_owner(fs, inode, list, owner, NULL);
 }
 
 void fs_filelocks_drop(struct fs *fs, struct fs_filelocks *list)
@@ -268,11 +284,11 @@ void fs_filelock_set(struct fs *fs, fuse_req_t req, struct fs_inode *inode, stru
 
     if (range->type == F_UNLCK &&
         range->kind == KV_LOCK_FLOCK) /* an open file has one lock: its hold goes with it */
-        fs_filelocks_drop_owner(fs, inode, list, owner);
+        filelocks_drop_owner(fs, inode, list, owner, list);
     else if (range->type == F_UNLCK)
-        lock = filelock_find(fs, inode, owner); /* who has none gives none back */
+        lock = filelock_find(fs, inode, owner, NULL); /* who has none gives none back */
     else
-        rc = filelock_get(fs, inode, list, owner, uid, &lock);
+        rc = filelock_get(fs, inode, list, owner, uid, range, &lock);
     if (lock != NULL)
         rc = kv_lock_set(lock->held, range, false);
     if (rc == -EAGAIN && wait) {
@@ -294,7 +310,7 @@ int fs_filelock_test(struct fs *fs, struct fs_inode *inode, struct fs_filelocks 
                      struct kv_lock_range *range)
 {
     struct fs_filelock *lock;
-    int rc = filelock_get(fs, inode, list, owner, uid, &lock);
+    int rc = filelock_get(fs, inode, list, owner, uid, range, &lock);
 
     if (rc < 0)
         return rc;

@@ -24,10 +24,9 @@
  *
  * Invariants
  *   - name->current is NULL or a CURRENT inode of that name, and each CURRENT inode is its name's current one.
- *   - A key's inode is one object with one owner and mode, but for what is changed through it. Whatever else its name leads
- *     to gets an inode of its own, and this one is displaced.
- *   - The kernel's pages of an inode belong to one value: that of its body while it is OPEN, `version` while it is CLOSED.
- *     A CLOSED inode adopts another version only after its pages were dropped; an OPEN one is displaced instead.
+ *   - A key's inode is one object at one version with one owner and mode, but for what is changed through it. Whatever else
+ *     its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages, size, owner and mode of
+ *     an inode always belong together.
  *   - What is shown with a timeout is what this node may serve for that long.
  *   - The kernel checks permissions on what it was told (told.h). A request acts on that, or answers -ESTALE.
  *
@@ -64,7 +63,6 @@ struct fs_name {
     pthread_mutex_t lock;
     unsigned refs;
     bool moving;               /* a rename of it is under way: the central storage may have done it already */
-    int64_t contended_ns;      /* when an open of it was last told to look again */
     struct fs_inode *current;  /* NULL: none */
     struct fs_inode *inodes;   /* all that have this name, or had it last */
     struct fs_filelock *locks; /* filelock.h */
@@ -98,7 +96,6 @@ struct fs_inode {
     struct fs_body *body;         /* OPEN. Inode lock */
     struct fs_told told;
     uint64_t version;   /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
-    bool redirects;     /* an open of it was given to the inode that has its name by then */
     uint64_t alias;     /* st_ino, where an older version of the object is open; 0: the object's number */
     int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central storage */
     char *label;        /* FS_NODE: its last known name, for messages; owned */
@@ -171,9 +168,10 @@ void fs_name_remove(struct fs *fs, struct fs_name *name);
  * gets the first. */
 void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespace, struct fs_name *to,
                   struct fs_inode *to_namespace, bool exchange);
-/* An open has lost an inode's name. returns whether that came a second ago at most before, too: then it is not told to look
- * again, since the kernel does so only once */
-bool fs_name_contend(struct fs *fs, struct fs_inode *inode);
+/* The thread that this request is from is told to look an inode's name up again. Was it told so of this name within the last
+ * second? forget: it has done so. */
+void fs_name_contend(struct fs *fs, struct fs_inode *inode);
+bool fs_name_was_contended(struct fs *fs, struct fs_inode *inode, bool forget);
 /* A rename of a locked name begins, or has ended. */
 void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving);
 /* The central storage was asked for an inode's name `ref`, and found an object, or (NULL) nothing. Is the inode getting another

@@ -1,4 +1,5 @@
 /* Names: finding, locking and changing them. */
+#include "fs/base/request.h"
 #include "fs/nodes/nodes_internal.h"
 
 #include <assert.h>
@@ -223,16 +224,34 @@ void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespac
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
-bool fs_name_contend(struct fs *fs, struct fs_inode *inode)
+void fs_name_contend(struct fs *fs, struct fs_inode *inode)
 {
-    int64_t now_ns = fs_now_ns();
-    bool again;
+    struct fs_nodes *nodes = fs->nodes;
+
+    pthread_mutex_lock(&nodes->lock);
+    nodes->contended[nodes->contended_next++ % CONTENDED] =
+        (struct contended){inode->name->node, inode->name->hh.hashv, fs_request_thread(), fs_now_ns()};
+    pthread_mutex_unlock(&nodes->lock);
+}
+
+bool fs_name_was_contended(struct fs *fs, struct fs_inode *inode, bool forget)
+{
+    int64_t since_ns = fs_now_ns() - CONTENDED_NS;
+    bool was = false;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    again = now_ns - inode->name->contended_ns < CONTENDED_NS;
-    inode->name->contended_ns = now_ns;
+    for (unsigned i = 0; i < CONTENDED; i++) {
+        struct contended *contended = &fs->nodes->contended[i];
+
+        if (contended->node != inode->name->node || contended->hash != inode->name->hh.hashv ||
+            contended->thread != fs_request_thread())
+            continue;
+        was |= contended->at_ns > since_ns;
+        if (forget)
+            contended->thread = 0;
+    }
     pthread_mutex_unlock(&fs->nodes->lock);
-    return again;
+    return was;
 }
 
 void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving)

@@ -6,6 +6,15 @@
 
 #define FS_INODE_LOCKS 1024
 
+/* A thread was told to look a name up again, which may not be in the table any more by then. */
+#define CONTENDED 64
+struct contended {
+    uint64_t node;
+    unsigned hash;
+    pid_t thread; /* 0: none */
+    int64_t at_ns;
+};
+
 struct fs_nodes {
     pthread_mutex_t lock;
     struct fs_inode *by_id;
@@ -15,6 +24,8 @@ struct fs_nodes {
     uint64_t next_id, generation;
     struct fs_name *lost[1000]; /* names with `lost`, each with a reference: a ring */
     size_t lost_next;
+    struct contended contended[CONTENDED]; /* a ring */
+    unsigned contended_next;
     pthread_mutex_t inode_locks[FS_INODE_LOCKS];
 };
 

@@ -59,6 +59,8 @@ static bool told_has_open_twin_locked(const struct fs_inode *inode)
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out)
 {
     told_set(fs, inode, &meta->attr);
+    if (out == NULL)
+        return;
     fs_stat_of_key(meta, out);
     pthread_mutex_lock(&fs->nodes->lock);
     if (inode->alias == 0 && inode->state == FS_CURRENT && told_has_open_twin_locked(inode))

@@ -13,7 +13,7 @@
 #include "fs/nodes/attr.h"
 
 /* Attributes of a node, or of a key, are going to be told to the kernel. A key's st_ino is another one than that of an older
- * version of the same object that is open: so programs notice that the value was replaced. */
+ * version of the same object that is open: so programs notice that the value was replaced. out may be NULL. */
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out);
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out);
 /* This node has changed owner or mode of an inode for a request that is answered with them. */
