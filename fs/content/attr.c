@@ -69,7 +69,6 @@ static int getattr_closed_locked(struct fs *fs, struct fs_inode *inode, struct s
         return GETATTR_LATER;
     if (rc == -ENOENT || (rc == 0 && !getattr_adopt_locked(fs, inode, &meta))) {
         fs_inode_displace(fs, inode);
-        fs_name_contend(fs, inode); /* an open may wait for this */
         return -ESTALE;
     }
     if (rc < 0)
@@ -94,6 +93,8 @@ static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, 
         if (rc == GETATTR_LATER)
             fs_name_settle(fs, inode);
     } while (rc == GETATTR_LATER);
+    if (rc == -ESTALE) /* an open may be behind this, for the permission that it needs */
+        fs_name_contend(fs, inode);
     return rc;
 }
 

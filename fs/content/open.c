@@ -170,7 +170,6 @@ static struct {
         int64_t at_ns;
     } kept[AHEAD_KEPT];
     atomic_uint count;
-    unsigned next;
 } aheads = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Put one in a place, maybe NULL. returns what was there */
@@ -181,6 +180,17 @@ static struct fs_inode *ahead_exchange_locked(struct ahead *place, struct fs_ino
     *place = (struct ahead){inode, fs_request_thread(), fs_now_ns()};
     atomic_fetch_add(&aheads.count, (inode != NULL) - (before != NULL));
     return before;
+}
+
+/* A place that is free, or else the oldest. */
+static struct ahead *ahead_place_locked(void)
+{
+    struct ahead *best = &aheads.kept[0];
+
+    for (unsigned i = 1; i < AHEAD_KEPT && best->inode != NULL; i++)
+        if (aheads.kept[i].inode == NULL || aheads.kept[i].at_ns < best->at_ns)
+            best = &aheads.kept[i];
+    return best;
 }
 
 /* Has this thread's lookup opened the inode ahead? Then its open is the caller's. The inode's lock is held. */
@@ -301,7 +311,7 @@ int fs_open_ahead(struct fs *fs, struct fs_inode *inode, const struct kv_usage *
         inode->opens++;
         fs_inode_get(fs, inode);
         pthread_mutex_lock(&aheads.lock);
-        before = ahead_exchange_locked(&aheads.kept[aheads.next++ % AHEAD_KEPT], inode);
+        before = ahead_exchange_locked(ahead_place_locked(), inode);
         pthread_mutex_unlock(&aheads.lock);
     }
     fs_inode_unlock(fs, inode);

@@ -226,12 +226,14 @@ void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespac
 
 void fs_name_contend(struct fs *fs, struct fs_inode *inode)
 {
-    struct fs_nodes *nodes = fs->nodes;
+    struct contended *place = &fs->nodes->contended[0];
 
-    pthread_mutex_lock(&nodes->lock);
-    nodes->contended[nodes->contended_next++ % CONTENDED] =
-        (struct contended){inode->name->node, inode->name->hh.hashv, fs_request_thread(), fs_now_ns()};
-    pthread_mutex_unlock(&nodes->lock);
+    pthread_mutex_lock(&fs->nodes->lock);
+    for (unsigned i = 1; i < CONTENDED && place->thread != fs_request_thread(); i++) /* a thread waits for one */
+        if (fs->nodes->contended[i].thread == fs_request_thread() || fs->nodes->contended[i].at_ns < place->at_ns)
+            place = &fs->nodes->contended[i];
+    *place = (struct contended){inode->name->node, inode->name->hh.hashv, fs_request_thread(), fs_now_ns()};
+    pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 bool fs_name_was_contended(struct fs *fs, struct fs_inode *inode, bool forget)

@@ -24,8 +24,7 @@ struct fs_nodes {
     uint64_t next_id, generation;
     struct fs_name *lost[1000]; /* names with `lost`, each with a reference: a ring */
     size_t lost_next;
-    struct contended contended[CONTENDED]; /* a ring */
-    unsigned contended_next;
+    struct contended contended[CONTENDED];
     pthread_mutex_t inode_locks[FS_INODE_LOCKS];
 };
 
