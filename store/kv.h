@@ -359,7 +359,7 @@ struct kv_change {
 
     /* What the permission for this change was given on. Each of these nodes must be there as it was seen, or the change
      * ends in -ESTALE before anything else is looked at. Borrowed until done. seen_count 0: nothing is checked,
-     * `object` and `to_object` neither. */
+     * but the object of a put: whoever opened a key may write it, whatever became of the directories above. */
     const struct kv_seen *seen;
     size_t seen_count;
     /* The keys at `ref` and `to` as they were seen: ino, mode, uid and gid count. NULL: there was none. Borrowed until

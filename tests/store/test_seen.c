@@ -314,7 +314,7 @@ static void elsewhere_anything_may_be_taken_away(void **state)
     assert_int_equal(kv_apply(test->kv, &delete_it), 0);
 }
 
-static void without_what_was_seen_nothing_is_checked(void **state)
+static void without_what_was_seen_only_a_puts_object_is_checked(void **state)
 {
     struct test_store *test = *state;
     struct kv_attr seen = make_key(test, "key", MINE, 0644);
@@ -323,6 +323,8 @@ static void without_what_was_seen_nothing_is_checked(void **state)
     remake_key(test, "key", THEIRS, 0600);
     assert_int_equal(kv_apply(test->kv, &change), 0);
     change.kind = KV_PUT;
+    assert_int_equal(put_change(test, &change, "value"), -ESTALE); /* but the object of a put */
+    change.object = NULL;
     assert_int_equal(put_change(test, &change, "value"), 0);
 }
 
@@ -423,7 +425,7 @@ int main(void)
         TEST_ON_MEMORY(a_put_of_a_key_that_was_absent_does_not_go_into_one_that_came_meanwhile),
         TEST_ON_MEMORY(a_sticky_namespace_gives_away_only_keys_of_the_owner_that_was_seen),
         TEST_ON_MEMORY(elsewhere_anything_may_be_taken_away),
-        TEST_ON_MEMORY(without_what_was_seen_nothing_is_checked),
+        TEST_ON_MEMORY(without_what_was_seen_only_a_puts_object_is_checked),
         TEST_ON_MEMORY(a_check_tells_whether_nodes_are_as_they_were_seen),
         TEST_ON_LMDB(a_check_tells_whether_nodes_are_as_they_were_seen),
         cmocka_unit_test_setup_teardown(
