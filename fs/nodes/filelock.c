@@ -123,8 +123,13 @@ static void filelocks_unref(struct fs *fs, struct fs_filelock *gone)
 {
     struct fs_filelock *lock, *next;
 
-    LL_FOREACH_SAFE(gone, lock, next)
+    LL_FOREACH_SAFE(gone, lock, next) {
+        const struct kv_lock_range all[] = {{KV_LOCK_FLOCK, F_UNLCK, 0, 0}, {KV_LOCK_RANGE, F_UNLCK, 0, UINT64_MAX}};
+
+        for (int i = 0; i < 2; i++) /* at once, though a call that was just answered may keep the hold a little longer */
+            (void)!kv_lock_set(lock->held, &all[i], false);
         filelock_unref(fs, lock);
+    }
 }
 
 /* Closing any descriptor of a file gives back what its owner has of it; a rename can have changed the inode's name. */

@@ -5,6 +5,7 @@
  * and forgotten: nothing may be left but the root, and the store must be sound. */
 #include "fs/base/ledger.h"
 #include "fs/base/options.h"
+#include "fs/content/handle.h"
 #include "fs/handlers/session.h"
 #include "fs/nodes/nodes_internal.h"
 
@@ -817,6 +818,7 @@ static bool is_idle(void)
 {
     bool idle;
 
+    fs_opened_ahead_end(&fs, true);
     pthread_mutex_lock(&fs.nodes->lock);
     idle = HASH_COUNT(fs.nodes->by_id) == 1 && HASH_COUNT(fs.nodes->names) == 1 &&
            fs_ledger_used(fs.users, 0, FS_HANDLES) == 0 && fs_ledger_used(fs.users, 0, FS_CONTROL_HANDLES) == 0;

@@ -119,6 +119,9 @@ static unsigned kill_all(void)
 {
     unsigned count = 0, before;
 
+    /* What was killed with its test may take a moment to end. */
+    for (int tries = 0; waitpid(-1, NULL, WNOHANG) >= 0 && tries < 200; tries++)
+        mount_pause_ms(10);
     do {
         before = count;
         each_child(kill_child, &count);
@@ -211,6 +214,7 @@ int mount_tests(const char *name, int (*run)(void))
 {
     const char *reason;
     sigset_t signals, old;
+    unsigned left;
     int status;
     pid_t child;
 
@@ -243,8 +247,11 @@ int mount_tests(const char *name, int (*run)(void))
         exit(run() == 0 ? 0 : 1);
     }
     status = child < 0 ? 1 : supervise(child, &signals);
-    if (unmount_all() + kill_all() > 0)
+    left = unmount_all() + kill_all();
+    if (left > 0) {
+        printf("%s: %u mounts or processes were left\n", name, left);
         status = 1;
+    }
     remove_tree(top);
     return status;
 }
