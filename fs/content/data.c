@@ -70,8 +70,7 @@ static int data_write_locked(struct fs *fs, struct fs_handle *handle, const void
     return 0;
 }
 
-int fs_write(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t size, uint64_t offset,
-             bool mapped)
+int fs_write(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t size, uint64_t offset, bool mapped)
 {
     struct fs_body *body = handle->inode->body;
     int rc;

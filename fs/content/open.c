@@ -71,7 +71,8 @@ static int open_again(const struct opening *opening, struct fs_inode *inode)
 
 /* Load what a closed inode stands for. Its lock is held. returns 0 and its body, not yet the inode's; OPEN_LATER; -ESTALE its
  * name leads to something else, and it is displaced; -ENFILE; else as kv_get() */
-static int open_load_body_locked(const struct opening *opening, struct fs_inode *inode, uid_t uid, struct fs_body **out)
+static int open_load_body_locked(const struct opening *opening, struct fs_inode *inode, uid_t uid,
+                                 struct fs_body **out)
 {
     struct fs *fs = opening->fs;
     struct kv_ref ref = fs_inode_ref(fs, inode);
@@ -284,10 +285,7 @@ int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_
     return 0;
 }
 
-void fs_opened_ahead_end(struct fs *fs, bool all)
-{
-    ahead_close(fs, 0, all ? INT64_MAX : fs_now_ns() - AHEAD_NS);
-}
+void fs_opened_ahead_end(struct fs *fs, bool all) { ahead_close(fs, 0, all ? INT64_MAX : fs_now_ns() - AHEAD_NS); }
 
 int fs_open_ahead(struct fs *fs, struct fs_inode *inode, const struct kv_usage *usage, uid_t uid)
 {
@@ -301,7 +299,8 @@ int fs_open_ahead(struct fs *fs, struct fs_inode *inode, const struct kv_usage *
     if (inode->body != NULL) {
         rc = open_check_newest_locked(&opening, inode);
     } else {
-        rc = fs_inode_state(fs, inode) == FS_CURRENT ? open_load_body_locked(&opening, inode, uid, &body) : -ESTALE;
+        rc =
+            fs_inode_state(fs, inode) == FS_CURRENT ? open_load_body_locked(&opening, inode, uid, &body) : -ESTALE;
         if (rc == 0)
             fs_inode_set_body_locked(fs, inode, body);
         if (rc == 0)

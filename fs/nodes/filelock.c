@@ -18,7 +18,8 @@
 
 /* Of one handle, or with NULL of any. An open file's flock is of its handle: the kernel may give its owner's number to another
  * open file before the RELEASE comes. */
-static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t owner, const struct fs_filelocks *list)
+static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t owner,
+                                                const struct fs_filelocks *list)
 {
     struct fs_filelock *lock;
 
@@ -28,7 +29,8 @@ static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t o
     return NULL;
 }
 
-static const struct fs_filelocks *filelock_scope(const struct kv_lock_range *range, const struct fs_filelocks *list)
+static const struct fs_filelocks *filelock_scope(const struct kv_lock_range *range,
+                                                 const struct fs_filelocks *list)
 {
     return range->kind == KV_LOCK_FLOCK ? list : NULL;
 }
@@ -103,8 +105,8 @@ static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_fileloc
     return 0;
 }
 
-static int filelock_get(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner, uid_t uid,
-                        const struct kv_lock_range *range, struct fs_filelock **out)
+static int filelock_get(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
+                        uid_t uid, const struct kv_lock_range *range, struct fs_filelock **out)
 {
     const struct fs_filelocks *scope = filelock_scope(range, list);
 
@@ -124,9 +126,11 @@ static void filelocks_unref(struct fs *fs, struct fs_filelock *gone)
     struct fs_filelock *lock, *next;
 
     LL_FOREACH_SAFE(gone, lock, next) {
-        const struct kv_lock_range all[] = {{KV_LOCK_FLOCK, F_UNLCK, 0, 0}, {KV_LOCK_RANGE, F_UNLCK, 0, UINT64_MAX}};
+        const struct kv_lock_range all[] = {{KV_LOCK_FLOCK, F_UNLCK, 0, 0},
+                                            {KV_LOCK_RANGE, F_UNLCK, 0, UINT64_MAX}};
 
-        for (int i = 0; i < 2; i++) /* at once, though a call that was just answered may keep the hold a little longer */
+        for (int i = 0; i < 2;
+             i++) /* at once, though a call that was just answered may keep the hold a little longer */
             (void)!kv_lock_set(lock->held, &all[i], false);
         filelock_unref(fs, lock);
     }

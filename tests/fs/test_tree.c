@@ -149,7 +149,8 @@ static void a_set_group_id_directory_passes_its_group_on(void **state)
 
 static void names_outside_the_rules_say_einval_when_they_are_made(void **state)
 {
-    static const char *const wrong_keys[] = {"a.b", "a-b", "a b", ".key.swp", "key.json", "\xc3\xa4", "a\nb", "a%b"};
+    static const char *const wrong_keys[] = {"a.b",      "a-b",      "a b",  ".key.swp",
+                                             "key.json", "\xc3\xa4", "a\nb", "a%b"};
     static const char *const wrong_names[] = {"-a", "a.b", "a b", ".a", "\xc3\xa4", "a%b", "a:b"};
 
     mount_write_text(P("a/n/key"), "value");

@@ -1324,7 +1324,8 @@ static bool compare_usage(struct pair *pair)
         if (fgetxattr(pair->mount.dirs[dir], "user.kvfs.bytes", text, sizeof(text) - 1) < 0)
             return differ(pair, "directory %u: user.kvfs.bytes: %s", dir, strerror(errno));
         if (strtoll(text, NULL, 10) != bytes[dir])
-            return differ(pair, "directory %u: it has %s bytes, its files have %jd", dir, text, (intmax_t)bytes[dir]);
+            return differ(pair, "directory %u: it has %s bytes, its files have %jd", dir, text,
+                          (intmax_t)bytes[dir]);
     }
     return true;
 }
