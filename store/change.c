@@ -102,8 +102,8 @@ int kv_apply(struct kv_store *store, struct kv_change *change)
 
 int kv_sync(struct kv_store *store) { return store->queue != NULL ? stage_sync(store) : 0; }
 
-/* What is accepted and not settled is left out where it takes room, since it can be in the central's sum already, and so
- * can this key's own. Nothing waits here: the put itself gets the exact answer. */
+/* What is accepted and not settled is left out where it takes room, since it can be in the central's sum already,
+ * and so can this key's own. Nothing waits here: the put itself gets the exact answer. */
 int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra)
 {
     struct read_quota quota;

@@ -21,8 +21,8 @@ KV_CHECKED int fs_getattr(struct fs *fs, struct fs_inode *inode, struct stat *ou
 KV_CHECKED int fs_setattr(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr, unsigned mask,
                           bool strict);
 
-/* Extended attributes. All return 0 or a size, or -ENODATA, -ENOTSUP, -ERANGE a buffer that is too small (capacity 0 asks for
- * the size), -EPERM a computed one, -ENOSPC, -EEXIST, -ESTALE, -EIO. */
+/* Extended attributes. All return 0 or a size, or -ENODATA, -ENOTSUP, -ERANGE a buffer that is too small (capacity
+ * 0 asks for the size), -EPERM a computed one, -ENOSPC, -EEXIST, -ESTALE, -EIO. */
 KV_CHECKED int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name, char *out, size_t capacity);
 KV_CHECKED int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *out, size_t capacity);
 /* value NULL removes; flags as setxattr(2) */

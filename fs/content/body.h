@@ -1,21 +1,21 @@
 /* Bodies: the content of open inodes.
  *
- * All handles of an inode share its body. It is made at the first open and lives until the last handle or pin is gone.
- * `value` is shared with the edge cache and with puts under way until somebody writes; then it is copied.
+ * All handles of an inode share its body. It is made at the first open and lives until the last handle or pin is
+ * gone. `value` is shared with the edge cache and with puts under way until somebody writes; then it is copied.
  *
  * States
  *
  *   NEW --first put submitted--> SUBMITTED --done--> STORED      SUBMITTED --failed--> NEW
  *   TEMPORARY --renamed onto a key--> STORED                      opened from the central storage: STORED
  *
- * Generations say what is where. `written` counts changes of the content; `put` is the newest that the central storage has.
- * The body is clean where they are equal, else dirty. It is `local` where only this node knows it: dirty, not STORED, or with a
- * put under way, whose version nobody can tell yet.
- * Stores through shared mappings come through whichever handle the kernel takes: `mapped` is the newest of their generations,
- * and counts as written by every handle that can write.
+ * Generations say what is where. `written` counts changes of the content; `put` is the newest that the central
+ * storage has. The body is clean where they are equal, else dirty. It is `local` where only this node knows it:
+ * dirty, not STORED, or with a put under way, whose version nobody can tell yet. Stores through shared mappings
+ * come through whichever handle the kernel takes: `mapped` is the newest of their generations, and counts as
+ * written by every handle that can write.
  *
- * Charges: an account pays for the bytes of values that are open, and for those that dirty bodies have more than their puts
- * will replace; these count against its quota.
+ * Charges: an account pays for the bytes of values that are open, and for those that dirty bodies have more than
+ * their puts will replace; these count against its quota.
  */
 #ifndef KVFS_FS_CONTENT_BODY_H
 #define KVFS_FS_CONTENT_BODY_H
@@ -42,12 +42,14 @@ struct fs_body {
     uint64_t open_limit;                                   /* of the account's open_bytes */
 };
 
-/* A body for an inode; usage: of its account. It has no value yet. returns 0; -ENOMEM */
+/* A body for an inode; usage: of its account. It has no value yet.
+ * returns  0; -ENOMEM */
 KV_CHECKED int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_body **out);
 /* Of an inode that does not have it any more. */
 void fs_body_free(struct fs *fs, struct fs_body *body);
 
-/* Keep the body of an inode while this is used. returns NULL where the inode is closed */
+/* Keep the body of an inode while this is used.
+ * returns  NULL where the inode is closed */
 struct fs_body *fs_body_pin(struct fs *fs, struct fs_inode *inode);
 /* The last one closes the inode. */
 void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
@@ -58,23 +60,27 @@ static inline bool fs_body_is_local(const struct fs_body *body)
 {
     return fs_body_is_dirty(body) || body->puts > 0 || body->state != FS_BODY_STORED;
 }
-/* Does the central storage have the object of an inode, or is it on its way there? body: pinned, or NULL of a closed one. */
+/* Does the central storage have the object of an inode, or is it on its way there? body: pinned, or NULL of a
+ * closed one. */
 bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *body);
-/* Is what a closed inode's name leads to the version that it stands for, with the same owner and mode? Of an inode that the
- * kernel was told nothing of it is, from now on. The inode's lock is held. */
+/* Is what a closed inode's name leads to the version that it stands for, with the same owner and mode? Of an inode
+ * that the kernel was told nothing of it is, from now on. The inode's lock is held. */
 bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta);
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 
-/* May the content be opened with, or grow to, `size` by user `uid`? body->io is held for writing, or nobody else has it.
- * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the account has open are too large together */
+/* May the content be opened with, or grow to, `size` by user `uid`? body->io is held for writing, or nobody else
+ * has it.
+ * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the account has open are too large
+ * together */
 KV_CHECKED int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t uid);
 KV_CHECKED int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size, uid_t uid);
 /* Bring the charges up to date with the content. body->io is held for writing. */
 void fs_body_charge(struct fs *fs, struct fs_body *body);
 /* The same for an inode (may be NULL) that was just REMOVED: what is never put counts against no quota. */
 void fs_body_removed(struct fs *fs, struct fs_inode *inode);
-/* Take up a temporary file. returns 0; -EDQUOT, -ENOSPC */
+/* Take up a temporary file.
+ * returns  0; -EDQUOT, -ENOSPC */
 KV_CHECKED int fs_body_charge_temporary(struct fs *fs, struct fs_body *body);
 
 #endif

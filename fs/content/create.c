@@ -55,7 +55,8 @@ static bool create_is_local(struct fs_body *body)
     return local;
 }
 
-/* Is the key there, against what the kernel believes? Its name is locked. returns 0 no; -EEXIST, -ESTALE */
+/* Is the key there, against what the kernel believes? Its name is locked.
+ * returns  0 no; -EEXIST, -ESTALE */
 static int create_check_absent(const struct opening *opening, struct fs_inode *namespace, struct fs_name *name,
                                bool temporary)
 {
@@ -82,7 +83,8 @@ static int create_check_absent(const struct opening *opening, struct fs_inode *n
     return opening->flags & O_EXCL ? -EEXIST : fs_stale(opening->fs, namespace);
 }
 
-/* Make the inode of a locked name that nothing has, with its body. A lookup can take the name's inode away meanwhile. */
+/* Make the inode of a locked name that nothing has, with its body. A lookup can take the name's inode away
+ * meanwhile. */
 static int create_inode(const struct opening *opening, struct fs_inode *namespace, struct fs_name *name,
                         const struct kv_attr *attr, bool temporary, struct fs_inode **out)
 {

@@ -5,15 +5,17 @@
  *   CLEAN    nothing to put
  *   EMPTIED  its open created or truncated the key, and nothing was written through it since
  *   WRITTEN  something was
- *   FAILED   a write was refused, with `error`. The content was not changed by it, but lacks it: later writes fail at once,
- *            and the close, or an fsync, tells the error and puts nothing of this handle. Other handles are not harmed.
+ *   FAILED   a write was refused, with `error`. The content was not changed by it, but lacks it: later writes fail
+ * at once, and the close, or an fsync, tells the error and puts nothing of this handle. Other handles are not
+ * harmed.
  *
  *   CLEAN, EMPTIED --write--> WRITTEN;  any --refused write--> FAILED --told--> CLEAN
  *
- * An open for writing begins with the newest central value, under the lock of its name; one for reading with what this node
- * may serve, and waits for no change. The inode that the kernel opens can have lost its name, or stand for another version than
- * the one that is loaded. Then the kernel is told to look the name up again, which it does once. So where that just happened, the
- * lookup opens the key *ahead*: for a second, or until the open that follows, which then finds what the lookup has told.
+ * An open for writing begins with the newest central value, under the lock of its name; one for reading with what
+ * this node may serve, and waits for no change. The inode that the kernel opens can have lost its name, or stand
+ * for another version than the one that is loaded. Then the kernel is told to look the name up again, which it
+ * does once. So where that just happened, the lookup opens the key *ahead*: for a second, or until the open that
+ * follows, which then finds what the lookup has told.
  */
 #ifndef KVFS_FS_CONTENT_HANDLE_H
 #define KVFS_FS_CONTENT_HANDLE_H
@@ -41,7 +43,8 @@ struct fs_handle {
 
 /* Open a key, or a temporary file.
  * flags    of open(2)
- * returns  0 and a handle, for fs_close(); -ESTALE the kernel is to look the path up again; -ENFILE; -EIO, -ENOMEM, -ENOSPC */
+ * returns  0 and a handle, for fs_close(); -ESTALE the kernel is to look the path up again; -ENFILE; -EIO,
+ * -ENOMEM, -ENOSPC */
 KV_CHECKED int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_ctx *who,
                        struct fs_handle **out);
 
@@ -53,7 +56,8 @@ void fs_opened_ahead_end(struct fs *fs, bool all);
 
 /* Make a key that the kernel believes not to be there.
  * attr     of the new key; ino is chosen here
- * returns  0, a handle, and a reference to its inode; -EEXIST with O_EXCL; -ESTALE it is there; else as fs_open() */
+ * returns  0, a handle, and a reference to its inode; -EEXIST with O_EXCL; -ESTALE it is there; else as fs_open()
+ */
 KV_CHECKED int fs_create(struct fs *fs, struct fs_inode *namespace, const char *key, int flags,
                          const struct kv_attr *attr, const struct fuse_ctx *who, struct fs_inode **inode,
                          struct fs_handle **out);
@@ -69,8 +73,9 @@ KV_CHECKED int fs_truncate_path(struct fs *fs, struct fs_inode *inode, uint64_t 
 /* The last descriptor of a handle is gone: what it wrote and no close has put is put in the background. */
 void fs_close(struct fs *fs, struct fs_handle *handle);
 
-/* At the end of the session: close what the kernel does not release any more. What was written and not closed is dropped, since
- * the connection was cut; only what came through mappings needs no close, unless the users were cut off (`abandon`). */
+/* At the end of the session: close what the kernel does not release any more. What was written and not closed is
+ * dropped, since the connection was cut; only what came through mappings needs no close, unless the users were cut
+ * off (`abandon`). */
 void fs_handles_end(struct fs *fs, bool abandon);
 /* Then, when no put is under way: free the bodies that are left, of temporary files. */
 void fs_bodies_end(struct fs *fs);

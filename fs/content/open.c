@@ -28,8 +28,8 @@ static int open_load(struct fs *fs, int flags, const struct kv_ref *ref, struct 
     return rc;
 }
 
-/* Give the kernel a small value before the open is answered, so that no READ is needed. Only while nobody else has the file
- * open: then no page of it is locked. */
+/* Give the kernel a small value before the open is answered, so that no READ is needed. Only while nobody else has
+ * the file open: then no page of it is locked. */
 static void open_push(struct fs *fs, struct fs_inode *inode, const struct kv_value *value)
 {
     struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(value->size);
@@ -61,16 +61,17 @@ static int open_add_handle_locked(const struct opening *opening, struct fs_inode
     return rc;
 }
 
-/* The kernel is to look the name up again: it leads to something else. It does so once, and then opens what it found: so that
- * is opened ahead by the lookup. */
+/* The kernel is to look the name up again: it leads to something else. It does so once, and then opens what it
+ * found: so that is opened ahead by the lookup. */
 static int open_again(const struct opening *opening, struct fs_inode *inode)
 {
     fs_name_contend(opening->fs, inode);
     return -ESTALE;
 }
 
-/* Load what a closed inode stands for. Its lock is held. returns 0 and its body, not yet the inode's; OPEN_LATER; -ESTALE its
- * name leads to something else, and it is displaced; -ENFILE; else as kv_get() */
+/* Load what a closed inode stands for. Its lock is held.
+ * returns  0 and its body, not yet the inode's; OPEN_LATER;
+ * -ESTALE its name leads to something else, and it is displaced; -ENFILE; else as kv_get() */
 static int open_load_body_locked(const struct opening *opening, struct fs_inode *inode, uid_t uid,
                                  struct fs_body **out)
 {
@@ -173,7 +174,8 @@ static struct {
     atomic_uint count;
 } aheads = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Put one in a place, maybe NULL. returns what was there */
+/* Put one in a place, maybe NULL.
+ * returns  what was there */
 static struct fs_inode *ahead_exchange_locked(struct ahead *place, struct fs_inode *inode)
 {
     struct fs_inode *before = place->inode;

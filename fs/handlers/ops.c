@@ -10,8 +10,9 @@ void fs_op_init(void *userdata, struct fuse_conn_info *conn)
 {
     (void)userdata;
     /* No writeback cache: the kernel would trust its own sizes and times over other nodes' changes. No automatic
-     * invalidation: an inode's pages are right or dropped (nodes/inode.h). No asynchronous direct I/O: the kernel does not
-     * drop the pages that a buffered read made meanwhile. No splicing: transport/channel.c reads the requests. */
+     * invalidation: an inode's pages are right or dropped (nodes/inode.h). No asynchronous direct I/O: the kernel
+     * does not drop the pages that a buffered read made meanwhile. No splicing: transport/channel.c reads the
+     * requests. */
     conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                  FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
     conn->want &= conn->capable;

@@ -35,7 +35,8 @@ static struct fs_dir *dirs; /* of the process's only node */
 
 /* ------------------------------------------------------------------------------ answering */
 
-/* Add one entry. returns 0; 1 where it does not fit */
+/* Add one entry.
+ * returns  0; 1 where it does not fit */
 static int answer_add(struct fs_dir_answer *answer, const char *name, const struct fuse_entry_param *entry,
                       off_t next)
 {
@@ -50,7 +51,8 @@ static int answer_add(struct fs_dir_answer *answer, const char *name, const stru
     return 0;
 }
 
-/* Remember a reference that the kernel gets with an entry. returns 0; -ENOMEM */
+/* Remember a reference that the kernel gets with an entry.
+ * returns  0; -ENOMEM */
 static int answer_note_id(struct fs_dir_answer *answer, uint64_t id)
 {
     size_t capacity = 2 * answer->ids_capacity + 64;
@@ -110,7 +112,8 @@ static void given_add(struct fs_dir *dir, const char *name, size_t size)
     given->count++;
 }
 
-/* Go to an offset right behind a name that is remembered. returns whether it is */
+/* Go to an offset right behind a name that is remembered.
+ * returns  whether it is */
 static bool given_seek(struct fs_dir *dir, off_t offset)
 {
     for (size_t i = 0; i < 2; i++) {
@@ -156,7 +159,8 @@ static int dir_resolve(struct fs *fs, struct fs_dir *dir, const struct listing_e
     return rc;
 }
 
-/* Give one entry. returns 0; 1 the answer is full; or why it could not be given */
+/* Give one entry.
+ * returns  0; 1 the answer is full; or why it could not be given */
 static int dir_give(struct fs *fs, struct fs_dir *dir, const struct listing_entry *found,
                     struct fs_dir_answer *answer)
 {
@@ -200,8 +204,9 @@ static int dir_give_page(struct fs *fs, struct fs_dir *dir, const struct listing
     return rc;
 }
 
-/* Read pages behind the last name. An answer without entries would be the end: where all that a page found are gone by now,
- * go on. What was found before a failure is given first; the next answer begins behind it, and fails. */
+/* Read pages behind the last name. An answer without entries would be the end: where all that a page found are
+ * gone by now, go on. What was found before a failure is given first; the next answer begins behind it, and fails.
+ */
 static int dir_read_names(struct fs *fs, struct fs_dir *dir, off_t until, struct fs_dir_answer *answer)
 {
     struct listing_page page = {.room = answer != NULL ? answer->size - answer->used : SIZE_MAX};

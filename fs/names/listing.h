@@ -1,13 +1,13 @@
 /* Listing directories.
  *
- * A handle remembers where it is, the name that it gave last and the offset behind it, and the names of its last two
- * answers: so a million keys cost nothing to list. Each READDIR is one short scan of the central storage from a name, merged
- * with the names that only this node knows. Offsets count entries. Going on within the last two answers is exact, whatever is
- * created and deleted meanwhile: the kernel goes back there when its caller's buffer took only a part. An older offset
- * (telldir, and much later seekdir) is found by counting from the start.
+ * A handle remembers where it is, the name that it gave last and the offset behind it, and the names of its last
+ * two answers: so a million keys cost nothing to list. Each READDIR is one short scan of the central storage from
+ * a name, merged with the names that only this node knows. Offsets count entries. Going on within the last two
+ * answers is exact, whatever is created and deleted meanwhile: the kernel goes back there when its caller's buffer
+ * took only a part. An older offset (telldir, and much later seekdir) is found by counting from the start.
  *
- * Order: ".", "..", then names in byte order, and an account's .projects last, so that what restores an account makes
- * the namespaces before the bindings that lead to them.
+ * Order: ".", "..", then names in byte order, and an account's .projects last, so that what restores an account
+ * makes the namespaces before the bindings that lead to them.
  */
 #ifndef KVFS_FS_NAMES_LISTING_H
 #define KVFS_FS_NAMES_LISTING_H
@@ -32,7 +32,8 @@ struct fs_dir_answer {
     size_t ids_count, ids_capacity;
 };
 
-/* Fill an answer with entries from `offset` on; used 0 is the end. returns 0; -ESTALE, -EIO, -ENOMEM */
+/* Fill an answer with entries from `offset` on; used 0 is the end.
+ * returns  0; -ESTALE, -EIO, -ENOMEM */
 KV_CHECKED int fs_dir_read(struct fs *fs, struct fs_dir *dir, off_t offset, struct fs_dir_answer *answer);
 
 #endif

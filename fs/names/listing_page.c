@@ -95,8 +95,9 @@ static int listing_visit_node(void *arg, const struct kv_node *node)
     return node->kind == KV_PROJECTS ? 0 : listing_add(arg, node->name, strlen(node->name), NULL, node);
 }
 
-/* The first key that can come behind the name `last`, in byte order: that of a temporary file is none that a key can have.
- * *after: the key itself has been given. returns whether any can come */
+/* The first key that can come behind the name `last`, in byte order: that of a temporary file is none that a key
+ * can have. *after: the key itself has been given.
+ * returns  whether any can come */
 static bool listing_first_key(const char *last, char key[KV_KEY_MAX + 1], bool *after)
 {
     static const char symbols[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
@@ -123,7 +124,8 @@ static bool listing_first_key(const char *last, char key[KV_KEY_MAX + 1], bool *
     return true;
 }
 
-/* Put the local names between those of the central storage. What is behind the end of either is left to the next page. */
+/* Put the local names between those of the central storage. What is behind the end of either is left to the next
+ * page. */
 static void listing_merge(struct listing_page *page, bool full)
 {
     struct listing_entry *entries = page->entries;

@@ -65,7 +65,8 @@ static int lookup_ask(struct fs *fs, struct fs_inode *inode, const struct kv_ref
     return rc;
 }
 
-/* Of a key that is open: what this node wrote is newer than the central storage; what it only reads may be older. */
+/* Of a key that is open: what this node wrote is newer than the central storage; what it only reads may be older.
+ */
 static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                               struct lookup_finding *out)
 {
@@ -96,7 +97,8 @@ static int lookup_closed_locked(struct fs *fs, struct fs_inode *inode, const str
     return rc;
 }
 
-/* Find what the current inode of a key shows. returns 0 and a reference to it; -ENOENT ... */
+/* Find what the current inode of a key shows.
+ * returns  0 and a reference to it; -ENOENT ... */
 static int lookup_current(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
                           struct lookup_finding *finding, struct fs_inode **out)
 {
@@ -231,8 +233,9 @@ static int lookup_control(struct fs *fs, struct fs_inode *parent, const char *na
     return 0;
 }
 
-/* In a directory that is gone. One that was made anew in its place, with the same owner and mode (or to root), can tell that the name is not
- * there: mkdir(2) and its like then go on to the change, which has the kernel look the path up again; a lookup does not. */
+/* In a directory that is gone. One that was made anew in its place, with the same owner and mode (or to root), can
+ * tell that the name is not there: mkdir(2) and its like then go on to the change, which has the kernel look the
+ * path up again; a lookup does not. */
 static int lookup_in_gone(struct fs *fs, struct fs_inode *gone, const char *name, uid_t uid)
 {
     struct kv_attr told = fs_told(fs, gone);

@@ -113,8 +113,8 @@ int fs_mkdir(struct fs *fs, struct fs_inode *parent, const char *name, const str
                       "namespaces hold keys, and projects hold bindings: there are no directories in them");
 }
 
-/* The namespace name that a binding's target means, or NULL: "../../NAMESPACE", or an absolute path into the same account of
- * this mount. */
+/* The namespace name that a binding's target means, or NULL: "../../NAMESPACE", or an absolute path into the same
+ * account of this mount. */
 static const char *binding_namespace(struct fs *fs, const struct kv_node *account, const char *target)
 {
     static const char relative[] = "../../";
@@ -130,7 +130,8 @@ static const char *binding_namespace(struct fs *fs, const struct kv_node *accoun
     return target + account_size + 1;
 }
 
-/* The namespace that a target means. returns 0; -EINVAL where it means none; -ENOENT */
+/* The namespace that a target means.
+ * returns  0; -EINVAL where it means none; -ENOENT */
 static int binding_find(struct fs *fs, const struct kv_node *account, const char *target, struct kv_node *out)
 {
     const char *found = binding_namespace(fs, account, target);

@@ -16,7 +16,8 @@ static int space_of_store(struct fs *fs, struct statvfs *out)
     return 0;
 }
 
-/* By its mode bits alone. The groups that a process has besides its own are not looked at: finding them could wait for it. */
+/* By its mode bits alone. The groups that a process has besides its own are not looked at: finding them could wait
+ * for it. */
 static bool space_may_read(const struct kv_attr *attr, const struct fuse_ctx *who)
 {
     unsigned shift = who->uid == attr->uid ? 6 : who->gid == attr->gid ? 3 : 0;

@@ -16,8 +16,8 @@
 
 /* -------------------------------------------------------------------------------- holds */
 
-/* Of one handle, or with NULL of any. An open file's flock is of its handle: the kernel may give its owner's number to another
- * open file before the RELEASE comes. */
+/* Of one handle, or with NULL of any. An open file's flock is of its handle: the kernel may give its owner's
+ * number to another open file before the RELEASE comes. */
 static struct fs_filelock *filelock_find_locked(struct fs_name *name, uint64_t owner,
                                                 const struct fs_filelocks *list)
 {
@@ -136,7 +136,8 @@ static void filelocks_unref(struct fs *fs, struct fs_filelock *gone)
     }
 }
 
-/* Closing any descriptor of a file gives back what its owner has of it; a rename can have changed the inode's name. */
+/* Closing any descriptor of a file gives back what its owner has of it; a rename can have changed the inode's
+ * name. */
 static void filelocks_drop_owner(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
                                  const struct fs_filelocks *scope)
 {
@@ -187,8 +188,8 @@ static struct {
     size_t count;
 } lock_waits = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* End a wait, or with NULL all. The signal can come just before the system call, so it is sent until the wait is over; one
- * that has not begun will not begin. */
+/* End a wait, or with NULL all. The signal can come just before the system call, so it is sent until the wait is
+ * over; one that has not begun will not begin. */
 static void lock_waits_interrupt(const struct lock_wait *wait)
 {
     const struct timespec again = {.tv_nsec = INTERRUPT_AGAIN_NS};
@@ -251,7 +252,8 @@ static void *lock_wait_run(void *arg)
 
 static void lock_wait_handler(int number) { (void)number; }
 
-/* Wait in a thread of its own, which takes over the request and the reference to `lock`. returns 0; -ENOLCK */
+/* Wait in a thread of its own, which takes over the request and the reference to `lock`.
+ * returns  0; -ENOLCK */
 static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lock,
                            const struct kv_lock_range *range)
 {

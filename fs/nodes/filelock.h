@@ -1,9 +1,9 @@
 /* flock(2) and fcntl(2) locks.
  *
- * They belong to the name: they stay while its value is replaced, put or refused, and all nodes of the machine share them
- * (kv_lock_*). Each owner that the kernel tells of has a hold of its own on the name, which goes when it closes, or with
- * the handle that it was made through. Who waits has a thread of its own, and is answered from there; an interrupt ends
- * the wait by a signal. */
+ * They belong to the name: they stay while its value is replaced, put or refused, and all nodes of the machine
+ * share them (kv_lock_*). Each owner that the kernel tells of has a hold of its own on the name, which goes when
+ * it closes, or with the handle that it was made through. Who waits has a thread of its own, and is answered from
+ * there; an interrupt ends the wait by a signal. */
 #ifndef KVFS_FS_NODES_FILELOCK_H
 #define KVFS_FS_NODES_FILELOCK_H
 
@@ -34,7 +34,8 @@ struct fs_filelocks {
  * list  of the handle */
 void fs_filelock_set(struct fs *fs, fuse_req_t req, struct fs_inode *inode, struct fs_filelocks *list,
                      uint64_t owner, const struct kv_lock_range *range, bool wait);
-/* What is in the way of a lock? *range becomes that, or of type F_UNLCK. returns 0; -ENOLCK, -EIO */
+/* What is in the way of a lock? *range becomes that, or of type F_UNLCK.
+ * returns  0; -ENOLCK, -EIO */
 KV_CHECKED int fs_filelock_test(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
                                 uid_t uid, struct kv_lock_range *range);
 /* An owner closes a descriptor of an inode; a handle ends. */

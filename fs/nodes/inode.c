@@ -158,34 +158,26 @@ struct fs_inode *fs_inode_of(struct fs *fs, uint64_t id)
     return inode != NULL ? inode : &fs->nodes->gone;
 }
 
-/* The current inode of a name, made where there is none. nodes->lock is held. */
-static int inode_current_locked(struct fs *fs, enum fs_kind kind, struct fs_name *name, struct fs_inode *parent,
-                                struct fs_inode **out)
-{
-    struct fs_inode *inode = name->current;
-
-    if (inode != NULL)
-        inode->refs++;
-    else
-        inode = inode_new(fs, kind, name, parent);
-    *out = inode;
-    return inode != NULL ? 0 : -ENOMEM;
-}
-
+/* The current inode of a name, made where there is none. */
 static int inode_of(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, uint64_t node, const char *key,
                     size_t size, struct fs_inode **out)
 {
+    struct fs_inode *inode = NULL;
     struct fs_name *name;
-    int rc = -ENOMEM;
 
     pthread_mutex_lock(&fs->nodes->lock);
     name = nodes_name_get(fs->nodes, node, key, size);
     if (name != NULL) {
-        rc = inode_current_locked(fs, kind, name, parent, out);
+        inode = name->current;
+        if (inode != NULL)
+            inode->refs++;
+        else
+            inode = inode_new(fs, kind, name, parent);
         nodes_name_put(fs->nodes, name);
     }
     pthread_mutex_unlock(&fs->nodes->lock);
-    return rc;
+    *out = inode;
+    return inode != NULL ? 0 : -ENOMEM;
 }
 
 int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node, struct fs_inode **out)
@@ -207,16 +199,6 @@ int fs_inode_of_control(struct fs *fs, enum fs_kind kind, uint64_t number, struc
 int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, struct fs_inode **out)
 {
     return inode_of(fs, FS_KEY, namespace, namespace->name->node, key, size, out);
-}
-
-int fs_inode_current(struct fs *fs, struct fs_inode *inode, struct fs_inode **out)
-{
-    int rc;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    rc = inode_current_locked(fs, FS_KEY, inode->name, inode->parent, out);
-    pthread_mutex_unlock(&fs->nodes->lock);
-    return rc;
 }
 
 struct fs_inode *fs_inode_find(struct fs *fs, uint64_t node, const char *key, size_t size)
@@ -298,16 +280,6 @@ void fs_inode_forget(struct fs *fs, uint64_t id, uint64_t lookups)
         inode_reap(fs, inode);
     }
     pthread_mutex_unlock(&fs->nodes->lock);
-}
-
-bool fs_inode_is_known(struct fs *fs, struct fs_inode *inode)
-{
-    bool known;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    known = inode->lookups > 0;
-    pthread_mutex_unlock(&fs->nodes->lock);
-    return known;
 }
 
 /* ----------------------------------------------------------------------------- states */

@@ -2,40 +2,40 @@
  *
  * Five things must not be mixed up:
  *
- *   name          (namespace, key): struct fs_name. It lives while a kernel inode or a handle refers to it. It holds the
- *                 lock for changes of the name, the current inode, the displaced ones, and file locks (filelock.h).
+ *   name          (namespace, key): struct fs_name. It lives while a kernel inode or a handle refers to it. It
+ * holds the lock for changes of the name, the current inode, the displaced ones, and file locks (filelock.h).
  *   object        the inode number that the central storage gave it. Rename moves it to another name.
  *   version       the number of one value; immutable.
- *   kernel inode  a node id of the kernel: struct fs_inode. While it is open it stands for one object at one version.
- *                 Node ids are counted and never used again.
- *   handle        one open(2): struct fs_handle (content/handle.h).
+ *   kernel inode  a node id of the kernel: struct fs_inode. While it is open it stands for one object at one
+ * version. Node ids are counted and never used again. handle        one open(2): struct fs_handle
+ * (content/handle.h).
  *
  * States of a key's inode
  *
  *   CURRENT    its name leads to it: lookups answer with it.
- *   DISPLACED  the name leads to another inode or to none: another node replaced or deleted the value while this inode
- *              was open, or its put failed. Its handles go on with the bytes that they have; a put makes it CURRENT again.
- *   REMOVED    its name was removed, or another object was renamed onto it, on this node: never put again.
+ *   DISPLACED  the name leads to another inode or to none: another node replaced or deleted the value while this
+ * inode was open, or its put failed. Its handles go on with the bytes that they have; a put makes it CURRENT
+ * again. REMOVED    its name was removed, or another object was renamed onto it, on this node: never put again.
  *
  *   CURRENT --displace--> DISPLACED --make_current--> CURRENT;  CURRENT, DISPLACED --remove--> REMOVED
  *
- * and independently CLOSED (no body) or OPEN (a body, content/body.h). A CLOSED inode has no content of its own: it stands for
- * what its name leads to, as long as that is what the kernel was told.
+ * and independently CLOSED (no body) or OPEN (a body, content/body.h). A CLOSED inode has no content of its own:
+ * it stands for what its name leads to, as long as that is what the kernel was told.
  *
  * Invariants
  *   - name->current is NULL or a CURRENT inode of that name, and each CURRENT inode is its name's current one.
- *   - A key's inode is one object at one version with one owner and mode, but for what is changed through it. Whatever else
- *     its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages, size, owner and mode of
- *     an inode always belong together.
+ *   - A key's inode is one object at one version with one owner and mode, but for what is changed through it.
+ * Whatever else its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages,
+ * size, owner and mode of an inode always belong together.
  *   - What is shown with a timeout is what this node may serve for that long.
  *   - The kernel checks permissions on what it was told (told.h). A request acts on that, or answers -ESTALE.
  *
  * Locks, in the order in which they are taken
- *   1. the name's (fs_name_lock): held over changes of the name and of attributes, also while they commit; over opens that
- *      begin with the newest central value; over the submission of puts. Reads, lookups and opens for reading never take it.
- *      Two names are locked in the order of their addresses.
- *   2. the inode's (fs_inode_lock, striped): opening, closing, adopting. Held while the store is read, never while a change
- *      is waited for. One at a time.
+ *   1. the name's (fs_name_lock): held over changes of the name and of attributes, also while they commit; over
+ * opens that begin with the newest central value; over the submission of puts. Reads, lookups and opens for
+ * reading never take it. Two names are locked in the order of their addresses.
+ *   2. the inode's (fs_inode_lock, striped): opening, closing, adopting. Held while the store is read, never while
+ * a change is waited for. One at a time.
  *   3. body->io (content/body.h): content and attributes.
  *   4. nodes->lock: tables, references, states, what was told. A leaf.
  */
@@ -107,10 +107,12 @@ struct fs_inode {
 KV_CHECKED int fs_nodes_new(struct fs *fs);
 void fs_nodes_free(struct fs *fs);
 struct fs_inode *fs_root(struct fs *fs);
-/* What the kernel keeps with each node id: another number for each mount, so that file handles of an older one open nothing. */
+/* What the kernel keeps with each node id: another number for each mount, so that file handles of an older one
+ * open nothing. */
 uint64_t fs_generation(struct fs *fs);
 
-/* The inode of a node id from the kernel, which holds it while the request is under way. Never NULL: see FS_GONE. */
+/* The inode of a node id from the kernel, which holds it while the request is under way. Never NULL: see FS_GONE.
+ */
 struct fs_inode *fs_inode_of(struct fs *fs, uint64_t id);
 
 /* The inode of a node, or of a control file; or the current one of a key, made where there is none.
@@ -120,8 +122,6 @@ KV_CHECKED int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const st
 KV_CHECKED int fs_inode_of_control(struct fs *fs, enum fs_kind kind, uint64_t number, struct fs_inode **out);
 KV_CHECKED int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
                                struct fs_inode **out);
-/* The same of the name that an inode has, or had last. */
-KV_CHECKED int fs_inode_current(struct fs *fs, struct fs_inode *inode, struct fs_inode **out);
 /* The current inode of a name with a reference, or NULL. size 0: of a node. */
 struct fs_inode *fs_inode_find(struct fs *fs, uint64_t node, const char *key, size_t size);
 /* The number'th inode of a name, whatever its state, with a reference, or NULL. */
@@ -135,22 +135,25 @@ void fs_inode_put(struct fs *fs, struct fs_inode *inode); /* NULL is allowed */
 /* Turn a reference into one of the kernel; the kernel gives `lookups` of them back. */
 void fs_inode_to_kernel(struct fs *fs, struct fs_inode *inode);
 void fs_inode_forget(struct fs *fs, uint64_t id, uint64_t lookups);
-bool fs_inode_is_known(struct fs *fs, struct fs_inode *inode); /* by the kernel */
 
 enum fs_inode_state fs_inode_state(struct fs *fs, struct fs_inode *inode);
 /* The store's name of an inode, or the last one that it had. */
 struct kv_ref fs_inode_ref(struct fs *fs, struct fs_inode *inode);
-/* CURRENT -> DISPLACED. returns whether it was CURRENT */
+/* CURRENT -> DISPLACED.
+ * returns  whether it was CURRENT */
 bool fs_inode_displace(struct fs *fs, struct fs_inode *inode);
-/* DISPLACED -> CURRENT; whichever was is displaced. returns whether that changed anything */
+/* DISPLACED -> CURRENT; whichever was is displaced.
+ * returns  whether that changed anything */
 bool fs_inode_make_current(struct fs *fs, struct fs_inode *inode);
 
-/* The inode is OPEN with a body, or with NULL CLOSED. The inode's lock is held; who reads inode->body holds that or nodes->lock. */
+/* The inode is OPEN with a body, or with NULL CLOSED. The inode's lock is held; who reads inode->body holds that
+ * or nodes->lock. */
 void fs_inode_set_body_locked(struct fs *fs, struct fs_inode *inode, struct fs_body *body);
 void fs_inode_lock(struct fs *fs, struct fs_inode *inode);
 void fs_inode_unlock(struct fs *fs, struct fs_inode *inode);
 
-/* Lock a name, with a reference: a key's, that of an inode, or two keys'. returns NULL, or false: no memory */
+/* Lock a name, with a reference: a key's, that of an inode, or two keys'.
+ * returns  NULL, or false: no memory */
 struct fs_name *fs_name_lock(struct fs *fs, uint64_t namespace_id, const char *key);
 struct fs_name *fs_name_lock_of(struct fs *fs, struct fs_inode *inode);
 bool fs_name_lock_two(struct fs *fs, uint64_t namespace_id, const char *key, uint64_t to_namespace_id,
@@ -164,22 +167,24 @@ void fs_name_put(struct fs *fs, struct fs_name *name);
 struct fs_inode *fs_name_current(struct fs *fs, struct fs_name *name);
 /* The name was removed: all its inodes are REMOVED. */
 void fs_name_remove(struct fs *fs, struct fs_name *name);
-/* A name was changed into another: what has the first one gets the other. What had that one is REMOVED, or with `exchange`
- * gets the first. */
+/* A name was changed into another: what has the first one gets the other. What had that one is REMOVED, or with
+ * `exchange` gets the first. */
 void fs_name_move(struct fs *fs, struct fs_name *from, struct fs_inode *namespace, struct fs_name *to,
                   struct fs_inode *to_namespace, bool exchange);
-/* The thread that this request is from is told to look an inode's name up again. Was it told so of this name within the last
- * second? forget: it has done so. */
+/* The thread that this request is from is told to look an inode's name up again. Was it told so of this name
+ * within the last second? forget: it has done so. */
 void fs_name_contend(struct fs *fs, struct fs_inode *inode);
 bool fs_name_was_contended(struct fs *fs, struct fs_inode *inode, bool forget);
 /* A rename of a locked name begins, or has ended. */
 void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving);
-/* The central storage was asked for an inode's name `ref`, and found an object, or (NULL) nothing. Is the inode getting another
- * name from a rename of this node, or has it got one meanwhile? Then wait for that, with fs_name_settle(), and look again. */
+/* The central storage was asked for an inode's name `ref`, and found an object, or (NULL) nothing. Is the inode
+ * getting another name from a rename of this node, or has it got one meanwhile? Then wait for that, with
+ * fs_name_settle(), and look again. */
 bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                         const struct kv_attr *found);
 void fs_name_settle(struct fs *fs, struct fs_inode *inode);
-/* The whole name was lost with an accepted put, or was told (rc 0). returns what was remembered before. */
+/* The whole name was lost with an accepted put, or was told (rc 0).
+ * returns  what was remembered before. */
 int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc);
 
 /* Does only this node know the name of a key's inode? */

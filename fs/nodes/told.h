@@ -1,26 +1,30 @@
 /* What the kernel was told, and that requests act on just that.
  *
- * The kernel checks permissions on the owner and the mode that it was told last, of a key and of each directory above it. So
- * whoever tells attributes notes them here, and whoever acts compares them with what the central storage says. A difference
- * is -ESTALE, after what the kernel knew was dropped: it then looks the path up anew, and checks again.
+ * The kernel checks permissions on the owner and the mode that it was told last, of a key and of each directory
+ * above it. So whoever tells attributes notes them here, and whoever acts compares them with what the central
+ * storage says. A difference is -ESTALE, after what the kernel knew was dropped: it then looks the path up anew,
+ * and checks again.
  *
- * A key's inode keeps owner and mode, but for what is changed through it: another owner or mode gets another inode. A
- * directory's can change, and the kernel may go on with what it knew while it takes the new attributes in. So they count as
- * told only where what it knew was dropped before, and for requests made later than the one that is answered with them. */
+ * A key's inode keeps owner and mode, but for what is changed through it: another owner or mode gets another
+ * inode. A directory's can change, and the kernel may go on with what it knew while it takes the new attributes
+ * in. So they count as told only where what it knew was dropped before, and for requests made later than the one
+ * that is answered with them. */
 #ifndef KVFS_FS_NODES_TOLD_H
 #define KVFS_FS_NODES_TOLD_H
 
 #include "fs/nodes/attr.h"
 
-/* Attributes of a node, or of a key, are going to be told to the kernel. A key's st_ino is another one than that of an older
- * version of the same object that is open: so programs notice that the value was replaced. out may be NULL. */
+/* Attributes of a node, or of a key, are going to be told to the kernel. A key's st_ino is another one than that
+ * of an older version of the same object that is open: so programs notice that the value was replaced. out may be
+ * NULL. */
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out);
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out);
 /* This node has changed owner or mode of an inode for a request that is answered with them. */
 void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 /* What it was told last: ino, mode, uid, gid. */
 struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode);
-/* Is this the object that it was told of, with the same owner, group and mode? An inode that it was told nothing of is any. */
+/* Is this the object that it was told of, with the same owner, group and mode? An inode that it was told nothing
+ * of is any. */
 bool fs_told_is(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 /* Are owner, group and mode those that it was told? */
 bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
@@ -35,18 +39,23 @@ void fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out);
 /* Those above two directories, for a rename. */
 void fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out);
 
-/* Are a directory and those above it as they were told? usage may be NULL. returns 0; -ESTALE, and the kernel looks again; -EIO */
+/* Are a directory and those above it as they were told? usage may be NULL.
+ * returns  0; -ESTALE, and the kernel
+ * looks again; -EIO */
 KV_CHECKED int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage);
-/* The kernel asks anew for the attributes of an inode and of those above it. returns -ESTALE */
+/* The kernel asks anew for the attributes of an inode and of those above it.
+ * returns  -ESTALE */
 int fs_stale(struct fs *fs, struct fs_inode *inode);
-/* The same for an answer of the store to a change: of -ESTALE. returns rc */
+/* The same for an answer of the store to a change: of -ESTALE.
+ * returns  rc */
 int fs_stale_if(struct fs *fs, struct fs_inode *inode, int rc);
 
 /* Is `rc` worth a line in the error log? (Not what programs ask for to learn whether something is there.) */
 bool fs_is_failure(int rc);
 /* Note the failure of an operation of user `uid` on an inode, or on the name `child` (may be NULL) in it. */
 void fs_note(struct fs *fs, uid_t uid, struct fs_inode *inode, const char *child, const char *operation, int rc);
-/* Give this thread's next fs_note() of `rc` words of its own. `reason` is not copied. returns rc */
+/* Give this thread's next fs_note() of `rc` words of its own. `reason` is not copied.
+ * returns  rc */
 int fs_because(int rc, const char *reason);
 
 #endif

@@ -1,5 +1,5 @@
-/* What a close, an fsync and an msync promise: another node sees the value then, whoever wrote it and however; and where
- * it cannot be kept, somebody is told. */
+/* What a close, an fsync and an msync promise: another node sees the value then, whoever wrote it and however; and
+ * where it cannot be kept, somebody is told. */
 #include "tests/support/mount.h"
 
 #include <fcntl.h>
@@ -222,8 +222,8 @@ static void a_rename_of_a_key_whose_put_is_lost_fails_and_moves_nothing(void **s
     free(bytes);
 }
 
-/* Write a key so that it waits for its commit: not while another change is about to be answered, nor as the first put,
- * which leases the numbers that later ones need. */
+/* Write a key so that it waits for its commit: not while another change is about to be answered, nor as the first
+ * put, which leases the numbers that later ones need. */
 static void put_late(void **state, const struct mount_node *other)
 {
     for (int tries = 0; tries < 100; tries++) {

@@ -1,5 +1,5 @@
-/* A refused write changes nothing and belongs to the handle that made it: later writes through that one fail at once, its
- * close or fsync tells, nothing of it is put, and every other handle saves what it wrote. */
+/* A refused write changes nothing and belongs to the handle that made it: later writes through that one fail at
+ * once, its close or fsync tells, nothing of it is put, and every other handle saves what it wrote. */
 #include "tests/support/mount.h"
 
 #include <fcntl.h>
@@ -68,7 +68,8 @@ enum {
     WAYS = 32
 };
 
-/* returns  whether the handle that failed was told so by its next write and by its close, and the other one saved */
+/* returns  whether the handle that failed was told so by its next write and by its close, and the other one saved
+ */
 static bool meet(void **state, const struct mount_node *other, size_t which, int way)
 {
     int flags = O_RDWR | (way & GOOD_APPENDS ? O_APPEND : 0), good = -1, bad = -1, error = refused[which].error;

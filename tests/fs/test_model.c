@@ -1,10 +1,10 @@
-/* Random steps of several users on two nodes, and a reference in memory that says what each must answer: data, owners,
- * modes, attributes, locks and errors.
+/* Random steps of several users on two nodes, and a reference in memory that says what each must answer: data,
+ * owners, modes, attributes, locks and errors.
  *
  * One step is made at a time, by a process of the user on the node (tests/support/agent.h). With cache_ttl=0 a
- * node asks the store each time, so that every answer is determined; a node that caches is sure of its own changes, and
- * makes all the steps in a run of its own, while the other one only looks. Steps whose answer is left open are not made:
- * of a node, at most one handle is open to a name.
+ * node asks the store each time, so that every answer is determined; a node that caches is sure of its own
+ * changes, and makes all the steps in a run of its own, while the other one only looks. Steps whose answer is left
+ * open are not made: of a node, at most one handle is open to a name.
  *
  * Environment: KVFS_TEST_STEPS (12000 in each test), KVFS_TEST_SEED (chosen at random, and printed). */
 #include "tests/support/model.h"
@@ -450,8 +450,8 @@ static void compare(struct mount_test *test, unsigned acting_nodes)
 static void users_on_two_nodes_see_what_posix_says(void **state) { compare(*state, 2); }
 static void users_on_a_node_that_caches_see_what_posix_says(void **state) { compare(*state, 1); }
 
-/* The shortest steps in which a node's kernel knows another owner than the store: what its user changes next, without
- * looking first, is another user's key by now. */
+/* The shortest steps in which a node's kernel knows another owner than the store: what its user changes next,
+ * without looking first, is another user's key by now. */
 static void a_former_owner_changes_nothing(void **state)
 {
     struct mount_test *test = *state;

@@ -1,5 +1,5 @@
-/* No page of the kernel's cache holds bytes of two versions, or older ones than those that a write has left, whatever kind
- * of write it is, and whoever reads or has mapped the key meanwhile.
+/* No page of the kernel's cache holds bytes of two versions, or older ones than those that a write has left,
+ * whatever kind of write it is, and whoever reads or has mapped the key meanwhile.
  *
  * Environment: KVFS_TEST_ROUNDS (of each kind of write), KVFS_TEST_SEED. */
 #include "tests/support/mount.h"
@@ -122,7 +122,8 @@ static write_kind *const kinds[] = {
 
 /* ------------------------------------------------------------------------- the reading */
 
-/* Reads the whole key again and again, also through a mapping, so that its pages are read while they are written. */
+/* Reads the whole key again and again, also through a mapping, so that its pages are read while they are written.
+ */
 static void *read_all_the_time(void *arg)
 {
     struct pages *p = arg;

@@ -1,5 +1,6 @@
-/* Processes of several users on two nodes, the reference beside them, and what both do together: a step on the mount is
- * compared with the reference and made there too. What differs ends the test with the last steps, and the last ones of the key. */
+/* Processes of several users on two nodes, the reference beside them, and what both do together: a step on the
+ * mount is compared with the reference and made there too. What differs ends the test with the last steps, and the
+ * last ones of the key. */
 #ifndef KVFS_TESTS_SUPPORT_MODEL_H
 #define KVFS_TESTS_SUPPORT_MODEL_H
 

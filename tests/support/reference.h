@@ -1,7 +1,8 @@
-/* What keys of several users on several nodes must be, in memory: POSIX permissions, objects, values, and handles whose
- * puts come when they are closed.
+/* What keys of several users on several nodes must be, in memory: POSIX permissions, objects, values, and handles
+ * whose puts come when they are closed.
  *
- * Functions that judge a call return the errno that it must have, 0 for success. Their order of checks is the kernel's.
+ * Functions that judge a call return the errno that it must have, 0 for success. Their order of checks is the
+ * kernel's.
  */
 #ifndef KVFS_TESTS_SUPPORT_REFERENCE_H
 #define KVFS_TESTS_SUPPORT_REFERENCE_H
@@ -91,9 +92,10 @@ struct ref_handle ref_handle_new(struct reference *ref, unsigned user, struct re
                                  mode_t mode);
 void ref_write(struct ref_handle *handle, const void *bytes, size_t size);
 void ref_resize(struct ref_handle *handle, size_t size);
-/* Put what the handle has, if anything: fsync, close. *adopts: the key has another object's attributes now, which of
- * them is left open. returns  0; another object is there: ESTALE where it has another owner, group or mode, EEXIST where the
- * handle's was created with O_EXCL */
+/* Put what the handle has, if anything: fsync, close. *adopts: the key has another object's attributes now, which
+ * of them is left open.
+ * returns  0; another object is there: ESTALE where it has another owner, group or mode,
+ * EEXIST where the handle's was created with O_EXCL */
 int ref_publish(struct reference *ref, struct ref_handle *handle, bool *adopts);
 /* A truncate(2). */
 void ref_truncate(struct reference *ref, struct ref_place at, size_t size);
