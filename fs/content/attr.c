@@ -109,9 +109,10 @@ static int setattr_node(struct fs *fs, struct fs_inode *inode, const struct kv_a
 {
     struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask};
     struct fs_seen seen;
-    int rc;
+    int rc = fs_seen_of(fs, inode, &seen);
 
-    fs_seen_of(fs, inode, &seen);
+    if (rc < 0)
+        return rc;
     change.ref = kv_ref_node(inode->name->node);
     change.seen = seen.dirs;
     change.seen_count = seen.count;
@@ -128,9 +129,10 @@ static int setattr_stored(struct fs *fs, struct fs_inode *inode, const struct kv
     struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask, .strict = strict};
     struct kv_attr told = fs_told(fs, inode);
     struct fs_seen seen;
-    int rc;
+    int rc = fs_seen_of(fs, inode, &seen);
 
-    fs_seen_of(fs, inode, &seen);
+    if (rc < 0)
+        return rc;
     change.ref = fs_inode_ref(fs, inode);
     change.seen = seen.dirs;
     change.seen_count = seen.count;

@@ -30,7 +30,10 @@ KV_CHECKED int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *na
                            int flags);
 
 /* The object of a name is about to go, by a change that may still fail: who has it open keeps its attributes.
+ * returns  whether that is so only for this change
  * inode  the name's current one, or NULL; the name is locked */
-void fs_xattr_keep(struct fs *fs, struct fs_inode *inode);
+bool fs_xattr_keep(struct fs *fs, struct fs_inode *inode);
+/* That change has failed: the store's count again. */
+void fs_xattr_drop(struct fs *fs, struct fs_inode *inode);
 
 #endif

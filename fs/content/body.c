@@ -19,7 +19,9 @@ int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_
         return -ENOMEM;
     body->inode = inode;
     body->account = usage->account;
-    body->open_limit = OPEN_LIMITS * (usage->limit_bytes + KV_VALUE_MAX);
+    body->open_limit = usage->limit_bytes < UINT64_MAX / OPEN_LIMITS - KV_VALUE_MAX
+                           ? OPEN_LIMITS * (usage->limit_bytes + KV_VALUE_MAX)
+                           : UINT64_MAX;
     body->state = FS_BODY_STORED;
     /* The committer writes here: readers that follow one another must not keep it waiting. */
     pthread_rwlockattr_init(&writers_first);

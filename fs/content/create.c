@@ -64,22 +64,18 @@ static int create_check_absent(const struct opening *opening, struct fs_inode *n
     struct fs_inode *inode = fs_name_current(opening->fs, name);
     bool there = false;
     struct kv_meta meta;
-    int rc = -ENOENT;
+    int rc = temporary ? -ENOENT : kv_get_newest(opening->fs->store, &ref, &meta, NULL);
 
     if (inode != NULL) {
         fs_inode_lock(opening->fs, inode);
         there = inode->body != NULL && create_is_local(inode->body);
-        if (!there) /* what it stood for is gone, or the store will say that it is there */
+        if (!there && rc == -ENOENT) /* what it stood for is gone */
             fs_inode_displace(opening->fs, inode);
         fs_inode_unlock(opening->fs, inode);
         fs_inode_put(opening->fs, inode);
     }
-    if (!there && !temporary)
-        rc = kv_get_newest(opening->fs->store, &ref, &meta, NULL);
-    if (rc < 0 && rc != -ENOENT)
-        return rc;
-    if (!there && rc == -ENOENT)
-        return 0;
+    if (!there && rc < 0)
+        return rc == -ENOENT ? 0 : rc;
     return opening->flags & O_EXCL ? -EEXIST : fs_stale(opening->fs, namespace);
 }
 
@@ -97,7 +93,9 @@ static int create_inode(const struct opening *opening, struct fs_inode *namespac
             return rc;
         fs_inode_lock(opening->fs, *out);
         current = fs_inode_state(opening->fs, *out) == FS_CURRENT;
-        if (current)
+        if (current && (*out)->body != NULL) /* another node has made it, and a lookup has opened that ahead */
+            rc = opening->flags & O_EXCL ? -EEXIST : fs_stale(opening->fs, namespace);
+        else if (current)
             rc = create_body_locked(opening, *out, attr, temporary);
         fs_inode_unlock(opening->fs, *out);
         if (!current || rc < 0)

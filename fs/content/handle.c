@@ -47,16 +47,20 @@ void fs_close(struct fs *fs, struct fs_handle *handle)
 {
     struct fs_inode *inode = handle->inode;
     struct fs_body *body = inode->body;
-    bool left;
+    uint64_t left = 0;
 
     /* For writing: a thread whose READ was answered may still be about to let go of the lock. */
     pthread_rwlock_wrlock(&body->io);
     body->writers -= handle->writes;
-    left = (handle->state == FS_EMPTIED || handle->state == FS_WRITTEN) && handle->written > body->put &&
-           handle->written > handle->told;
+    if ((handle->state == FS_EMPTIED || handle->state == FS_WRITTEN) && handle->written > handle->told)
+        left = handle->written;
+    if (body->writers == 0 && body->mapped > left) /* the kernel can have stored it through one that had FAILED */
+        left = body->mapped;
+    if (left <= body->put)
+        left = 0;
     pthread_rwlock_unlock(&body->io);
-    if (left)
-        fs_put_left(fs, handle);
+    if (left > 0)
+        fs_put_left(fs, handle, left);
     handle_free(fs, handle);
     fs_body_unpin(fs, inode);
 }
@@ -70,6 +74,8 @@ void fs_handles_end(struct fs *fs, bool abandon)
         pthread_rwlock_wrlock(&body->io);
         if (abandon || (handle->written > handle->flushed && handle->written > body->mapped))
             handle->written = 0;
+        if (abandon)
+            body->mapped = 0;
         pthread_rwlock_unlock(&body->io);
         fs_close(fs, handle);
     }

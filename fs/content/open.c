@@ -196,7 +196,7 @@ static struct ahead *ahead_place_locked(void)
     return best;
 }
 
-/* Has this thread's lookup opened the inode ahead? Then its open is the caller's. The inode's lock is held. */
+/* Has this thread's lookup opened the inode ahead? Then its pin is the caller's. The inode's lock is held. */
 static bool ahead_take(struct fs *fs, struct fs_inode *inode)
 {
     bool taken = false;
@@ -237,25 +237,26 @@ static void ahead_close(struct fs *fs, pid_t thread, int64_t before_ns)
 
 /* ------------------------------------------------------------------------------------ opening */
 
-static int open_open_locked(const struct opening *opening, struct fs_inode *inode)
+/* *ahead: a pin is the caller's to give back. */
+static int open_open_locked(const struct opening *opening, struct fs_inode *inode, bool *ahead)
 {
     struct fs_body *body = inode->body;
-    bool ahead = ahead_take(opening->fs, inode);
     struct kv_attr attr;
-    int rc = opens_to_write(opening->flags) && !ahead ? open_check_newest_locked(opening, inode) : 0;
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
+    *ahead = ahead_take(opening->fs, inode);
+    if (!*ahead && opens_to_write(opening->flags))
+        rc = open_check_newest_locked(opening, inode);
     pthread_rwlock_rdlock(&body->io);
     attr = body->meta.attr;
     pthread_rwlock_unlock(&body->io);
-    if (!fs_told_same(opening->fs, inode, &attr))
-        return fs_stale(opening->fs, inode);
-    rc = open_add_handle_locked(opening, inode);
-    if (ahead) {
-        inode->opens--; /* that of the lookup, which this handle takes the place of */
+    if (rc == 0 && !fs_told_same(opening->fs, inode, &attr))
+        rc = fs_stale(opening->fs, inode);
+    if (rc == 0)
+        rc = open_add_handle_locked(opening, inode);
+    if (rc == 0 && *ahead)
         (void)fs_name_was_contended(opening->fs, inode, true);
-    }
+    inode->has_pages |= rc == 0;
     return rc;
 }
 
@@ -263,6 +264,7 @@ int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_
 {
     struct opening opening = {.fs = fs, .flags = flags};
     struct fs_name *name;
+    bool ahead = false;
     int rc = fs_check_seen(fs, inode, &opening.usage);
 
     if (rc == 0)
@@ -272,13 +274,15 @@ int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_
     name = opens_to_write(flags) ? fs_name_lock_of(fs, inode) : NULL;
     do {
         fs_inode_lock(fs, inode);
-        rc = inode->body != NULL ? open_open_locked(&opening, inode) : open_closed_locked(&opening, inode);
+        rc = inode->body != NULL ? open_open_locked(&opening, inode, &ahead) : open_closed_locked(&opening, inode);
         fs_inode_unlock(fs, inode);
         if (rc == OPEN_LATER)
             fs_name_settle(fs, inode);
     } while (rc == OPEN_LATER);
     if (name != NULL)
         fs_name_unlock(fs, name);
+    if (ahead) /* its open; the handle has one of its own */
+        fs_body_unpin(fs, inode);
     if (rc < 0) {
         handle_free(fs, opening.handle);
         return rc;

@@ -30,11 +30,12 @@ struct put {
 /* A put has failed: the name leads to what the central storage has. */
 static void put_failed(struct fs *fs, const struct put *put, int rc)
 {
-    if (put->handle != NULL) {
-        pthread_rwlock_wrlock(&put->body->io);
-        put->handle->told = put->handle->written;
-        pthread_rwlock_unlock(&put->body->io);
-    }
+    pthread_rwlock_wrlock(&put->body->io);
+    if (put->handle != NULL)
+        put->handle->told = put->generation;
+    if (put->body->mapped <= put->generation)
+        put->body->mapped = 0;
+    pthread_rwlock_unlock(&put->body->io);
     if (rc == -ESTALE)
         fs_because(rc, REPLACED);
     else if (rc == -EEXIST)
@@ -139,7 +140,7 @@ static void put_start(const struct put_wish *wish)
 {
     struct fs_body *body = wish->put.body;
     struct fs *fs = wish->put.fs;
-    struct put *put = malloc(sizeof(*put));
+    struct put *put = malloc(sizeof(*put)), failed = wish->put;
     struct fs_name *name = wish->name_is_locked ? NULL : fs_name_lock_of(fs, body->inode);
     bool needed;
 
@@ -159,8 +160,9 @@ static void put_start(const struct put_wish *wish)
     if (needed && put != NULL)
         return;
     free(put);
+    failed.generation = wish->needed;
     if (needed)
-        put_failed(fs, &wish->put, -ENOMEM);
+        put_failed(fs, &failed, -ENOMEM);
     wish->put.done(wish->put.arg, needed ? -ENOMEM : 0);
     fs_body_unpin(fs, body->inode);
 }
@@ -276,9 +278,9 @@ static void put_left_done(void *arg, int rc)
     (void)rc; /* it is in the error log */
 }
 
-void fs_put_left(struct fs *fs, struct fs_handle *handle)
+void fs_put_left(struct fs *fs, struct fs_handle *handle, uint64_t needed)
 {
-    struct put_wish wish = {.needed = handle->written};
+    struct put_wish wish = {.needed = needed};
 
     wish.put = (struct put){
         .fs = fs, .body = handle->inode->body, .operation = "release", .uid = handle->uid, .done = put_left_done};
@@ -336,6 +338,8 @@ static void lost_open(struct fs *fs, struct fs_body *body, const struct kv_ref *
     pthread_rwlock_wrlock(&body->io);
     body->lost = rc;
     body->put = 0; /* whatever was written is not there */
+    if (body->written == 0)
+        body->written = 1;
     body->state = there ? FS_BODY_STORED : FS_BODY_NEW;
     fs_body_charge(fs, body);
     pthread_rwlock_unlock(&body->io);

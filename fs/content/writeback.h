@@ -21,8 +21,8 @@ void fs_sync(struct fs *fs, struct fs_handle *handle, fs_put_done *done, void *a
 /* Put what the handle wrote, and wait.
  * returns  0 or why not */
 KV_CHECKED int fs_put_wait(struct fs *fs, struct fs_handle *handle);
-/* Put what no close has put, and tell nobody. */
-void fs_put_left(struct fs *fs, struct fs_handle *handle);
+/* Put what no close has put, up to the generation `needed`, and tell nobody. */
+void fs_put_left(struct fs *fs, struct fs_handle *handle, uint64_t needed);
 
 /* Make the central storage have what a pinned body holds. The lock of its name is held.
  * returns  0 or why not */

@@ -173,7 +173,7 @@ int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *out, size_t capaci
     return xattr_give(names, size, out, capacity);
 }
 
-void fs_xattr_keep(struct fs *fs, struct fs_inode *inode)
+bool fs_xattr_keep(struct fs *fs, struct fs_inode *inode)
 {
     struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
     struct kv_xattrs *kept = NULL;
@@ -181,7 +181,7 @@ void fs_xattr_keep(struct fs *fs, struct fs_inode *inode)
     bool wanted;
 
     if (body == NULL)
-        return;
+        return false;
     ref = fs_inode_ref(fs, inode);
     pthread_rwlock_rdlock(&body->io);
     wanted = body->state == FS_BODY_STORED && body->meta.has_xattrs && body->xattrs == NULL;
@@ -195,6 +195,20 @@ void fs_xattr_keep(struct fs *fs, struct fs_inode *inode)
     pthread_rwlock_wrlock(&body->io);
     if (kept != NULL)
         body->xattrs = kept;
+    pthread_rwlock_unlock(&body->io);
+    fs_body_unpin(fs, inode);
+    return kept != NULL;
+}
+
+void fs_xattr_drop(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_body *body = fs_body_pin(fs, inode);
+
+    if (body == NULL)
+        return;
+    pthread_rwlock_wrlock(&body->io);
+    free(body->xattrs);
+    body->xattrs = NULL;
     pthread_rwlock_unlock(&body->io);
     fs_body_unpin(fs, inode);
 }
@@ -236,9 +250,10 @@ static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *n
                                .xattr_flags = xattr_flags(flags),
                                .object = inode->kind == FS_KEY ? &told : NULL,
                                .strict = true};
-    int rc;
+    int rc = fs_seen_of(fs, inode, &seen);
 
-    fs_seen_of(fs, inode, &seen);
+    if (rc < 0)
+        return rc;
     change.seen = seen.dirs;
     change.seen_count = seen.count;
     rc = kv_apply(fs->store, &change);

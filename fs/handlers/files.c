@@ -210,7 +210,7 @@ void fs_op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, stru
     }
     lock->l_type = (short)range.type;
     lock->l_start = (off_t)range.start;
-    lock->l_len = range.end == UINT64_MAX ? 0 : (off_t)(range.end - range.start + 1);
+    lock->l_len = range.end >= INT64_MAX ? 0 : (off_t)(range.end - range.start + 1);
     lock->l_pid = 0; /* maybe a process of another node */
     fuse_reply_lock(req, lock);
 }

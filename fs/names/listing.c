@@ -51,9 +51,9 @@ static int answer_add(struct fs_dir_answer *answer, const char *name, const stru
     return 0;
 }
 
-/* Remember a reference that the kernel gets with an entry.
+/* Make room to remember a reference that the kernel gets with an entry.
  * returns  0; -ENOMEM */
-static int answer_note_id(struct fs_dir_answer *answer, uint64_t id)
+static int answer_reserve_id(struct fs_dir_answer *answer)
 {
     size_t capacity = 2 * answer->ids_capacity + 64;
     uint64_t *ids;
@@ -65,16 +65,19 @@ static int answer_note_id(struct fs_dir_answer *answer, uint64_t id)
         answer->ids = ids;
         answer->ids_capacity = capacity;
     }
-    answer->ids[answer->ids_count++] = id;
     return 0;
 }
 
 /* Add "." or "..": the kernel looks neither up. */
-static int answer_add_dot(struct fs_dir *dir, struct fs_dir_answer *answer)
+static int answer_add_dot(struct fs *fs, struct fs_dir *dir, struct fs_dir_answer *answer)
 {
-    struct fs_inode *inode = dir->offset == 0 || dir->inode->parent == NULL ? dir->inode : dir->inode->parent;
-    struct fuse_entry_param entry = {.attr = {.st_ino = inode->name->node, .st_mode = S_IFDIR}};
+    struct fuse_entry_param entry = {.attr = {.st_ino = dir->inode->name->node, .st_mode = S_IFDIR}};
+    char label[KV_NAME_MAX + 1];
+    struct fs_inode *parent = dir->offset == 0 ? NULL : fs_inode_parent(fs, dir->inode, label);
 
+    if (parent != NULL)
+        entry.attr.st_ino = parent->name->node;
+    fs_inode_put(fs, parent);
     return answer_add(answer, dir->offset == 0 ? "." : "..", &entry, dir->offset + 1);
 }
 
@@ -153,7 +156,7 @@ static int dir_resolve(struct fs *fs, struct fs_dir *dir, const struct listing_e
     case LISTING_LOCAL:
         break;
     }
-    rc = fs_lookup(fs, dir->inode, found->name, dir->uid, entry);
+    rc = fs_lookup_listed_key(fs, dir->inode, found->name, found->size, NULL, entry);
     if (rc == 0 && !plus)
         fs_inode_forget(fs, entry->ino, 1);
     return rc;
@@ -171,10 +174,13 @@ static int dir_give(struct fs *fs, struct fs_dir *dir, const struct listing_entr
         return 0; /* it is gone by now */
     if (rc < 0)
         return rc;
-    rc = answer_add(answer, found->name, &entry, dir->offset + 1);
+    if (answer->plus)
+        rc = answer_reserve_id(answer);
+    if (rc == 0)
+        rc = answer_add(answer, found->name, &entry, dir->offset + 1);
     if (rc == 0 && answer->plus)
-        rc = answer_note_id(answer, entry.ino);
-    if (rc != 0 && answer->plus)
+        answer->ids[answer->ids_count++] = entry.ino;
+    else if (answer->plus)
         fs_inode_forget(fs, entry.ino, 1);
     if (rc == 0)
         given_add(dir, found->name, found->size);
@@ -261,7 +267,7 @@ int fs_dir_read(struct fs *fs, struct fs_dir *dir, off_t offset, struct fs_dir_a
     pthread_mutex_lock(&dir->lock);
     if (offset != dir->offset || offset == 0)
         rc = dir_seek(fs, dir, offset);
-    while (rc == 0 && dir->offset < DOTS && answer_add_dot(dir, answer) == 0)
+    while (rc == 0 && dir->offset < DOTS && answer_add_dot(fs, dir, answer) == 0)
         dir->offset++;
     if (rc == 0 && dir->offset >= DOTS && dir->inode->kind == FS_CONTROL_DIR) {
         dir_read_control(dir, answer);

@@ -183,14 +183,15 @@ int listing_page_load(struct fs *fs, struct fs_inode *dir, const char *last, boo
         rc = kv_node_scan(fs->store, id, last, strlen(last), last[0] != '\0', listing_visit_node, &load);
         return rc == 0 && in_account ? listing_add_projects(fs, id, &load) : rc < 0 ? rc : 0;
     }
+    /* Before those of the central storage: what is put meanwhile is found twice, and not never. */
+    page->locals->count = 0;
+    page->locals->more = false;
+    fs_locals_visit(fs, dir, last, listing_add_local, page->locals);
     rc = listing_first_key(last, key, &after)
              ? kv_scan(fs->store, id, key, strlen(key), after, listing_visit_key, &load)
              : 0;
     if (rc < 0 && page->count == 0)
         return rc;
-    page->locals->count = 0;
-    page->locals->more = false;
-    fs_locals_visit(fs, dir, last, listing_add_local, page->locals);
     listing_merge(page, load.full || rc < 0);
     return rc < 0 ? rc : 0;
 }

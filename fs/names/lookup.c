@@ -117,8 +117,10 @@ static int lookup_current(struct fs *fs, struct fs_inode *namespace, const char 
             rc = lookup_open_locked(fs, *out, &ref, finding);
         else
             rc = lookup_closed_locked(fs, *out, &ref, finding);
-        if (!finding->moving && (finding->other || rc == -ENOENT))
-            finding->again |= fs_inode_displace(fs, *out) && rc == 0;
+        if (!finding->moving && (finding->other || rc == -ENOENT)) {
+            fs_inode_displace(fs, *out);
+            finding->again |= rc == 0;
+        }
         fs_inode_unlock(fs, *out);
         if (finding->moving)
             fs_name_settle(fs, *out);
@@ -147,36 +149,12 @@ static int lookup_key(struct fs *fs, struct fs_inode *namespace, const char *key
             break;
         if (fs_open_ahead(fs, inode, usage, uid) == 0)
             return fs_lookup_made(fs, inode, entry);
-        if (i < AHEAD_TRIES - 1) /* what the cache knew is not the newest */
+        (void)fs_because(0, NULL); /* why not, nobody asked */
+        if (i < AHEAD_TRIES - 1)   /* what the cache knew is not the newest */
             fs_inode_put(fs, inode);
     }
     fs_tell_key(fs, inode, &finding.meta, &entry->attr);
     lookup_fill(fs, inode, finding.timeout, entry);
-    return 0;
-}
-
-int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
-                         const struct kv_meta *meta, struct fuse_entry_param *entry)
-{
-    struct fs_inode *inode = fs_inode_find(fs, namespace->name->node, key, size);
-    bool fresh = inode == NULL;
-    int rc;
-
-    fs_inode_put(fs, inode);
-    if (!fresh) /* this node has told of it, or has changed it since the listing was read */
-        return lookup_key(fs, namespace, key, size, NULL, 0, entry);
-    rc = fs_inode_of_key(fs, namespace, key, size, &inode);
-    if (rc < 0)
-        return rc;
-    fs_inode_lock(fs, inode);
-    fresh = inode->body == NULL && fs_inode_shows(fs, inode, meta);
-    fs_inode_unlock(fs, inode);
-    if (!fresh) {
-        fs_inode_put(fs, inode);
-        return lookup_key(fs, namespace, key, size, NULL, 0, entry);
-    }
-    fs_tell_key(fs, inode, meta, &entry->attr);
-    lookup_fill(fs, inode, fs_timeout_full(fs), entry);
     return 0;
 }
 
@@ -192,6 +170,33 @@ static int lookup_temporary(struct fs *fs, struct fs_inode *namespace, const cha
         return -ENOENT;
     rc = fs_lookup_made(fs, inode, entry);
     return rc == -ESTALE ? -ENOENT : rc;
+}
+
+int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
+                         const struct kv_meta *meta, struct fuse_entry_param *entry)
+{
+    struct fs_inode *inode = fs_inode_find(fs, namespace->name->node, key, size);
+    bool fresh = inode == NULL && meta != NULL;
+    int rc;
+
+    fs_inode_put(fs, inode);
+    if (kv_name_check(KV_NAME_KEY, key, size) < 0)
+        return lookup_temporary(fs, namespace, key, entry);
+    if (!fresh) /* this node has told of it, or has changed it since the listing was read */
+        return lookup_key(fs, namespace, key, size, NULL, 0, entry);
+    rc = fs_inode_of_key(fs, namespace, key, size, &inode);
+    if (rc < 0)
+        return rc;
+    fs_inode_lock(fs, inode);
+    fresh = inode->body == NULL && fs_inode_shows(fs, inode, meta);
+    fs_inode_unlock(fs, inode);
+    if (!fresh) {
+        fs_inode_put(fs, inode);
+        return lookup_key(fs, namespace, key, size, NULL, 0, entry);
+    }
+    fs_tell_key(fs, inode, meta, &entry->attr);
+    lookup_fill(fs, inode, fs_timeout_full(fs), entry);
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------------- nodes */
@@ -239,14 +244,17 @@ static int lookup_control(struct fs *fs, struct fs_inode *parent, const char *na
 static int lookup_in_gone(struct fs *fs, struct fs_inode *gone, const char *name, uid_t uid)
 {
     struct kv_attr told = fs_told(fs, gone);
+    char label[KV_NAME_MAX + 1];
+    struct fs_inode *parent = fs_inode_parent(fs, gone, label);
     struct kv_node anew, child;
     struct kv_meta meta;
     struct kv_ref ref;
     int rc = -ESTALE;
 
-    if (gone->parent != NULL && gone->label != NULL && fs_check_seen(fs, gone->parent, NULL) == 0)
-        rc = kv_node_find(fs->store, gone->parent->name->node, gone->label, strlen(gone->label), &anew);
-    if (rc < 0 ||
+    if (parent != NULL && label[0] != '\0' && fs_check_seen(fs, parent, NULL) == 0)
+        rc = kv_node_find(fs->store, parent->name->node, label, strlen(label), &anew);
+    fs_inode_put(fs, parent);
+    if (rc < 0 || anew.id == gone->name->node ||
         (uid != 0 && (anew.attr.mode != told.mode || anew.attr.uid != told.uid || anew.attr.gid != told.gid)))
         return -ESTALE;
     ref = kv_ref_key(anew.id, name, strlen(name));

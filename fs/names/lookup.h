@@ -10,7 +10,8 @@
 KV_CHECKED int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t uid,
                          struct fuse_entry_param *entry);
 
-/* The entry of a key or node that a listing has just found. */
+/* The entry of what a listing has just found: a key; with meta NULL one that maybe only this node knows, or a
+ * temporary file; or a node. */
 KV_CHECKED int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size,
                                     const struct kv_meta *meta, struct fuse_entry_param *entry);
 KV_CHECKED int fs_lookup_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node,

@@ -35,8 +35,10 @@ static bool namei_is_node_kind(const struct fs_inode *inode, enum kv_node_kind k
 static int namei_apply(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct kv_change *change)
 {
     struct fs_seen seen;
+    int rc = fs_seen_of_two(fs, dir, other, &seen);
 
-    fs_seen_of_two(fs, dir, other, &seen);
+    if (rc < 0)
+        return rc;
     change->seen = seen.dirs;
     change->seen_count = seen.count;
     return fs_stale_if(fs, dir, kv_apply(fs->store, change));
@@ -249,7 +251,7 @@ static int namei_unlink_key(struct fs *fs, struct fs_inode *namespace, const cha
     struct fs_name *name = fs_name_lock(fs, namespace->name->node, key);
     struct fs_inode *inode;
     struct kv_attr told;
-    bool new;
+    bool new, kept;
     int rc;
 
     if (name == NULL)
@@ -260,10 +262,12 @@ static int namei_unlink_key(struct fs *fs, struct fs_inode *namespace, const cha
         change.object = &told;
     }
     new = namei_is_new(fs, inode);
-    fs_xattr_keep(fs, inode);
+    kept = fs_xattr_keep(fs, inode);
     rc = namei_apply(fs, namespace, NULL, &change);
     if (rc == 0 || rc == -ENOENT)
         fs_name_remove(fs, name);
+    else if (kept)
+        fs_xattr_drop(fs, inode);
     if (rc == -ENOENT && new) { /* it was created here and is not in the central storage yet */
         fs_inode_touch(fs, namespace);
         rc = 0;
@@ -325,7 +329,7 @@ static void rename_side_end(struct fs *fs, struct rename_side *side)
 static int rename_sides(struct fs *fs, struct rename_side *from, struct rename_side *to, struct kv_change *change,
                         uid_t uid)
 {
-    bool exchange = change->flags & KV_EXCHANGE;
+    bool exchange = change->flags & KV_EXCHANGE, kept = false;
     int rc = from->body != NULL ? fs_body_settle(fs, from->body, uid) : 0;
 
     change->object = from->inode != NULL ? &from->told : NULL;
@@ -333,7 +337,7 @@ static int rename_sides(struct fs *fs, struct rename_side *from, struct rename_s
     if (rc == 0 && to->body != NULL && exchange)
         rc = fs_body_settle(fs, to->body, uid);
     else if (rc == 0)
-        fs_xattr_keep(fs, to->inode);
+        kept = fs_xattr_keep(fs, to->inode);
     if (rc < 0)
         return rc;
     fs_name_set_moving(fs, from->name, true);
@@ -343,6 +347,8 @@ static int rename_sides(struct fs *fs, struct rename_side *from, struct rename_s
         fs_name_move(fs, from->name, from->namespace, to->name, to->namespace, exchange);
     fs_name_set_moving(fs, from->name, false);
     fs_name_set_moving(fs, to->name, false);
+    if (rc < 0 && kept)
+        fs_xattr_drop(fs, to->inode);
     if (rc < 0)
         return rc;
     if (!exchange)

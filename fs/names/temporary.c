@@ -103,6 +103,7 @@ static void temporary_become_key(struct fs *fs, struct fs_body *body, const stru
 {
     pthread_rwlock_wrlock(&body->io);
     body->state = FS_BODY_STORED;
+    body->exclusive = false;
     body->put = generation;
     body->stored_size = change->meta.size;
     body->meta.version = change->meta.version;
@@ -129,11 +130,14 @@ static int temporary_to_key(struct fs *fs, const struct temporary_rename *rename
     struct kv_attr told;
     struct fs_seen seen;
     uint64_t generation;
-    int rc;
+    bool kept;
+    int rc = fs_seen_of_two(fs, rename->namespace, rename->to_namespace, &seen);
 
-    if (body == NULL)
-        return -ENOENT;
-    fs_seen_of_two(fs, rename->namespace, rename->to_namespace, &seen);
+    if (rc < 0 || body == NULL) {
+        if (body != NULL)
+            fs_body_unpin(fs, rename->inode);
+        return rc < 0 ? rc : -ENOENT;
+    }
     change.ref = kv_ref_key(rename->to_namespace->name->node, key, strlen(key));
     change.seen = seen.dirs;
     change.seen_count = seen.count;
@@ -141,13 +145,15 @@ static int temporary_to_key(struct fs *fs, const struct temporary_rename *rename
         told = fs_told(fs, rename->over);
         change.to_object = &told;
     }
-    fs_xattr_keep(fs, rename->over);
+    kept = fs_xattr_keep(fs, rename->over);
     rc = temporary_put(fs, body, &change, &generation);
     if (rc == 0) {
         temporary_become_key(fs, body, &change, generation);
         fs_name_move(fs, rename->names[0], rename->namespace, rename->names[1], rename->to_namespace, false);
         fs_body_removed(fs, rename->over);
         fs_body_unpin(fs, rename->inode); /* which the temporary name had */
+    } else if (kept) {
+        fs_xattr_drop(fs, rename->over);
     }
     fs_body_unpin(fs, rename->inode);
     return fs_stale_if(fs, rename->to_namespace, rc);
@@ -183,6 +189,8 @@ int fs_rename_temporary(struct fs *fs, struct fs_inode *namespace, const char *n
     rename.inode = fs_name_current(fs, rename.names[0]);
     rename.over = fs_name_current(fs, rename.names[1]);
     rc = rename.inode == NULL ? -ENOENT : fs_check_seen(fs, namespace, NULL);
+    if (rc == 0)
+        rc = fs_check_seen(fs, to_namespace, NULL);
     if (rc == 0)
         rc = to_key ? temporary_to_key(fs, &rename, to_name) : temporary_to_temporary(fs, &rename);
     fs_inode_put(fs, rename.inode);

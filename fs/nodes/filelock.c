@@ -241,11 +241,14 @@ static void *lock_wait_run(void *arg)
     if (rc == 0)
         rc = kv_lock_set(wait->lock->held, &wait->range, true);
     pthread_mutex_lock(&lock_waits.lock);
-    DL_DELETE(lock_waits.first, wait);
-    lock_waits.count--;
+    wait->begun = false; /* there is nothing to interrupt any more */
     pthread_mutex_unlock(&lock_waits.lock);
     lock_reply(wait->req, wait->lock, &wait->range, rc);
     filelock_unref(wait->fs, wait->lock);
+    pthread_mutex_lock(&lock_waits.lock);
+    DL_DELETE(lock_waits.first, wait);
+    lock_waits.count--;
+    pthread_mutex_unlock(&lock_waits.lock);
     free(wait);
     return NULL;
 }
@@ -277,6 +280,7 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
             pthread_detach(thread);
             return 0;
         }
+        fuse_req_interrupt_func(req, NULL, NULL);
         pthread_mutex_lock(&lock_waits.lock);
         DL_DELETE(lock_waits.first, wait);
         lock_waits.count--;

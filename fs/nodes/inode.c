@@ -438,6 +438,21 @@ void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, 
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
+struct fs_inode *fs_inode_parent(struct fs *fs, struct fs_inode *inode, char label[KV_NAME_MAX + 1])
+{
+    struct fs_inode *parent;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    parent = inode->parent;
+    if (parent != NULL)
+        parent->refs++;
+    label[0] = '\0';
+    if (inode->label != NULL)
+        memcpy(label, inode->label, strlen(inode->label) + 1);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return parent;
+}
+
 static size_t path_append(char *out, size_t size, size_t at, const char *text)
 {
     size_t length = strnlen(text, size - at - 1);

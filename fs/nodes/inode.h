@@ -77,7 +77,8 @@ struct fs_told {
     bool known, dropped;
     uint32_t mode, uid, gid;
     uint64_t ino;
-    uint64_t since; /* the request that was answered with it */
+    uint64_t since;      /* the request that was answered with it */
+    uint64_t dropped_at; /* the request that had the kernel drop it */
 };
 
 struct fs_inode {
@@ -199,6 +200,8 @@ void fs_inode_touch(struct fs *fs, struct fs_inode *namespace);
 int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id);
 /* A node's name or parent changed. */
 void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, const char *label);
+/* The directory of a node, with a reference, or NULL; and the node's name in it, "" where that is not known. */
+struct fs_inode *fs_inode_parent(struct fs *fs, struct fs_inode *inode, char label[KV_NAME_MAX + 1]);
 
 /* "account/namespace/key" of an inode, or of `child` (may be NULL) in it. */
 #define FS_PATH_MAX (2 * KV_NAME_MAX + 256 + 8)

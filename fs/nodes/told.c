@@ -25,7 +25,10 @@ static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
     if (other && (inode->kind == FS_KEY || !told->known))
         *told = (struct fs_told){.known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid};
     else if (other && told->dropped)
-        *told = (struct fs_told){true, false, attr->mode, attr->uid, attr->gid, 0, fs_request_number()};
+        *told = (struct fs_told){
+            .known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .since = fs_request_number()};
+    else if (!other && fs_request_number() > told->dropped_at)
+        told->dropped = false; /* it knows the same again */
     told->ino = attr->ino;
     pthread_mutex_unlock(&fs->nodes->lock);
 }
@@ -102,7 +105,7 @@ bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *a
 }
 
 /* A request that was made before its directory was told anew may have been checked with what was known before. */
-static void told_add_locked(struct fs_inode *dir, struct fs_seen *out)
+static void told_add_locked(struct fs_inode *dir, struct fs_seen *out, bool *stale)
 {
     for (; dir != NULL && out->count < TOLD_DEPTH; dir = dir->parent) {
         const struct fs_told *told = &dir->told;
@@ -112,29 +115,34 @@ static void told_add_locked(struct fs_inode *dir, struct fs_seen *out)
             there |= out->dirs[i].node == dir->name->node;
         if (!there && dir->kind == FS_NODE)
             out->dirs[out->count++] = (struct kv_seen){dir->name->node, told->mode, told->uid, told->gid};
-        out->stale |= told->since > fs_request_number();
+        *stale |= told->since > fs_request_number();
     }
 }
 
-void fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out)
+int fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out)
 {
+    bool stale = false;
+
     out->count = 0;
-    out->stale = false;
     pthread_mutex_lock(&fs->nodes->lock);
-    told_add_locked(dir, out);
-    told_add_locked(other, out);
+    told_add_locked(dir, out, &stale);
+    told_add_locked(other, out, &stale);
     pthread_mutex_unlock(&fs->nodes->lock);
+    return stale ? -ESTALE : 0;
 }
 
-void fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out) { fs_seen_of_two(fs, dir, NULL, out); }
+int fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out)
+{
+    return fs_seen_of_two(fs, dir, NULL, out);
+}
 
 int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage)
 {
     struct fs_seen seen;
+    int rc = fs_seen_of(fs, dir, &seen);
 
-    fs_seen_of(fs, dir, &seen);
-    if (seen.stale)
-        return -ESTALE;
+    if (rc < 0)
+        return rc;
     return fs_stale_if(fs, dir, kv_check_seen(fs->store, seen.dirs, seen.count, usage));
 }
 
@@ -146,6 +154,7 @@ int fs_stale(struct fs *fs, struct fs_inode *inode)
     pthread_mutex_lock(&fs->nodes->lock);
     for (; inode != NULL && count < TOLD_DEPTH; inode = inode->parent) {
         inode->told.dropped = inode->kind == FS_NODE;
+        inode->told.dropped_at = fs_request_number();
         ids[count++] = inode->id;
     }
     pthread_mutex_unlock(&fs->nodes->lock);

@@ -33,15 +33,14 @@ bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *a
 struct fs_seen {
     struct kv_seen dirs[5];
     size_t count;
-    bool stale; /* what they were told is newer than the request */
 };
-void fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out);
+/* returns  0; -ESTALE what the kernel was told of one of them is newer than the request: it looks again */
+KV_CHECKED int fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out);
 /* Those above two directories, for a rename. */
-void fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out);
+KV_CHECKED int fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out);
 
 /* Are a directory and those above it as they were told? usage may be NULL.
- * returns  0; -ESTALE, and the kernel
- * looks again; -EIO */
+ * returns  0; -ESTALE, and the kernel looks again; -EIO */
 KV_CHECKED int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage);
 /* The kernel asks anew for the attributes of an inode and of those above it.
  * returns  -ESTALE */
