@@ -42,12 +42,12 @@ bool apply_may_edit(const struct kv_change *change, const struct apply_key *ther
            (!change->strict || same_rights(attr, object));
 }
 
-bool apply_may_remove(const struct kv_change *change, const struct tx_node *namespace,
-                      const struct apply_key *there, const struct kv_attr *object)
+bool apply_may_remove(const struct kv_change *change, const struct tx_node *dir, const struct kv_attr *there,
+                      const struct kv_attr *object)
 {
-    if (change->seen_count == 0 || !there->there || !(namespace->node.attr.mode & S_ISVTX))
+    if (change->seen_count == 0 || there == NULL || !(dir->node.attr.mode & S_ISVTX))
         return true;
-    return object != NULL && object->uid == there->record.meta.attr.uid;
+    return object != NULL && object->uid == there->uid;
 }
 
 int apply(struct tx *tx, struct kv_change *change)

@@ -45,8 +45,9 @@ KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const str
 bool apply_may_put(const struct kv_change *change, const struct kv_attr *there);
 /* The attributes of a key would be changed. */
 bool apply_may_edit(const struct kv_change *change, const struct apply_key *there);
-/* A key in this namespace would be deleted, moved away or replaced; `object` was seen in its place. */
-bool apply_may_remove(const struct kv_change *change, const struct tx_node *namespace,
-                      const struct apply_key *there, const struct kv_attr *object);
+/* A key or node in this directory would be deleted, moved away or replaced: `there` are its attributes, NULL where
+ * there is none; `object` was seen in its place. */
+bool apply_may_remove(const struct kv_change *change, const struct tx_node *dir, const struct kv_attr *there,
+                      const struct kv_attr *object);
 
 #endif

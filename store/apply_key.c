@@ -143,10 +143,15 @@ static int check_quota(const struct place *place, int64_t delta)
     return store_quota_allows(account->bytes, delta, account->limit_bytes) ? 0 : -EDQUOT;
 }
 
+static const struct kv_attr *key_attr(const struct apply_key *key)
+{
+    return key->there ? &key->record.meta.attr : NULL;
+}
+
 static bool may_put(const struct kv_change *change, const struct tx_node *namespace, const struct apply_key *old)
 {
     if (change->replace)
-        return apply_may_remove(change, namespace, old, change->to_object);
+        return apply_may_remove(change, namespace, key_attr(old), change->to_object);
     return !old->there || apply_may_put(change, &old->record.meta.attr);
 }
 
@@ -225,7 +230,7 @@ int apply_delete(struct tx *tx, struct kv_change *change)
         return rc;
     if (!old.there)
         return -ENOENT;
-    if (!apply_may_remove(change, place.namespace, &old, change->object))
+    if (!apply_may_remove(change, place.namespace, key_attr(&old), change->object))
         return -ESTALE;
 
     rc = tx_del(tx, ENGINE_KEYS, &old.name);
@@ -301,8 +306,8 @@ int apply_rename(struct tx *tx, struct kv_change *change)
         return -ENOENT;
     if (to.there && change->flags & KV_NOREPLACE)
         return -EEXIST;
-    if (!apply_may_remove(change, from_place.namespace, &from, change->object) ||
-        !apply_may_remove(change, to_place.namespace, &to, change->to_object))
+    if (!apply_may_remove(change, from_place.namespace, key_attr(&from), change->object) ||
+        !apply_may_remove(change, to_place.namespace, key_attr(&to), change->to_object))
         return -ESTALE;
     change->meta = from.record.meta;
     if (kv_ref_same(&change->ref, &change->to))

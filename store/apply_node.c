@@ -189,9 +189,13 @@ static int remove_node(struct tx *tx, struct tx_node *slot, struct tx_node *proj
 
 int apply_node_delete(struct tx *tx, struct kv_change *change)
 {
-    struct tx_node *slot, *projects;
-    int rc = tx_node_child(tx, change->node.parent, change->node.name, &slot);
+    struct tx_node *parent, *slot, *projects;
+    int rc = tx_node_get(tx, change->node.parent, &parent);
 
+    if (rc == 0)
+        rc = tx_node_child(tx, change->node.parent, change->node.name, &slot);
+    if (rc == 0 && !apply_may_remove(change, parent, &slot->node.attr, change->object))
+        rc = -ESTALE;
     if (rc == 0)
         rc = check_empty(tx, slot, &projects);
     if (rc < 0)
@@ -282,6 +286,9 @@ int apply_node_rename(struct tx *tx, struct kv_change *change)
         return -EEXIST;
     if (rc == -ENOENT && change->flags & KV_EXCHANGE)
         return -ENOENT;
+    if (!apply_may_remove(change, from, &slot->node.attr, change->object) ||
+        !apply_may_remove(change, to, rc == 0 ? &target->node.attr : NULL, change->to_object))
+        return -ESTALE;
     if (target != slot) {
         rc = change->flags & KV_EXCHANGE ? exchange_nodes(tx, slot, target)
                                          : replace_node(tx, slot, from, to, target, change->to_name);

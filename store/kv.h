@@ -362,15 +362,16 @@ struct kv_change {
      * but the object of a put: whoever opened a key may write it, whatever became of the directories above. */
     const struct kv_seen *seen;
     size_t seen_count;
-    /* The keys at `ref` and `to` as they were seen: ino, mode, uid and gid count. NULL: there was none. Borrowed until
-     * done. What is there must go with what was seen, or the change ends in -ESTALE:
+    /* The keys at `ref` and `to`, or the nodes, as they were seen: ino, mode, uid and gid count. NULL: there was none.
+     * Borrowed until done. What is there must go with what was seen, or the change ends in -ESTALE:
      *
      *   KV_SETATTR, KV_SETXATTR of a key   the same ino and uid; where `strict`, the same mode and gid, too
      *   KV_PUT                  nothing, the same ino, or a key of the same mode, uid and gid: the value then goes into
      *                           that key, whose ino is in change->meta
      *   KV_PUT with `replace`   as the target of KV_RENAME, by to_object
      *   KV_DELETE, KV_RENAME    in a sticky namespace (S_ISVTX): nothing, or a key of the same uid as object (as
-     *                           to_object for the target); elsewhere anything */
+     *                           to_object for the target); elsewhere anything
+     *   KV_NODE_DELETE, KV_NODE_RENAME   the same of nodes in a sticky directory */
     const struct kv_attr *object, *to_object;
     bool strict;
 

@@ -8,6 +8,7 @@ enum fs_resource {
     FS_HANDLES,         /* open files and directories */
     FS_CONTROL_HANDLES, /* open control files */
     FS_LOCKS,           /* flock and fcntl locks */
+    FS_LOCK_WAITERS,    /* processes that wait for one */
     FS_TEMP_BYTES,      /* in temporary files */
     FS_OPEN_BYTES,      /* of values that are open */
     FS_DIRTY_BYTES,     /* written and not put yet */
@@ -18,6 +19,7 @@ enum fs_resource {
 #define FS_HANDLES_MAX 16384u
 #define FS_CONTROL_HANDLES_MAX 64u
 #define FS_LOCKS_MAX 1024u
+#define FS_LOCK_WAITERS_MAX 256u
 /* Of an account, and of the node. */
 #define FS_TEMP_BYTES_MAX ((uint64_t)64 << 20)
 #define FS_TEMP_BYTES_NODE_MAX ((uint64_t)256 << 20)

@@ -267,6 +267,8 @@ int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_
     bool ahead = false;
     int rc = fs_check_seen(fs, inode, &opening.usage);
 
+    if (rc == -ESTALE) /* the kernel looks the path up again only once: what it finds then has to be the newest */
+        fs_name_contend(fs, inode);
     if (rc == 0)
         rc = handle_new(fs, flags, who, &opening.handle);
     if (rc < 0)

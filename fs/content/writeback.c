@@ -113,6 +113,8 @@ static void put_fill_locked(struct put *put)
     change->ref = fs_inode_ref(put->fs, body->inode);
     change->value = kv_value_ref(body->value);
     change->attr = body->meta.attr;
+    if (body->state == FS_BODY_STORED) /* where it is gone it may go on under another name: this is a new object */
+        change->attr.ino = 0;
     change->attr_mask = body->changed;
     change->object = &put->object;
     change->conditional = body->exclusive;

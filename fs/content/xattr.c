@@ -139,6 +139,9 @@ int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name, char *o
     if (!xattr_starts_with(name, USER))
         return -ENOTSUP;
     if (xattr_starts_with(name, COMPUTED)) {
+        rc = fs_check_seen(fs, inode, NULL);
+        if (rc < 0)
+            return rc;
         rc = inode->kind == FS_KEY ? xattr_computed_of_key(fs, inode, what, text, sizeof(text))
                                    : xattr_computed_of_node(fs, inode, what, text, sizeof(text));
         return rc < 0 ? rc : xattr_give(text, (size_t)rc, out, capacity);

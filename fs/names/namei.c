@@ -163,12 +163,18 @@ int fs_symlink(struct fs *fs, struct fs_inode *parent, const char *name, const c
 
 int fs_readlink(struct fs *fs, struct fs_inode *inode, char out[FS_TARGET_MAX])
 {
+    char label[KV_NAME_MAX + 1];
+    struct fs_inode *project;
     struct kv_node binding;
     int rc;
 
     if (!namei_is_node_kind(inode, KV_BINDING))
         return -EINVAL;
-    rc = kv_node_get(fs->store, inode->name->node, &binding);
+    project = fs_inode_parent(fs, inode, label);
+    rc = fs_check_seen(fs, project, NULL);
+    fs_inode_put(fs, project);
+    if (rc == 0)
+        rc = kv_node_get(fs->store, inode->name->node, &binding);
     if (rc == 0)
         rc = fs_binding_target(fs, &binding, out);
     return rc == -ENOENT ? -ESTALE : rc;
@@ -192,13 +198,14 @@ int fs_make_file(struct fs *fs, struct fs_inode *parent, const char *name, mode_
 
 /* ------------------------------------------------------------------------------- removing */
 
-static int namei_delete_node(struct fs *fs, struct fs_inode *parent, const char *name)
+static int namei_delete_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node)
 {
-    struct kv_change change = {.kind = KV_NODE_DELETE};
-    int rc = namei_set_name(change.node.name, name);
+    struct kv_change change = {.kind = KV_NODE_DELETE, .node = *node};
+    struct kv_attr told;
 
-    change.node.parent = parent->name->node;
-    return rc < 0 ? rc : namei_apply(fs, parent, NULL, &change);
+    if (fs_told_before_of_node(fs, parent, node, &told))
+        change.object = &told;
+    return namei_apply(fs, parent, NULL, &change);
 }
 
 /* A child of a directory that the kernel checked. */
@@ -227,7 +234,7 @@ int fs_rmdir(struct fs *fs, struct fs_inode *parent, const char *name)
         return node.children > 0 ? -ENOTEMPTY : 0;
     if (node.kind == KV_NAMESPACE && fs_has_locals(fs, node.id))
         return -ENOTEMPTY;
-    return namei_delete_node(fs, parent, name);
+    return namei_delete_node(fs, parent, &node);
 }
 
 /* Does the central storage not have what the current inode of a locked name shows? */
@@ -257,10 +264,8 @@ static int namei_unlink_key(struct fs *fs, struct fs_inode *namespace, const cha
     if (name == NULL)
         return -ENOMEM;
     inode = fs_name_current(fs, name);
-    if (inode != NULL) {
-        told = fs_told(fs, inode);
+    if (fs_told_before(fs, inode, &told))
         change.object = &told;
-    }
     new = namei_is_new(fs, inode);
     kept = fs_xattr_keep(fs, inode);
     rc = namei_apply(fs, namespace, NULL, &change);
@@ -293,7 +298,7 @@ int fs_unlink(struct fs *fs, struct fs_inode *parent, const char *name)
     rc = namei_find_node(fs, parent, name, &node);
     if (rc < 0)
         return rc;
-    return node.kind == KV_BINDING ? namei_delete_node(fs, parent, name) : -EISDIR;
+    return node.kind == KV_BINDING ? namei_delete_node(fs, parent, &node) : -EISDIR;
 }
 
 /* ------------------------------------------------------------------------------- renaming */
@@ -305,6 +310,7 @@ struct rename_side {
     struct fs_inode *inode; /* NULL: this node knows nothing of the name */
     struct fs_body *body;   /* NULL: it is not open */
     struct kv_attr told;
+    const struct kv_attr *object; /* told, where it was before the request */
 };
 
 static void rename_side_begin(struct fs *fs, struct fs_inode *namespace, struct fs_name *name,
@@ -314,7 +320,8 @@ static void rename_side_begin(struct fs *fs, struct fs_inode *namespace, struct 
     if (side->inode == NULL)
         return;
     side->body = fs_body_pin(fs, side->inode);
-    side->told = fs_told(fs, side->inode);
+    if (fs_told_before(fs, side->inode, &side->told))
+        side->object = &side->told;
 }
 
 static void rename_side_end(struct fs *fs, struct rename_side *side)
@@ -332,8 +339,8 @@ static int rename_sides(struct fs *fs, struct rename_side *from, struct rename_s
     bool exchange = change->flags & KV_EXCHANGE, kept = false;
     int rc = from->body != NULL ? fs_body_settle(fs, from->body, uid) : 0;
 
-    change->object = from->inode != NULL ? &from->told : NULL;
-    change->to_object = to->inode != NULL ? &to->told : NULL;
+    change->object = from->object;
+    change->to_object = to->object;
     if (rc == 0 && to->body != NULL && exchange)
         rc = fs_body_settle(fs, to->body, uid);
     else if (rc == 0)
@@ -395,6 +402,7 @@ static int rename_node(struct fs *fs, struct fs_inode *parent, const char *name,
     struct kv_change change = {
         .kind = KV_NODE_RENAME, .flags = rename_flags(flags), .to_parent = to_parent->name->node};
     struct kv_node node, target = {0};
+    struct kv_attr told, to_told;
     int rc = namei_set_name(change.node.name, name);
 
     if (rc == 0)
@@ -409,6 +417,10 @@ static int rename_node(struct fs *fs, struct fs_inode *parent, const char *name,
         return rc;
     if (target.kind == KV_NAMESPACE && !(flags & RENAME_EXCHANGE) && fs_has_locals(fs, target.id))
         return -ENOTEMPTY;
+    if (fs_told_before_of_node(fs, parent, &node, &told))
+        change.object = &told;
+    if (target.id != 0 && fs_told_before_of_node(fs, to_parent, &target, &to_told))
+        change.to_object = &to_told;
     rc = namei_apply(fs, parent, to_parent, &change);
     if (rc < 0)
         return rc;

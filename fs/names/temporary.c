@@ -141,10 +141,8 @@ static int temporary_to_key(struct fs *fs, const struct temporary_rename *rename
     change.ref = kv_ref_key(rename->to_namespace->name->node, key, strlen(key));
     change.seen = seen.dirs;
     change.seen_count = seen.count;
-    if (rename->over != NULL) {
-        told = fs_told(fs, rename->over);
+    if (fs_told_before(fs, rename->over, &told))
         change.to_object = &told;
-    }
     kept = fs_xattr_keep(fs, rename->over);
     rc = temporary_put(fs, body, &change, &generation);
     if (rc == 0) {

@@ -68,6 +68,13 @@ static struct fs_filelock *filelock_find(struct fs *fs, struct fs_inode *inode, 
     return lock;
 }
 
+static void filelock_attach_locked(struct fs_filelock *lock)
+{
+    DL_APPEND(lock->name->locks, lock);
+    DL_APPEND2(lock->list->first, lock, handle_prev, handle_next);
+    lock->attached = true;
+}
+
 /* A new hold of an owner; if another thread of the same owner made one meanwhile, that. */
 static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_filelocks *list, uint64_t owner,
                         uid_t uid, const struct fs_filelocks *scope, struct fs_filelock **out)
@@ -95,8 +102,7 @@ static int filelock_new(struct fs *fs, struct fs_inode *inode, struct fs_fileloc
     if (other != NULL) {
         other->refs++;
     } else {
-        DL_APPEND(lock->name->locks, lock);
-        DL_APPEND2(list->first, lock, handle_prev, handle_next);
+        filelock_attach_locked(lock);
     }
     pthread_mutex_unlock(&fs->nodes->lock);
     if (other != NULL)
@@ -118,6 +124,7 @@ static void filelock_take_off_locked(struct fs_filelock *lock, struct fs_fileloc
 {
     DL_DELETE2(lock->list->first, lock, handle_prev, handle_next);
     DL_DELETE(lock->name->locks, lock);
+    lock->attached = false;
     LL_PREPEND(*gone, lock);
 }
 
@@ -177,6 +184,7 @@ struct lock_wait {
     fuse_req_t req;
     struct fs_filelock *lock;
     struct kv_lock_range range;
+    uid_t uid; /* who is charged */
     pthread_t thread;
     bool begun, interrupted;
     struct lock_wait *prev, *next;
@@ -228,6 +236,18 @@ static void lock_reply(fuse_req_t req, struct fs_filelock *lock, const struct kv
         (void)!kv_lock_set(lock->held, &undo, false);
 }
 
+/* A wait has ended with the lock. Another thread can have given the owner's hold back meanwhile: it has it again. The
+ * handle is there, as a request of it is under way. */
+static void filelock_have(struct fs *fs, struct fs_filelock *lock)
+{
+    pthread_mutex_lock(&fs->nodes->lock);
+    if (!lock->attached) {
+        filelock_attach_locked(lock);
+        lock->refs++;
+    }
+    pthread_mutex_unlock(&fs->nodes->lock);
+}
+
 static void *lock_wait_run(void *arg)
 {
     struct lock_wait *wait = arg;
@@ -240,11 +260,14 @@ static void *lock_wait_run(void *arg)
     pthread_mutex_unlock(&lock_waits.lock);
     if (rc == 0)
         rc = kv_lock_set(wait->lock->held, &wait->range, true);
+    if (rc == 0)
+        filelock_have(wait->fs, wait->lock);
     pthread_mutex_lock(&lock_waits.lock);
     wait->begun = false; /* there is nothing to interrupt any more */
     pthread_mutex_unlock(&lock_waits.lock);
     lock_reply(wait->req, wait->lock, &wait->range, rc);
     filelock_unref(wait->fs, wait->lock);
+    fs_ledger_release(wait->fs->users, wait->uid, FS_LOCK_WAITERS, 1);
     pthread_mutex_lock(&lock_waits.lock);
     DL_DELETE(lock_waits.first, wait);
     lock_waits.count--;
@@ -262,12 +285,18 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
 {
     const struct sigaction action = {.sa_handler = lock_wait_handler};
     struct lock_wait *wait = calloc(1, sizeof(*wait));
+    uid_t uid = fuse_req_ctx(req)->uid;
     pthread_t thread;
     bool room = false;
 
+    if (wait == NULL ||
+        fs_ledger_charge(fs->users, uid, FS_LOCK_WAITERS, 1, fs_limit_of(uid, FS_LOCK_WAITERS_MAX)) < 0) {
+        free(wait);
+        return fs_because(-ENOLCK, "256 processes of the user wait for locks on this node: end some");
+    }
     pthread_mutex_lock(&lock_waits.lock);
-    if (wait != NULL && lock_waits.count < FS_LOCK_WAITS) {
-        *wait = (struct lock_wait){.fs = fs, .req = req, .lock = lock, .range = *range};
+    if (lock_waits.count < FS_LOCK_WAITS) {
+        *wait = (struct lock_wait){.fs = fs, .req = req, .lock = lock, .range = *range, .uid = uid};
         DL_APPEND(lock_waits.first, wait);
         lock_waits.count++;
         room = true;
@@ -286,8 +315,9 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
         lock_waits.count--;
         pthread_mutex_unlock(&lock_waits.lock);
     }
+    fs_ledger_release(fs->users, uid, FS_LOCK_WAITERS, 1);
     free(wait);
-    return fs_because(-ENOLCK, "256 processes wait for locks on this node, or there is no memory: end some");
+    return fs_because(-ENOLCK, "2048 processes wait for locks on this node, or there is no memory: end some");
 }
 
 void fs_filelock_set(struct fs *fs, fuse_req_t req, struct fs_inode *inode, struct fs_filelocks *list,

@@ -9,7 +9,7 @@
 
 #include "fs/nodes/inode.h"
 
-#define FS_LOCK_WAITS 256 /* on a node */
+#define FS_LOCK_WAITS 2048 /* on a node */
 
 struct fs_filelocks;
 
@@ -21,6 +21,7 @@ struct fs_filelock {
     struct fs_filelocks *list;                     /* of the handle that it was made through */
     unsigned refs;                                 /* the owner's, and of calls under way */
     uid_t uid;                                     /* who is charged */
+    bool attached;                                 /* in both lists */
     struct fs_filelock *prev, *next;               /* in name->locks */
     struct fs_filelock *handle_prev, *handle_next; /* in list */
 };

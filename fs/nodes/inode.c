@@ -1,3 +1,4 @@
+#include "fs/base/request.h"
 #include "fs/nodes/nodes_internal.h"
 
 #include <assert.h>
@@ -429,6 +430,8 @@ void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, 
     name = nodes_name_find(fs->nodes, node_id, NULL, 0);
     inode = name != NULL ? name->current : NULL;
     if (inode != NULL && inode != fs->nodes->root) {
+        if (inode->label == NULL || strcmp(inode->label, label) != 0 || inode->parent != parent)
+            inode->told.since = fs_request_number(); /* of another name the kernel checked another node */
         inode_set_label(inode, label);
         old_parent = inode->parent;
         inode_set_parent(inode, parent);

@@ -6,6 +6,7 @@
 #include "fs/nodes/nodes_internal.h"
 
 #include <errno.h>
+#include <string.h>
 #include <utlist.h>
 
 #define TOLD_DEPTH 5 /* a project's ancestors: .projects, account, root; of two directories one more */
@@ -22,9 +23,7 @@ static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
 
     pthread_mutex_lock(&fs->nodes->lock);
     other = !told_same_locked(told, attr);
-    if (other && (inode->kind == FS_KEY || !told->known))
-        *told = (struct fs_told){.known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid};
-    else if (other && told->dropped)
+    if (other && (inode->kind == FS_KEY || !told->known || told->dropped))
         *told = (struct fs_told){
             .known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .since = fs_request_number()};
     else if (!other && fs_request_number() > told->dropped_at)
@@ -82,6 +81,32 @@ struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode)
         .ino = inode->told.ino, .mode = inode->told.mode, .uid = inode->told.uid, .gid = inode->told.gid};
     pthread_mutex_unlock(&fs->nodes->lock);
     return attr;
+}
+
+bool fs_told_before(struct fs *fs, struct fs_inode *inode, struct kv_attr *out)
+{
+    bool before;
+
+    if (inode == NULL)
+        return false;
+    *out = fs_told(fs, inode);
+    pthread_mutex_lock(&fs->nodes->lock);
+    before = inode->told.known && inode->told.since <= fs_request_number();
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return before;
+}
+
+bool fs_told_before_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node,
+                            struct kv_attr *out)
+{
+    struct fs_inode *inode = fs_inode_find(fs, node->id, NULL, 0);
+    char label[KV_NAME_MAX + 1] = "";
+    struct fs_inode *known_in = inode != NULL ? fs_inode_parent(fs, inode, label) : NULL;
+    bool before = known_in == parent && strcmp(label, node->name) == 0 && fs_told_before(fs, inode, out);
+
+    fs_inode_put(fs, known_in);
+    fs_inode_put(fs, inode);
+    return before;
 }
 
 bool fs_told_is(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)

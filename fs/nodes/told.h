@@ -8,7 +8,7 @@
  * A key's inode keeps owner and mode, but for what is changed through it: another owner or mode gets another
  * inode. A directory's can change, and the kernel may go on with what it knew while it takes the new attributes
  * in. So they count as told only where what it knew was dropped before, and for requests made later than the one
- * that is answered with them. */
+ * that is answered with them. So does what a name leads to, where only its owner may remove it (a sticky directory). */
 #ifndef KVFS_FS_NODES_TOLD_H
 #define KVFS_FS_NODES_TOLD_H
 
@@ -23,6 +23,11 @@ void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *me
 void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 /* What it was told last: ino, mode, uid, gid. */
 struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode);
+/* The same of what a name led to when a request was made: the inode that has it now, or a node of `parent`.
+ * returns  false: the kernel was told only later, or not at all */
+bool fs_told_before(struct fs *fs, struct fs_inode *inode, struct kv_attr *out);
+bool fs_told_before_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node,
+                            struct kv_attr *out);
 /* Is this the object that it was told of, with the same owner, group and mode? An inode that it was told nothing
  * of is any. */
 bool fs_told_is(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);

@@ -329,6 +329,86 @@ static void a_file_handle_shows_no_address_of_the_daemon(void **state)
     fclose(maps);
 }
 
+/* ------------------------------------------------------------- directories of others */
+
+/* In a sticky directory only its owner moves or removes a namespace or a binding: also where this node still knows
+ * another one, which was the user's own, by that name. */
+static void a_sticky_directory_keeps_what_another_user_made_elsewhere(void **state)
+{
+    mount_start(*state, "allow_other,cache_ttl=0");
+    MOUNT_OK(mkdir(A("s"), 0700));
+    MOUNT_OK(chmod(A("s"), 01777));
+    MOUNT_OK(AS(ONE, mkdir(A("s/own"), 0777)));
+    for (int i = 0; i < 4; i++) {
+        MOUNT_OK(AS(ONE, mkdir(A("s/n%d", i), 0700)));
+        (void)mount_stat(A("s/n%d", i));
+        MOUNT_OK(AS(ONE, rmdir(B("s/n%d", i))));
+        MOUNT_OK(AS(OTHER, mkdir(B("s/n%d", i), 0700)));
+    }
+    MOUNT_OK(AS(OTHER, users_write(B("s/n0/key"), "secret", 0600)));
+    USERS_REFUSED(AS(ONE, rename(A("s/n0"), A("s/taken"))));
+    USERS_REFUSED(AS(ONE, rename(A("s/own"), A("s/n1"))));
+    USERS_REFUSED(AS(ONE, rmdir(A("s/n2"))));
+    USERS_REFUSED(AS(ONE, renameat2(AT_FDCWD, A("s/own"), AT_FDCWD, A("s/n3"), RENAME_EXCHANGE)));
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(mount_stat(B("s/n%d", i)).st_uid, OTHER);
+    mount_expect_text(B("s/n0/key"), "secret");
+    MOUNT_OK(AS(OTHER, rmdir(A("s/n3")))); /* its owner may */
+    MOUNT_OK(AS(OTHER, rename(A("s/n2"), A("s/moved"))));
+}
+
+static void a_sticky_project_keeps_the_bindings_of_others(void **state)
+{
+    char target[64] = "";
+
+    mount_start(*state, "allow_other,cache_ttl=0");
+    MOUNT_OK(mkdir(A("a/.projects/p"), 0777));
+    MOUNT_OK(chmod(A("a/.projects/p"), 01777));
+    MOUNT_OK(AS(ONE, mkdir(A("a/evil"), 0777)));
+    MOUNT_OK(AS(ONE, symlink("../../evil", A("a/.projects/p/V"))));
+    MOUNT_OK(readlink(A("a/.projects/p/V"), target, sizeof(target)));
+    MOUNT_OK(AS(ONE, unlink(B("a/.projects/p/V"))));
+    MOUNT_OK(AS(OTHER, symlink("../../n", B("a/.projects/p/V"))));
+    USERS_REFUSED(AS(ONE, unlink(A("a/.projects/p/V"))));
+    memset(target, 0, sizeof(target));
+    MOUNT_OK(readlink(B("a/.projects/p/V"), target, sizeof(target) - 1));
+    assert_string_equal(target, "../../n");
+}
+
+/* A value that another node gave another name is not put under that name's number. */
+static void a_put_behind_a_rename_elsewhere_makes_an_object_of_its_own(void **state)
+{
+    int fd;
+
+    mount_start(*state, "allow_other,cache_ttl=0");
+    mount_write_text(A("a/n/key"), "old");
+    fd = (int)MOUNT_OK(open(A("a/n/key"), O_WRONLY | O_CLOEXEC));
+    MOUNT_OK(rename(B("a/n/key"), B("a/n/moved")));
+    MOUNT_OK(pwrite(fd, "new", 3, 0));
+    MOUNT_OK(close(fd));
+    mount_expect_text(B("a/n/key"), "new");
+    mount_expect_text(B("a/n/moved"), "old");
+    assert_int_not_equal(mount_stat(B("a/n/key")).st_ino, mount_stat(B("a/n/moved")).st_ino);
+}
+
+/* The kernel looks a path up again only once. */
+static void an_open_finds_what_was_made_anew_in_a_directory_that_was_closed(void **state)
+{
+    static const int flags[] = {O_RDWR, O_WRONLY | O_TRUNC, O_WRONLY | O_CREAT | O_APPEND};
+    char text[8];
+
+    mount_start(*state, "allow_other,cache_ttl=0");
+    for (int i = 0; i < 3; i++) {
+        MOUNT_OK(AS(ONE, mkdir(A("a/d%d", i), 0755)));
+        MOUNT_OK(AS(ONE, users_write(A("a/d%d/key", i), "one", 0644)));
+        MOUNT_OK(AS(ONE, users_read(A("a/d%d/key", i), text, sizeof(text))));
+        MOUNT_OK(AS(ONE, unlink(B("a/d%d/key", i))));
+        MOUNT_OK(AS(ONE, users_write(B("a/d%d/key", i), "two", 0644)));
+        MOUNT_OK(AS(ONE, chmod(B("a/d%d", i), 0700)));
+        MOUNT_OK(close((int)MOUNT_OK(AS(ONE, open(A("a/d%d/key", i), flags[i] | O_CLOEXEC, 0644)))));
+    }
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +431,10 @@ static int run(void)
         USERS_TEST("allow_other,cache_size=0", a_value_that_is_fetched_later_comes_with_its_own_mode),
         USERS_TEST("allow_other", a_file_handle_of_a_removed_key_opens_no_other_key),
         USERS_TEST("allow_other", a_file_handle_shows_no_address_of_the_daemon),
+        USERS_TEST("allow_other", a_sticky_directory_keeps_what_another_user_made_elsewhere),
+        USERS_TEST("allow_other", a_sticky_project_keeps_the_bindings_of_others),
+        USERS_TEST("allow_other,cache_ttl=0", a_put_behind_a_rename_elsewhere_makes_an_object_of_its_own),
+        USERS_TEST("allow_other", an_open_finds_what_was_made_anew_in_a_directory_that_was_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -814,13 +814,14 @@ static void unlink_scratch(void)
 }
 
 /* Is nothing left of all requests? What they left to other threads may take a moment. */
+/* Temporary files stay until the unmount. */
 static bool is_idle(void)
 {
-    bool idle;
+    bool temporary = fs_ledger_used(fs.accounts, FS_LEDGER_NODE, FS_TEMP_BYTES) > 0, idle;
 
     fs_opened_ahead_end(&fs, true);
     pthread_mutex_lock(&fs.nodes->lock);
-    idle = HASH_COUNT(fs.nodes->by_id) == 1 && HASH_COUNT(fs.nodes->names) == 1 &&
+    idle = (temporary || (HASH_COUNT(fs.nodes->by_id) == 1 && HASH_COUNT(fs.nodes->names) == 1)) &&
            fs_ledger_used(fs.users, 0, FS_HANDLES) == 0 && fs_ledger_used(fs.users, 0, FS_CONTROL_HANDLES) == 0;
     pthread_mutex_unlock(&fs.nodes->lock);
     return idle;
@@ -856,9 +857,9 @@ static void end(void)
         FUZZ_CHECK(ms < IDLE_MS);
         usleep(1000);
     }
-    FUZZ_CHECK(fs_ledger_used(fs.accounts, FS_LEDGER_NODE, FS_TEMP_BYTES) == 0);
     check_store();
     FUZZ_CHECK(fs_session_end(&fs, false) == 0);
+    FUZZ_CHECK(fs_ledger_used(fs.accounts, FS_LEDGER_NODE, FS_TEMP_BYTES) == 0);
     fs_session_free(&fs);
     kernel_stop();
 }
