@@ -316,7 +316,34 @@ static void many_who_wait_are_in_nobodys_way(void **state)
         pthread_join(waiters[i].thread, &failed);
         assert_null(failed);
     }
-    MOUNT_OK(lock_take(&s.y, s.fy, true));
+    MOUNT_OK(lock_flock(&s.y, s.fy, LOCK_EX)); /* the kernel tells of a last close a moment later */
+}
+
+static void *wait_for_lock(void *arg)
+{
+    const struct waiter *waiter = arg;
+
+    return flock(waiter->fd, LOCK_EX) == 0 ? NULL : arg;
+}
+
+static void who_waited_has_the_lock_though_another_thread_let_go_meanwhile(void **state)
+{
+    struct scene s = scene_of(state, O_RDWR);
+    struct waiter waiter = {.fd = (int)MOUNT_OK(open(mount_path(s.a, "a/n/key"), O_RDWR | O_CLOEXEC))};
+    /* Where it does not wait yet, less is shown. */
+    const struct timespec shortly = {.tv_nsec = SHORTLY_MS * 1000000L};
+    void *failed;
+
+    MOUNT_OK(lock_take(&s.x, s.fx, true));
+    assert_int_equal(pthread_create(&waiter.thread, NULL, wait_for_lock, &waiter), 0);
+    nanosleep(&shortly, NULL);
+    MOUNT_OK(flock(waiter.fd, LOCK_UN));
+    MOUNT_OK(lock_let_go(&s.x, s.fx, true));
+    pthread_join(waiter.thread, &failed);
+    assert_null(failed);
+    expect_held(&s, true);
+    MOUNT_OK(close(waiter.fd));
+    MOUNT_OK(lock_flock(&s.y, s.fy, LOCK_EX));
 }
 
 /* ----------------------------------------------------------- descriptors that are shared */
@@ -480,6 +507,7 @@ static int run(void)
         MOUNT_TEST_WITH("cache_ttl=0", a_killed_node_lets_go),
         MOUNT_TEST_WITH("cache_ttl=0", waiting_costs_no_cpu),
         MOUNT_TEST_WITH("cache_ttl=0", many_who_wait_are_in_nobodys_way),
+        MOUNT_TEST_WITH("cache_ttl=0", who_waited_has_the_lock_though_another_thread_let_go_meanwhile),
         MOUNT_TEST_WITH("cache_ttl=0", the_end_of_a_child_keeps_the_locks_of_its_parent),
         MOUNT_TEST_WITH("cache_ttl=0", flock_lasts_until_the_last_descriptor_is_closed),
         MOUNT_TEST_WITH("cache_ttl=0", a_lock_holds_whatever_becomes_of_the_value),
