@@ -10,7 +10,7 @@
 #define OPEN_LIMITS 4
 #define TEMPORARY_COST 4096u /* of each temporary file, without its bytes */
 
-int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_body **out)
+int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, uid_t payer, struct fs_body **out)
 {
     struct fs_body *body = calloc(1, sizeof(*body));
     pthread_rwlockattr_t writers_first;
@@ -19,6 +19,7 @@ int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_
         return -ENOMEM;
     body->inode = inode;
     body->account = usage->account;
+    body->payer = payer;
     body->open_limit = usage->limit_bytes < UINT64_MAX / OPEN_LIMITS - KV_VALUE_MAX
                            ? OPEN_LIMITS * (usage->limit_bytes + KV_VALUE_MAX)
                            : UINT64_MAX;
@@ -33,14 +34,13 @@ int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_
 }
 
 /* Charge `amount` in place of what is charged, whatever the limit: that was checked before. */
-static void body_recharge(struct fs *fs, struct fs_body *body, enum fs_resource what, uint64_t *charged,
+static void body_recharge(struct fs_ledger *ledger, uint64_t id, enum fs_resource what, uint64_t *charged,
                           uint64_t amount)
 {
-    if (amount > *charged &&
-        fs_ledger_charge(fs->accounts, body->account, what, amount - *charged, UINT64_MAX) < 0)
+    if (amount > *charged && fs_ledger_charge(ledger, id, what, amount - *charged, UINT64_MAX) < 0)
         return; /* no memory to count in: what is charged stays what is given back */
     if (amount < *charged)
-        fs_ledger_release(fs->accounts, body->account, what, *charged - amount);
+        fs_ledger_release(ledger, id, what, *charged - amount);
     *charged = amount;
 }
 
@@ -48,7 +48,7 @@ static void body_charge_temporary_bytes(struct fs *fs, struct fs_body *body, uin
 {
     uint64_t before = body->temp_bytes;
 
-    body_recharge(fs, body, FS_TEMP_BYTES, &body->temp_bytes, amount);
+    body_recharge(fs->accounts, body->account, FS_TEMP_BYTES, &body->temp_bytes, amount);
     if (body->temp_bytes > before)
         (void)!fs_ledger_charge(fs->accounts, FS_LEDGER_NODE, FS_TEMP_BYTES, body->temp_bytes - before,
                                 UINT64_MAX);
@@ -62,8 +62,9 @@ void fs_body_charge(struct fs *fs, struct fs_body *body)
     bool grows =
         fs_body_is_dirty(body) && size > body->stored_size && fs_inode_state(fs, body->inode) != FS_REMOVED;
 
-    body_recharge(fs, body, FS_OPEN_BYTES, &body->open_bytes, size);
-    body_recharge(fs, body, FS_DIRTY_BYTES, &body->dirty_bytes, grows ? size - body->stored_size : 0);
+    body_recharge(fs->users, body->payer, FS_OPEN_BYTES, &body->open_bytes, size);
+    body_recharge(fs->accounts, body->account, FS_DIRTY_BYTES, &body->dirty_bytes,
+                  grows ? size - body->stored_size : 0);
     body_charge_temporary_bytes(fs, body, body->state == FS_BODY_TEMPORARY ? TEMPORARY_COST + size : 0);
 }
 
@@ -168,21 +169,21 @@ static int body_check_temporary(struct fs *fs, const struct fs_body *body, uint6
     return 0;
 }
 
-int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size, uid_t uid)
+int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size)
 {
-    uint64_t used = fs_ledger_used(fs->accounts, body->account, FS_OPEN_BYTES) - body->open_bytes;
+    uint64_t used = fs_ledger_used(fs->users, body->payer, FS_OPEN_BYTES) - body->open_bytes;
 
-    if (used + size <= fs_limit_of(uid, body->open_limit))
+    if (used + size <= fs_limit_of(body->payer, body->open_limit))
         return 0;
     return fs_because(-ENFILE,
-                      "the values that an account has open may be four times as large as its limit: close some");
+                      "the values that a user has open may be four times as large as their account's limit: "
+                      "close some");
 }
 
-int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t uid)
+int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size)
 {
     struct kv_ref ref;
     uint64_t others;
-    int rc;
 
     if (size > KV_VALUE_MAX)
         return -EFBIG;
@@ -190,9 +191,8 @@ int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t
         return 0;
     if (body->state == FS_BODY_TEMPORARY)
         return body_check_temporary(fs, body, size);
-    rc = fs_body_check_open(fs, body, size, uid);
-    if (rc < 0 || fs_inode_state(fs, body->inode) == FS_REMOVED)
-        return rc;
+    if (fs_inode_state(fs, body->inode) == FS_REMOVED) /* no quota bounds it */
+        return fs_body_check_open(fs, body, size);
     ref = fs_inode_ref(fs, body->inode);
     others = fs_ledger_used(fs->accounts, body->account, FS_DIRTY_BYTES) - body->dirty_bytes;
     return kv_quota_check(fs->store, &ref, (size_t)size, others) == -EDQUOT ? -EDQUOT : 0;

@@ -14,7 +14,7 @@
  * come through whichever handle the kernel takes: `mapped` is the newest of their generations, and counts as
  * written by every handle that can write.
  *
- * Charges: an account pays for the bytes of values that are open, and for those that dirty bodies have more than
+ * Charges: who opens a value first pays for its bytes while it is open, and an account for those that dirty bodies have more than
  * their puts will replace; these count against its quota.
  */
 #ifndef KVFS_FS_CONTENT_BODY_H
@@ -39,12 +39,14 @@ struct fs_body {
     uint64_t stored_size; /* of the value that the central storage has; 0 where it has none */
     int lost;             /* durability=fsync: an accepted put was lost, and no fsync was told yet */
     uint64_t account, open_bytes, dirty_bytes, temp_bytes; /* what the account is charged */
-    uint64_t open_limit;                                   /* of the account's open_bytes */
+    uint64_t open_limit;                                   /* of all open_bytes of the payer */
+    uid_t payer;
 };
 
 /* A body for an inode; usage: of its account. It has no value yet.
  * returns  0; -ENOMEM */
-KV_CHECKED int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, struct fs_body **out);
+KV_CHECKED int fs_body_new(struct fs_inode *inode, const struct kv_usage *usage, uid_t payer,
+                           struct fs_body **out);
 /* Of an inode that does not have it any more. */
 void fs_body_free(struct fs *fs, struct fs_body *body);
 
@@ -69,12 +71,12 @@ bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta 
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 
-/* May the content be opened with, or grow to, `size` by user `uid`? body->io is held for writing, or nobody else
+/* May the content be opened with, or grow to, `size`? body->io is held for writing, or nobody else
  * has it.
- * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the account has open are too large
+ * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the payer has open are too large
  * together */
-KV_CHECKED int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size, uid_t uid);
-KV_CHECKED int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size, uid_t uid);
+KV_CHECKED int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size);
+KV_CHECKED int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size);
 /* Bring the charges up to date with the content. body->io is held for writing. */
 void fs_body_charge(struct fs *fs, struct fs_body *body);
 /* The same for an inode (may be NULL) that was just REMOVED: what is never put counts against no quota. */

@@ -20,7 +20,7 @@ static int create_body_locked(const struct opening *opening, struct fs_inode *in
 {
     struct fs *fs = opening->fs;
     struct fs_body *body;
-    int rc = fs_body_new(inode, &opening->usage, &body);
+    int rc = fs_body_new(inode, &opening->usage, opening->handle->uid, &body);
 
     if (rc == 0) {
         body->meta.attr = *attr;

@@ -50,7 +50,7 @@ static int data_resize_refused(struct fs *fs, struct fs_handle *handle, const ch
 static int data_make_room(struct fs *fs, struct fs_handle *handle, uint64_t end)
 {
     struct fs_body *body = handle->inode->body;
-    int rc = fs_body_check_room(fs, body, end, handle->uid);
+    int rc = fs_body_check_room(fs, body, end);
 
     if (rc == 0)
         rc = kv_value_resize(&body->value, end > body->value->size ? (size_t)end : body->value->size);
@@ -103,7 +103,7 @@ int fs_truncate(struct fs *fs, struct fs_handle *handle, uint64_t size)
     pthread_rwlock_wrlock(&body->io);
     rc = handle->state == FS_FAILED ? handle->error : 0;
     if (rc == 0) {
-        rc = fs_body_check_room(fs, body, size, handle->uid);
+        rc = fs_body_check_room(fs, body, size);
         if (rc == 0)
             rc = fs_truncate_locked(fs, handle, (size_t)size);
         if (rc < 0)
@@ -188,7 +188,7 @@ int fs_copy(struct fs *fs, struct fs_handle *from, uint64_t from_offset, struct 
     else if (to->state == FS_FAILED)
         rc = to->error;
     else if (size == value->size && to_offset == 0 && body->value->size == 0 &&
-             fs_body_check_room(fs, body, size, to->uid) == 0)
+             fs_body_check_room(fs, body, size) == 0)
         data_share(fs, to, value);
     else
         rc = data_write_locked(fs, to, value->data + from_offset, size, to_offset, "copy");

@@ -79,13 +79,13 @@ static int open_load_body_locked(const struct opening *opening, struct fs_inode 
     struct kv_ref ref = fs_inode_ref(fs, inode);
     struct fs_body *body;
     bool shown = true;
-    int rc = fs_body_new(inode, &opening->usage, &body);
+    int rc = fs_body_new(inode, &opening->usage, uid, &body);
 
     if (rc < 0)
         return rc;
     rc = open_load(fs, opening->flags, &ref, body);
     if (rc == 0)
-        rc = fs_body_check_open(fs, body, body->value->size, uid);
+        rc = fs_body_check_open(fs, body, body->value->size);
     if ((rc == 0 || rc == -ENOENT) && fs_inode_is_moving(fs, inode, &ref, rc == 0 ? &body->meta.attr : NULL))
         rc = OPEN_LATER;
     if (rc == 0 && opening->flags & O_TRUNC && fs_told_is(fs, inode, &body->meta.attr))

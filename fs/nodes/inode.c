@@ -30,7 +30,8 @@ static void inode_set_parent(struct fs_inode *inode, struct fs_inode *parent)
         parent->refs++;
 }
 
-static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, struct fs_name *name, struct fs_inode *parent)
+static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, enum kv_node_kind node_kind,
+                                  struct fs_name *name, struct fs_inode *parent)
 {
     struct fs_inode *inode = calloc(1, sizeof(*inode));
 
@@ -38,6 +39,7 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, struct fs_na
         return NULL;
     inode->id = fs->nodes->next_id++;
     inode->kind = kind;
+    inode->node_kind = node_kind;
     inode->refs = 1;
     inode->name = name;
     name->refs++;
@@ -120,10 +122,9 @@ int fs_nodes_new(struct fs *fs)
         (uint64_t)fs_now_ns() >> 20 & UINT32_MAX; /* the kernel keeps 32 bits: 52 days in steps of 1 ms */
     fs->nodes = nodes;
     name = nodes_name_get(nodes, KV_ROOT_ID, NULL, 0);
-    nodes->root = name != NULL ? inode_new(fs, FS_NODE, name, NULL) : NULL;
+    nodes->root = name != NULL ? inode_new(fs, FS_NODE, KV_ROOT, name, NULL) : NULL;
     if (nodes->root == NULL)
         return -ENOMEM;
-    nodes->root->node_kind = KV_ROOT;
     nodes_name_put(nodes, name);
     return 0;
 }
@@ -160,8 +161,8 @@ struct fs_inode *fs_inode_of(struct fs *fs, uint64_t id)
 }
 
 /* The current inode of a name, made where there is none. */
-static int inode_of(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, uint64_t node, const char *key,
-                    size_t size, struct fs_inode **out)
+static int inode_of(struct fs *fs, enum fs_kind kind, enum kv_node_kind node_kind, struct fs_inode *parent,
+                    uint64_t node, const char *key, size_t size, struct fs_inode **out)
 {
     struct fs_inode *inode = NULL;
     struct fs_name *name;
@@ -173,7 +174,7 @@ static int inode_of(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, u
         if (inode != NULL)
             inode->refs++;
         else
-            inode = inode_new(fs, kind, name, parent);
+            inode = inode_new(fs, kind, node_kind, name, parent);
         nodes_name_put(fs->nodes, name);
     }
     pthread_mutex_unlock(&fs->nodes->lock);
@@ -183,23 +184,22 @@ static int inode_of(struct fs *fs, enum fs_kind kind, struct fs_inode *parent, u
 
 int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_node *node, struct fs_inode **out)
 {
-    int rc = inode_of(fs, FS_NODE, parent, node->id, NULL, 0, out);
+    int rc = inode_of(fs, FS_NODE, node->kind, parent, node->id, NULL, 0, out);
 
     if (rc < 0)
         return rc;
-    (*out)->node_kind = node->kind; /* always the same */
     fs_inode_relabel(fs, node->id, parent, node->name);
     return 0;
 }
 
 int fs_inode_of_control(struct fs *fs, enum fs_kind kind, uint64_t number, struct fs_inode **out)
 {
-    return inode_of(fs, kind, fs->nodes->root, number, NULL, 0, out);
+    return inode_of(fs, kind, KV_ROOT, fs->nodes->root, number, NULL, 0, out);
 }
 
 int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, struct fs_inode **out)
 {
-    return inode_of(fs, FS_KEY, namespace, namespace->name->node, key, size, out);
+    return inode_of(fs, FS_KEY, KV_ROOT, namespace, namespace->name->node, key, size, out);
 }
 
 struct fs_inode *fs_inode_find(struct fs *fs, uint64_t node, const char *key, size_t size)

@@ -12,6 +12,7 @@
 
 #define NODE(i) (&((struct mount_test *)*state)->nodes[i])
 #define A(...) mount_path(NODE(0), __VA_ARGS__)
+#define B(...) mount_path(NODE(1), __VA_ARGS__)
 
 enum { DESCRIPTORS = 20000 };
 static int *fds;
@@ -85,6 +86,32 @@ static void a_user_has_so_many_handles(void **state)
     close_all();
     wait_for_open(ONE, A("a/n/key"));
     close_all();
+}
+
+/* Each version that somebody has open is in memory, or on the disk: that is for who opened it to pay. */
+static void who_has_old_versions_open_is_in_no_others_way(void **state)
+{
+    enum { VALUE = 900000, MOST = 140 };
+    char *value = calloc(1, VALUE);
+    size_t opened = 0;
+
+    assert_non_null(value);
+    mount_start(*state, "allow_other,cache_ttl=0");
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1M");
+    MOUNT_OK(AS(OTHER, users_write(A("a/n/key"), "", 0644)));
+    for (int i = 0; i < MOST && opened == (size_t)i; i++) {
+        int fd = (int)MOUNT_OK(AS(OTHER, open(A("a/n/key"), O_WRONLY | O_TRUNC | O_CLOEXEC)));
+
+        MOUNT_OK(AS(OTHER, pwrite(fd, value, VALUE, 0)));
+        MOUNT_OK(AS(OTHER, close(fd)));
+        opened += open_many(ONE, B("a/n/key"), O_RDONLY, 1);
+    }
+    print_message("%zu versions open, then errno %d\n", opened, errno);
+    assert_int_equal(errno, ENFILE);
+    assert_in_range(opened, 100, MOST - 1);
+    assert_int_equal(open_many(OTHER, B("a/n/key"), O_RDWR, 1), 1);
+    close_all();
+    free(value);
 }
 
 static void root_has_as_many_handles_as_it_needs(void **state)
@@ -287,6 +314,7 @@ static int run(void)
 {
     const struct CMUnitTest tests[] = {
         BOUNDS_TEST(a_user_has_so_many_handles),
+        BOUNDS_TEST(who_has_old_versions_open_is_in_no_others_way),
         BOUNDS_TEST(root_has_as_many_handles_as_it_needs),
         BOUNDS_TEST(a_user_has_so_many_control_files),
         BOUNDS_TEST(a_user_has_so_many_locks),
