@@ -14,8 +14,8 @@
  * come through whichever handle the kernel takes: `mapped` is the newest of their generations, and counts as
  * written by every handle that can write.
  *
- * Charges: who opens a value first pays for its bytes while it is open, and an account for those that dirty bodies have more than
- * their puts will replace; these count against its quota.
+ * Charges: who opens a value first pays for its bytes while it is open, and an account for those that dirty bodies
+ * have more than their puts will replace; these count against its quota.
  */
 #ifndef KVFS_FS_CONTENT_BODY_H
 #define KVFS_FS_CONTENT_BODY_H

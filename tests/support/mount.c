@@ -454,8 +454,8 @@ void mount_signal(struct mount_node *node, int number)
 
 const char *mount_path(const struct mount_node *node, const char *format, ...)
 {
-    static char paths[16][MOUNT_PATH + 1024];
-    static unsigned last;
+    static _Thread_local char paths[16][MOUNT_PATH + 1024];
+    static _Thread_local unsigned last;
     char *path = paths[++last % 16];
     va_list arguments;
     int size;

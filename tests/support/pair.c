@@ -275,8 +275,8 @@ static bool check_dup(struct pair *pair, const struct op *op, long on_tmpfs, lon
 {
     (void)on_tmpfs;
     (void)on_mount;
-    if (op->handle != op->handle2)
-        pair->created[op->handle2] = false;
+    if (op->handle != op->handle2) /* what was created is put when the last of them is closed */
+        pair->created[op->handle2] = pair->created[op->handle];
     return true;
 }
 
