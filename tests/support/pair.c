@@ -226,6 +226,7 @@ static long run_open(struct side *side, const struct op *op)
 static bool check_open(struct pair *pair, const struct op *op, long on_tmpfs, long on_mount)
 {
     (void)on_mount;
+    pair->created_late |= pair->created[op->handle2];
     pair->created[op->handle2] = on_tmpfs == 0 && !pair->was_there;
     pair->loose_dirs[op->name / KEYS] |= pair->created[op->handle2];
     return true;
@@ -253,6 +254,15 @@ static const struct flag_name open_names[] = {
 
 static long run_close(struct side *side, const struct op *op) { return close_slot(side, op->handle); }
 
+static bool check_close(struct pair *pair, const struct op *op, long on_tmpfs, long on_mount)
+{
+    (void)on_tmpfs;
+    (void)on_mount;
+    pair->created_late |= pair->created[op->handle];
+    pair->created[op->handle] = false;
+    return true;
+}
+
 static bool check_put(struct pair *pair, const struct op *op, long on_tmpfs, long on_mount)
 {
     (void)on_tmpfs;
@@ -275,8 +285,10 @@ static bool check_dup(struct pair *pair, const struct op *op, long on_tmpfs, lon
 {
     (void)on_tmpfs;
     (void)on_mount;
-    if (op->handle != op->handle2) /* what was created is put when the last of them is closed */
-        pair->created[op->handle2] = pair->created[op->handle];
+    if (op->handle == op->handle2)
+        return true;
+    pair->created_late |= pair->created[op->handle2];
+    pair->created[op->handle2] = pair->created[op->handle]; /* it is put when the last of them is closed */
     return true;
 }
 
@@ -313,6 +325,7 @@ static bool check_scratch(struct pair *pair, const struct op *op, long on_tmpfs,
 
 static bool check_scratch_open(struct pair *pair, const struct op *op, long on_tmpfs, long on_mount)
 {
+    pair->created_late |= pair->created[op->handle2];
     pair->created[op->handle2] = false;
     return check_scratch(pair, op, on_tmpfs, on_mount);
 }
@@ -746,7 +759,7 @@ static bool check_dir_times(struct pair *pair, const struct op *op, long on_tmpf
     (void)on_mount;
     if (op->flags == TIMES_ACCESS)
         return true;
-    pair->loose_dirs[op->name / KEYS] = false;
+    pair->loose_dirs[op->name / KEYS] = pair->created_late;
     for (unsigned i = 0; i < PAIR_HANDLES; i++)
         pair->loose_dirs[op->name / KEYS] |= pair->created[i];
     return true;
@@ -965,7 +978,7 @@ static bool check_contents(struct pair *pair, const struct op *op, long on_tmpfs
 
 static const struct op_type types[] = {
     {"open", 100, NAME_TO_SLOT, run_open, open_flags, open_names, check_open},
-    {"close", 80, USES_HANDLE, run_close, NULL, NULL, check_put},
+    {"close", 80, USES_HANDLE, run_close, NULL, NULL, check_close},
     {"dup", 15, USES_HANDLE | USES_SLOT, run_dup, NULL, NULL, check_dup},
     {"scratch", 15, USES_NAME | USES_SLOT, run_scratch, NULL, NULL, check_scratch_open},
     {"scratch_rename", 12, USES_NAME | USES_NAME2, run_scratch_rename, NULL, NULL, check_scratch},
@@ -1347,6 +1360,7 @@ bool pair_remove_files(struct pair *pair)
 {
     pair->loose_count = 0;
     memset(pair->loose_dirs, 0, sizeof(pair->loose_dirs));
+    pair->created_late = false;
     remove_scratch(&pair->tmpfs);
     remove_scratch(&pair->mount);
     for (unsigned name = 0; name < NAMES; name++) {

@@ -63,6 +63,7 @@ struct pair {
     /* The mount moves a directory's mtime when a key is put for the first time, not when it is created. */
     bool was_there;             /* the operation's name, before */
     bool created[PAIR_HANDLES]; /* this handle's open created the file, and nothing says yet that it was put */
+    bool created_late;          /* such a handle was closed: a file without bytes is put at some later moment */
     bool loose_dirs[PAIR_DIRS]; /* directories whose mtime is not to be compared until it is set again */
     char difference[512];
     const char *kind_of_difference; /* equal for differences of one kind */
