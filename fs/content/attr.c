@@ -35,7 +35,7 @@ static void getattr_open_locked(struct fs *fs, struct fs_inode *inode, struct st
 
     pthread_rwlock_rdlock(&inode->body->io);
     meta = inode->body->meta;
-    local = fs_body_is_local(inode->body);
+    local = fs_body_is_local_locked(inode->body);
     pthread_rwlock_unlock(&inode->body->io);
     fs_tell_key(fs, inode, &meta, out);
     if (removed)
@@ -109,13 +109,11 @@ static int setattr_node(struct fs *fs, struct fs_inode *inode, const struct kv_a
 {
     struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask};
     struct fs_seen seen;
-    int rc = fs_seen_of(fs, inode, &seen);
+    int rc = fs_see(fs, inode, NULL, &seen, &change);
 
     if (rc < 0)
         return rc;
     change.ref = kv_ref_node(inode->name->node);
-    change.seen = seen.dirs;
-    change.seen_count = seen.count;
     rc = kv_apply(fs->store, &change);
     if (rc == 0)
         fs_told_changed(fs, inode, &change.node.attr);
@@ -129,13 +127,11 @@ static int setattr_stored(struct fs *fs, struct fs_inode *inode, const struct kv
     struct kv_change change = {.kind = KV_SETATTR, .attr = *attr, .attr_mask = mask, .strict = strict};
     struct kv_attr told = fs_told(fs, inode);
     struct fs_seen seen;
-    int rc = fs_seen_of(fs, inode, &seen);
+    int rc = fs_see(fs, inode, NULL, &seen, &change);
 
     if (rc < 0)
         return rc;
     change.ref = fs_inode_ref(fs, inode);
-    change.seen = seen.dirs;
-    change.seen_count = seen.count;
     change.object = &told;
     rc = kv_apply(fs->store, &change);
     if (rc == 0)

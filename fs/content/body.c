@@ -109,7 +109,7 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
         body = inode->body;
         fs_inode_set_body_locked(fs, inode, NULL);
         inode->version = body->meta.version;
-        if (fs_body_is_local(body)) { /* what the kernel holds of it will never be in the central storage */
+        if (fs_body_is_local_locked(body)) { /* what the kernel holds of it will never be in the central storage */
             inode->version = 0;
             fs_inode_displace(fs, inode);
             fs_inode_set_local(fs, inode, false);
@@ -140,6 +140,16 @@ bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta 
     if (inode->version == 0 && fs_told(fs, inode).ino == 0)
         inode->version = meta->version;
     return inode->version == meta->version && fs_told_is(fs, inode, &meta->attr);
+}
+
+bool fs_body_is_local(struct fs_body *body)
+{
+    bool local;
+
+    pthread_rwlock_rdlock(&body->io);
+    local = fs_body_is_local_locked(body);
+    pthread_rwlock_unlock(&body->io);
+    return local;
 }
 
 uint64_t fs_body_written(struct fs_body *body)

@@ -58,7 +58,7 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode);
 
 /* body->io is held. */
 static inline bool fs_body_is_dirty(const struct fs_body *body) { return body->written != body->put; }
-static inline bool fs_body_is_local(const struct fs_body *body)
+static inline bool fs_body_is_local_locked(const struct fs_body *body)
 {
     return fs_body_is_dirty(body) || body->puts > 0 || body->state != FS_BODY_STORED;
 }
@@ -68,6 +68,8 @@ bool fs_body_is_stored(struct fs *fs, struct fs_inode *inode, struct fs_body *bo
 /* Is what a closed inode's name leads to the version that it stands for, with the same owner and mode? Of an inode
  * that the kernel was told nothing of it is, from now on. The inode's lock is held. */
 bool fs_inode_shows(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta);
+/* fs_body_is_local_locked(), as of now. */
+bool fs_body_is_local(struct fs_body *body);
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 

@@ -45,16 +45,6 @@ static int create_body_locked(const struct opening *opening, struct fs_inode *in
     return 0;
 }
 
-static bool create_is_local(struct fs_body *body)
-{
-    bool local;
-
-    pthread_rwlock_rdlock(&body->io);
-    local = fs_body_is_local(body);
-    pthread_rwlock_unlock(&body->io);
-    return local;
-}
-
 /* Is the key there, against what the kernel believes? Its name is locked.
  * returns  0 no; -EEXIST, -ESTALE */
 static int create_check_absent(const struct opening *opening, struct fs_inode *namespace, struct fs_name *name,
@@ -68,7 +58,7 @@ static int create_check_absent(const struct opening *opening, struct fs_inode *n
 
     if (inode != NULL) {
         fs_inode_lock(opening->fs, inode);
-        there = inode->body != NULL && create_is_local(inode->body);
+        there = inode->body != NULL && fs_body_is_local(inode->body);
         if (!there && rc == -ENOENT) /* what it stood for is gone */
             fs_inode_displace(opening->fs, inode);
         fs_inode_unlock(opening->fs, inode);

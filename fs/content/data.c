@@ -8,6 +8,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* How much of a range lies within a value. */
+static size_t data_within(const struct kv_value *value, uint64_t offset, uint64_t size)
+{
+    uint64_t most = offset < value->size ? value->size - offset : 0;
+
+    return (size_t)(size < most ? size : most);
+}
+
 /* The content changed through this handle. body->io is held for writing. */
 static void data_changed(struct fs *fs, struct fs_handle *handle)
 {
@@ -113,18 +121,11 @@ int fs_truncate(struct fs *fs, struct fs_handle *handle, uint64_t size)
     return rc;
 }
 
-/* Zero the part of a range that lies within the content. */
-static void data_zero(struct kv_value *value, uint64_t offset, uint64_t size)
-{
-    if (offset >= value->size)
-        return;
-    memset(value->data + offset, 0, size < value->size - offset ? (size_t)size : value->size - (size_t)offset);
-}
-
 static int data_allocate_locked(struct fs *fs, struct fs_handle *handle, int mode, uint64_t offset, uint64_t size)
 {
     struct fs_body *body = handle->inode->body;
     int what = mode & ~FALLOC_FL_KEEP_SIZE;
+    size_t within;
     int rc = what != FALLOC_FL_PUNCH_HOLE && offset + size > KV_VALUE_MAX ? -EFBIG : 0;
 
     if (mode == FALLOC_FL_KEEP_SIZE) /* it only sets space aside: there is none to set aside */
@@ -133,8 +134,9 @@ static int data_allocate_locked(struct fs *fs, struct fs_handle *handle, int mod
         rc = data_make_room(fs, handle, mode & FALLOC_FL_KEEP_SIZE ? 0 : offset + size);
     if (rc < 0)
         return rc;
-    if (what != 0)
-        data_zero(body->value, offset, size);
+    within = what != 0 ? data_within(body->value, offset, size) : 0;
+    if (within > 0)
+        memset(body->value->data + offset, 0, within);
     data_changed(fs, handle);
     return 0;
 }
@@ -177,10 +179,7 @@ int fs_copy(struct fs *fs, struct fs_handle *from, uint64_t from_offset, struct 
     pthread_rwlock_rdlock(&source->io);
     value = kv_value_ref(source->value); /* whoever writes the source from here on writes a copy */
     pthread_rwlock_unlock(&source->io);
-    if (from_offset >= value->size)
-        size = 0;
-    else if (size > value->size - from_offset)
-        size = (size_t)(value->size - from_offset);
+    size = data_within(value, from_offset, size);
 
     pthread_rwlock_wrlock(&body->io);
     if (size == 0)
@@ -208,10 +207,7 @@ void fs_read(struct fs *fs, struct fs_handle *handle, size_t size, uint64_t offs
 
     pthread_rwlock_rdlock(&body->io);
     value = body->value;
-    if (offset >= value->size)
-        size = 0;
-    else if (size > value->size - offset)
-        size = (size_t)(value->size - offset);
+    size = data_within(value, offset, size);
     reply(arg, size > 0 ? value->data + offset : NULL, size);
     pthread_rwlock_unlock(&body->io);
     fs_body_unpin(fs, inode);

@@ -135,21 +135,18 @@ static int open_check_newest_locked(const struct opening *opening, struct fs_ino
     struct kv_ref ref = fs_inode_ref(opening->fs, inode);
     enum fs_inode_state state = fs_inode_state(opening->fs, inode);
     struct kv_meta meta;
-    bool local, older;
+    bool older;
     int rc;
 
     if (state == FS_DISPLACED)
         return open_again(opening, inode);
-    pthread_rwlock_rdlock(&inode->body->io);
-    local = fs_body_is_local(inode->body);
-    pthread_rwlock_unlock(&inode->body->io);
-    if (local || state == FS_REMOVED)
+    if (state == FS_REMOVED || fs_body_is_local(inode->body))
         return 0;
     rc = kv_get_newest(opening->fs->store, &ref, &meta, NULL);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     pthread_rwlock_rdlock(&inode->body->io);
-    older = !fs_body_is_local(inode->body) && (rc == -ENOENT || meta.version != inode->body->meta.version);
+    older = !fs_body_is_local_locked(inode->body) && (rc == -ENOENT || meta.version != inode->body->meta.version);
     pthread_rwlock_unlock(&inode->body->io);
     if (!older)
         return 0;
@@ -341,7 +338,7 @@ static bool truncate_is_done(struct fs *fs, struct fs_inode *inode, uint64_t siz
 
     if (body != NULL) {
         pthread_rwlock_rdlock(&body->io);
-        local = fs_body_is_local(body);
+        local = fs_body_is_local_locked(body);
         has = body->value->size == size;
         pthread_rwlock_unlock(&body->io);
         fs_body_unpin(fs, inode);

@@ -253,12 +253,10 @@ static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *n
                                .xattr_flags = xattr_flags(flags),
                                .object = inode->kind == FS_KEY ? &told : NULL,
                                .strict = true};
-    int rc = fs_seen_of(fs, inode, &seen);
+    int rc = fs_see(fs, inode, NULL, &seen, &change);
 
     if (rc < 0)
         return rc;
-    change.seen = seen.dirs;
-    change.seen_count = seen.count;
     rc = kv_apply(fs->store, &change);
     body = rc == 0 && inode->kind == FS_KEY ? fs_body_pin(fs, inode) : NULL;
     if (body != NULL) {

@@ -18,7 +18,7 @@ void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
     (void)fi;
     if (op_is_control(inode)) {
-        fs_control_stat(fs_of(req), (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1, &shown.attr);
+        fs_control_stat(fs_of(req), op_control_index(inode), &shown.attr);
         rc = 0;
     } else if (inode->kind != FS_GONE) {
         rc = fs_getattr(fs_of(req), inode, &shown.attr, &shown.timeout);

@@ -13,7 +13,7 @@ static struct fs_handle *op_file(const struct fuse_file_info *fi) { return op_ha
 static void op_open_control(fuse_req_t req, fuse_ino_t ino, struct fs_inode *inode, struct fuse_file_info *fi)
 {
     bool writes = (fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC; /* root may, says their mode */
-    int index = (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1;
+    int index = op_control_index(inode);
     struct fs_control_handle *handle;
     struct fs *fs = fs_of(req);
     int rc = writes ? -EPERM : fs_control_open(fs, index, fuse_req_ctx(req)->uid, &handle);

@@ -9,9 +9,15 @@
 /* The inode of a request. */
 static inline struct fs_inode *op_inode(fuse_req_t req, fuse_ino_t ino) { return fs_inode_of(fs_of(req), ino); }
 
-static inline struct fs_inode *op_is_control(struct fs_inode *inode)
+static inline bool op_is_control(const struct fs_inode *inode)
 {
-    return inode->kind == FS_CONTROL_DIR || inode->kind == FS_CONTROL_FILE ? inode : NULL;
+    return inode->kind == FS_CONTROL_DIR || inode->kind == FS_CONTROL_FILE;
+}
+
+/* Which control file it is, for fs_control_*(). */
+static inline int op_control_index(const struct fs_inode *inode)
+{
+    return (int)(inode->name->node - FS_CONTROL_FIRST_INO) - 1;
 }
 
 /* The handle of a kind that a request comes with, or NULL: a handle of another kind, or none. */

@@ -74,7 +74,7 @@ static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struc
     int rc = 0;
 
     pthread_rwlock_wrlock(&body->io);
-    if (fs_body_is_local(body)) {
+    if (fs_body_is_local_locked(body)) {
         out->meta = body->meta;
         out->timeout = fs_timeout_full(fs);
     } else {

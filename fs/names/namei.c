@@ -35,13 +35,9 @@ static bool namei_is_node_kind(const struct fs_inode *inode, enum kv_node_kind k
 static int namei_apply(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct kv_change *change)
 {
     struct fs_seen seen;
-    int rc = fs_seen_of_two(fs, dir, other, &seen);
+    int rc = fs_see(fs, dir, other, &seen, change);
 
-    if (rc < 0)
-        return rc;
-    change->seen = seen.dirs;
-    change->seen_count = seen.count;
-    return fs_stale_if(fs, dir, kv_apply(fs->store, change));
+    return rc < 0 ? rc : fs_stale_if(fs, dir, kv_apply(fs->store, change));
 }
 
 /* --------------------------------------------------------------------------------- making */
@@ -241,13 +237,11 @@ int fs_rmdir(struct fs *fs, struct fs_inode *parent, const char *name)
 static bool namei_is_new(struct fs *fs, struct fs_inode *inode)
 {
     struct fs_body *body = inode != NULL ? fs_body_pin(fs, inode) : NULL;
-    bool new = false;
+    bool new;
 
     if (body == NULL)
         return false;
-    pthread_rwlock_rdlock(&body->io);
     new = fs_body_is_local(body);
-    pthread_rwlock_unlock(&body->io);
     fs_body_unpin(fs, inode);
     return new;
 }

@@ -131,7 +131,7 @@ static int temporary_to_key(struct fs *fs, const struct temporary_rename *rename
     struct fs_seen seen;
     uint64_t generation;
     bool kept;
-    int rc = fs_seen_of_two(fs, rename->namespace, rename->to_namespace, &seen);
+    int rc = fs_see(fs, rename->namespace, rename->to_namespace, &seen, &change);
 
     if (rc < 0 || body == NULL) {
         if (body != NULL)
@@ -139,8 +139,6 @@ static int temporary_to_key(struct fs *fs, const struct temporary_rename *rename
         return rc < 0 ? rc : -ENOENT;
     }
     change.ref = kv_ref_key(rename->to_namespace->name->node, key, strlen(key));
-    change.seen = seen.dirs;
-    change.seen_count = seen.count;
     if (fs_told_before(fs, rename->over, &told))
         change.to_object = &told;
     kept = fs_xattr_keep(fs, rename->over);

@@ -305,28 +305,27 @@ struct kv_ref fs_inode_ref(struct fs *fs, struct fs_inode *inode)
     return ref;
 }
 
-bool fs_inode_displace(struct fs *fs, struct fs_inode *inode)
-{
-    bool was_current;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    was_current = inode->state == FS_CURRENT;
-    if (was_current)
-        nodes_set_state(inode, FS_DISPLACED);
-    pthread_mutex_unlock(&fs->nodes->lock);
-    return was_current;
-}
-
-bool fs_inode_make_current(struct fs *fs, struct fs_inode *inode)
+static bool inode_change_state(struct fs *fs, struct fs_inode *inode, enum fs_inode_state from,
+                               enum fs_inode_state to)
 {
     bool changed;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    changed = inode->state == FS_DISPLACED;
+    changed = inode->state == from;
     if (changed)
-        nodes_set_state(inode, FS_CURRENT);
+        nodes_set_state(inode, to);
     pthread_mutex_unlock(&fs->nodes->lock);
     return changed;
+}
+
+bool fs_inode_displace(struct fs *fs, struct fs_inode *inode)
+{
+    return inode_change_state(fs, inode, FS_CURRENT, FS_DISPLACED);
+}
+
+bool fs_inode_make_current(struct fs *fs, struct fs_inode *inode)
+{
+    return inode_change_state(fs, inode, FS_DISPLACED, FS_CURRENT);
 }
 
 /* -------------------------------------------------------------------- the inode's lock */

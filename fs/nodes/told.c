@@ -72,13 +72,17 @@ void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *me
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
+static struct kv_attr told_attr_locked(const struct fs_told *told)
+{
+    return (struct kv_attr){.ino = told->ino, .mode = told->mode, .uid = told->uid, .gid = told->gid};
+}
+
 struct kv_attr fs_told(struct fs *fs, struct fs_inode *inode)
 {
     struct kv_attr attr;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    attr = (struct kv_attr){
-        .ino = inode->told.ino, .mode = inode->told.mode, .uid = inode->told.uid, .gid = inode->told.gid};
+    attr = told_attr_locked(&inode->told);
     pthread_mutex_unlock(&fs->nodes->lock);
     return attr;
 }
@@ -89,8 +93,8 @@ bool fs_told_before(struct fs *fs, struct fs_inode *inode, struct kv_attr *out)
 
     if (inode == NULL)
         return false;
-    *out = fs_told(fs, inode);
     pthread_mutex_lock(&fs->nodes->lock);
+    *out = told_attr_locked(&inode->told);
     before = inode->told.known && inode->told.since <= fs_request_number();
     pthread_mutex_unlock(&fs->nodes->lock);
     return before;
@@ -144,7 +148,7 @@ static void told_add_locked(struct fs_inode *dir, struct fs_seen *out, bool *sta
     }
 }
 
-int fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out)
+static int told_seen(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out)
 {
     bool stale = false;
 
@@ -156,15 +160,20 @@ int fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, 
     return stale ? -ESTALE : 0;
 }
 
-int fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out)
+int fs_see(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out,
+           struct kv_change *change)
 {
-    return fs_seen_of_two(fs, dir, NULL, out);
+    int rc = told_seen(fs, dir, other, out);
+
+    change->seen = out->dirs;
+    change->seen_count = out->count;
+    return rc;
 }
 
 int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage)
 {
     struct fs_seen seen;
-    int rc = fs_seen_of(fs, dir, &seen);
+    int rc = told_seen(fs, dir, NULL, &seen);
 
     if (rc < 0)
         return rc;

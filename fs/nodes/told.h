@@ -34,15 +34,15 @@ bool fs_told_is(struct fs *fs, struct fs_inode *inode, const struct kv_attr *att
 /* Are owner, group and mode those that it was told? */
 bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 
-/* A directory and those above it, as they were told: for kv_change.seen. */
+/* A directory and those above it, as they were told. */
 struct fs_seen {
     struct kv_seen dirs[5];
     size_t count;
 };
-/* returns  0; -ESTALE what the kernel was told of one of them is newer than the request: it looks again */
-KV_CHECKED int fs_seen_of(struct fs *fs, struct fs_inode *dir, struct fs_seen *out);
-/* Those above two directories, for a rename. */
-KV_CHECKED int fs_seen_of_two(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out);
+/* Have a change carry them, of one directory or, for a rename, of two (other may be NULL). *out is the change's.
+ * returns  0; -ESTALE what the kernel was told of one of them is newer than the request: it looks again */
+KV_CHECKED int fs_see(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct fs_seen *out,
+                      struct kv_change *change);
 
 /* Are a directory and those above it as they were told? usage may be NULL.
  * returns  0; -ESTALE, and the kernel looks again; -EIO */

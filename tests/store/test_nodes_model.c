@@ -467,6 +467,25 @@ static bool disarm_read(struct model *model, struct node *node, int injected)
 
 /* ------------------------------------------------------------------------- reads */
 
+/* A read has ended with rc: is that an answer, and a right one? Takes over the value. */
+static void reading_end(struct model *model, const struct reading *reading, int number, int k, int injected,
+                        int rc, bool want_value, const struct kv_meta *meta, struct kv_value *value,
+                        const struct kv_fresh *fresh)
+{
+    pop(model);
+    if (disarm_read(model, &model->nodes[number], injected)) {
+        if (rc != injected)
+            broken(model, number, k, "a failed read did not answer its error");
+        return;
+    }
+    if (rc != 0 && rc != -ENOENT)
+        broken(model, number, k, "a read failed");
+    if (rc == 0 && want_value != (value != NULL))
+        broken(model, number, k, "a read without its value");
+    check_answer(model, reading, rc == 0 ? meta : NULL, value, fresh);
+    kv_value_unref(value);
+}
+
 static void step_read(struct model *model, int number, int k, bool want_value)
 {
     struct node *node = &model->nodes[number];
@@ -480,18 +499,7 @@ static void step_read(struct model *model, int number, int k, bool want_value)
     injected = arm_read(model, node);
     rc = want_value ? kv_get(node->kv, &model->keys[k].ref, &meta, &value, &fresh)
                     : kv_stat(node->kv, &model->keys[k].ref, &meta, &fresh);
-    pop(model);
-    if (disarm_read(model, node, injected)) {
-        if (rc != injected)
-            broken(model, number, k, "a failed read did not answer its error");
-        return;
-    }
-    if (rc != 0 && rc != -ENOENT)
-        broken(model, number, k, "a read failed");
-    if (rc == 0 && want_value != (value != NULL))
-        broken(model, number, k, "a read without its value");
-    check_answer(model, &reading, rc == 0 ? &meta : NULL, value, &fresh);
-    kv_value_unref(value);
+    reading_end(model, &reading, number, k, injected, rc, want_value, &meta, value, &fresh);
 }
 
 /* The answer is the central's at some moment during the call. */
@@ -508,18 +516,7 @@ static void step_newest(struct model *model, int number, int k, bool want_value)
     push(model, READING, number, k);
     injected = arm_read(model, node);
     rc = kv_get_newest(node->kv, &model->keys[k].ref, &meta, want_value ? &value : NULL);
-    pop(model);
-    if (disarm_read(model, node, injected)) {
-        if (rc != injected)
-            broken(model, number, k, "a failed read did not answer its error");
-        return;
-    }
-    if (rc != 0 && rc != -ENOENT)
-        broken(model, number, k, "a read failed");
-    if (rc == 0 && want_value != (value != NULL))
-        broken(model, number, k, "a read without its value");
-    check_answer(model, &reading, rc == 0 ? &meta : NULL, value, NULL);
-    kv_value_unref(value);
+    reading_end(model, &reading, number, k, injected, rc, want_value, &meta, value, NULL);
 }
 
 static void step_peek(struct model *model, int number, int k)
