@@ -16,10 +16,11 @@ static bool told_same_locked(const struct fs_told *told, const struct kv_attr *a
     return told->known && told->mode == attr->mode && told->uid == attr->uid && told->gid == attr->gid;
 }
 
-static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
+/* returns  whether they count as told */
+static bool told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
 {
     struct fs_told *told = &inode->told;
-    bool other;
+    bool other, counts;
 
     pthread_mutex_lock(&fs->nodes->lock);
     other = !told_same_locked(told, attr);
@@ -29,7 +30,15 @@ static void told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
     else if (!other && fs_request_number() > told->dropped_at)
         told->dropped = false; /* it knows the same again */
     told->ino = attr->ino;
+    counts = told_same_locked(told, attr);
     pthread_mutex_unlock(&fs->nodes->lock);
+    return counts;
+}
+
+static void told_drop_locked(struct fs_inode *inode)
+{
+    inode->told.dropped = inode->kind == FS_NODE;
+    inode->told.dropped_at = fs_request_number();
 }
 
 void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
@@ -37,13 +46,20 @@ void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr
     pthread_mutex_lock(&fs->nodes->lock);
     inode->told.dropped = true; /* the kernel takes the reply to its own change for the newest */
     pthread_mutex_unlock(&fs->nodes->lock);
-    told_set(fs, inode, attr);
+    (void)told_set(fs, inode, attr);
 }
 
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out)
 {
-    told_set(fs, inode, &node->attr);
     fs_stat_of_node(fs, node, out);
+    if (told_set(fs, inode, &node->attr))
+        return;
+    /* So they count the next time. Only a request through the directory would find out otherwise, and of two that have
+     * changed, as a rename can name, the kernel would look again for the first one only. */
+    pthread_mutex_lock(&fs->nodes->lock);
+    told_drop_locked(inode);
+    pthread_mutex_unlock(&fs->nodes->lock);
+    fs_notify_attr(fs, inode->id);
 }
 
 /* Is an older version of the same object open? */
@@ -60,7 +76,7 @@ static bool told_has_open_twin_locked(const struct fs_inode *inode)
 
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out)
 {
-    told_set(fs, inode, &meta->attr);
+    (void)told_set(fs, inode, &meta->attr);
     if (out == NULL)
         return;
     fs_stat_of_key(meta, out);
@@ -187,8 +203,7 @@ int fs_stale(struct fs *fs, struct fs_inode *inode)
 
     pthread_mutex_lock(&fs->nodes->lock);
     for (; inode != NULL && count < TOLD_DEPTH; inode = inode->parent) {
-        inode->told.dropped = inode->kind == FS_NODE;
-        inode->told.dropped_at = fs_request_number();
+        told_drop_locked(inode);
         ids[count++] = inode->id;
     }
     pthread_mutex_unlock(&fs->nodes->lock);
