@@ -114,6 +114,7 @@ static void run_scripts(void **state, bool appends)
     struct mount_node *other = elsewhere(state);
     bool good = true;
 
+    setenv("SHELL", "/bin/bash", 1); /* which split --filter asks for */
     setenv("HERE", P("a/n/key"), 1);
     setenv("THERE", mount_path(other, "a/n/key"), 1);
     setenv("SEEN", mount_path(other, "../seen"), 1);
