@@ -136,7 +136,7 @@ KV_CHECKED int kv_xattrs_set(struct kv_xattrs *set, const char *name, size_t nam
 struct kv_value {
     uint8_t *data; /* NULL only where capacity is 0 */
     size_t size;
-    /* private to store/value.c */
+    /* private to store/base/value.c */
     size_t capacity;
     unsigned refs;
     bool spilled;
@@ -160,7 +160,7 @@ KV_CHECKED int kv_value_resize(struct kv_value **value, size_t size);
 /* ------------------------------------------------------------- open and close */
 
 struct kv_store;
-struct engine; /* store/engine.h; only tests pass one */
+struct engine; /* store/base/engine.h; only tests pass one */
 
 /* Where time comes from. Both functions are called from any thread. */
 struct kv_clock {

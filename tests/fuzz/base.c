@@ -1,6 +1,6 @@
 #include "tests/fuzz/base.h"
 
-#include "store/apply.h"
+#include "store/rules/apply.h"
 
 #include "tests/fuzz/fuzz.h"
 

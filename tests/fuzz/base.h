@@ -2,7 +2,9 @@
 #ifndef KVFS_TESTS_FUZZ_BASE_H
 #define KVFS_TESTS_FUZZ_BASE_H
 
-#include "store/tx.h"
+#include "store/rules/tx.h"
+
+#include "tests/support/engines.h"
 
 /* A new memory engine with the format, and a transaction to fill it with, to be ended by fuzz_base_end(). */
 struct tx *fuzz_base_begin(struct engine **engine);

@@ -9,7 +9,7 @@
 #include "fs/handlers/session.h"
 #include "fs/nodes/nodes_internal.h"
 
-#include "store/apply.h"
+#include "store/rules/apply.h"
 
 #include "tests/fuzz/base.h"
 #include "tests/fuzz/fuzz.h"

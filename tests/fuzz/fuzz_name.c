@@ -1,7 +1,7 @@
 /* Names: their rules, and the packing of keys.
  *
  * Input: a mode, the size of the first name, then the bytes of two names. */
-#include "store/name.h"
+#include "store/base/name.h"
 
 #include "tests/fuzz/fuzz.h"
 

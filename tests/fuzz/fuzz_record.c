@@ -1,7 +1,7 @@
 /* Records: whatever bytes the central has, they are refused, or they are a record.
  *
  * Input: what the rest is (enum below), then its bytes. */
-#include "store/record.h"
+#include "store/base/record.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -2,7 +2,7 @@
 #ifndef KVFS_TESTS_STORE_ENGINE_TEST_H
 #define KVFS_TESTS_STORE_ENGINE_TEST_H
 
-#include "store/engine.h"
+#include "tests/support/engines.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The edge cache alone, with a clock of its own and no central behind it. */
-#include "store/cache.h"
+#include "store/cache/cache.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -8,9 +8,9 @@
  *   acme/.projects/web/DATA   bound to acme/main
  *   zeta/n         one key
  */
-#include "store/name.h"
-#include "store/record.h"
-#include "store/tx.h"
+#include "store/base/name.h"
+#include "store/base/record.h"
+#include "store/rules/tx.h"
 #include "tests/support/store.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Damaged pages of a database file: a check finds them, or they change nothing that can be read; and none of them
  * crashes a process that opens the store and checks it. */
-#include "store/record.h"
+#include "store/base/record.h"
 #include "tests/support/store.h"
 
 #include <errno.h>

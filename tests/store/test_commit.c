@@ -1,7 +1,7 @@
 /* The commit queue: groups, order, verdicts. */
 #include "tests/support/store.h"
 
-#include "store/commit.h"
+#include "store/commit/commit.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -5,7 +5,7 @@
  * at a pipe. */
 #include "tests/store/engine_test.h"
 
-#include "store/engine_lmdb.h"
+#include "store/lmdb/lmdb_internal.h"
 
 #include <fcntl.h>
 #include <poll.h>

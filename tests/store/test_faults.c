@@ -2,7 +2,7 @@
  * not, and whoever asked hears why. */
 #include "tests/support/store.h"
 
-#include "store/record.h"
+#include "store/base/record.h"
 
 #include <errno.h>
 #include <stdio.h>

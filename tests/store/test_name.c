@@ -1,7 +1,7 @@
 /* Names: the rules, and the packing of keys. */
 #include "tests/support/store.h"
 
-#include "store/name.h"
+#include "store/base/name.h"
 
 #include <errno.h>
 #include <stdlib.h>

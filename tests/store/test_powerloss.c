@@ -14,7 +14,7 @@
  * The creation of a store is cut off in the same way; there the file's name is in doubt too.
  *
  * Environment: KVFS_TEST_IMAGES (700 of each kind of session), KVFS_TEST_SEED (chosen at random, and printed). */
-#include "store/record.h"
+#include "store/base/record.h"
 #include "tests/store/disk.h"
 #include "tests/store/record_io.h"
 #include "tests/support/history.h"

@@ -1,7 +1,7 @@
 /* Putting, getting and deleting the values of keys. */
 #include "tests/support/store.h"
 
-#include "store/record.h"
+#include "store/base/record.h"
 
 #include <errno.h>
 #include <stdio.h>

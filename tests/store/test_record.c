@@ -1,7 +1,7 @@
 /* Records: whatever the bytes are, decoding answers -EIO or something that holds together. */
 #include "tests/support/store.h"
 
-#include "store/record.h"
+#include "store/base/record.h"
 
 #include <errno.h>
 #include <stdlib.h>

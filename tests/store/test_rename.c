@@ -1,7 +1,7 @@
 /* Renaming keys. */
 #include "tests/support/store.h"
 
-#include "store/record.h"
+#include "store/base/record.h"
 
 #include <errno.h>
 #include <stdlib.h>

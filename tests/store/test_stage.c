@@ -1,7 +1,7 @@
 /* KV_DURABILITY_FSYNC: puts that are done before they are durable. */
 #include "tests/support/store.h"
 
-#include "store/record.h"
+#include "store/base/record.h"
 
 #include <errno.h>
 #include <pthread.h>

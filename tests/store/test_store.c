@@ -1,8 +1,8 @@
 /* The store as a whole: opening, formats, damage. */
 #include "tests/support/store.h"
 
-#include "store/name.h"
-#include "store/record.h"
+#include "store/base/name.h"
+#include "store/base/record.h"
 
 #include <errno.h>
 #include <stdio.h>

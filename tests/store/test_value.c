@@ -1,5 +1,5 @@
 /* Values: what kv.h promises of their bytes, wherever the buffers are. */
-#include "store/value.h"
+#include "store/base/value.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* The right to write: waited for a bounded time, and left behind by the dead. */
-#include "store/engine.h"
+#include "tests/support/engines.h"
 #include "tests/store/engine_test.h"
 
 #include <errno.h>

@@ -11,7 +11,7 @@
 #ifndef KVFS_TESTS_SUPPORT_CENTRAL_H
 #define KVFS_TESTS_SUPPORT_CENTRAL_H
 
-#include "store/engine.h"
+#include "store/base/engine.h"
 
 enum test_moment {
     TEST_READ_BEGUN,   /* the state that a read transaction sees is fixed; it has not read anything yet */

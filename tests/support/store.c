@@ -1,6 +1,6 @@
 #include "tests/support/store.h"
 
-#include "store/tx.h"
+#include "store/rules/tx.h"
 
 #include <errno.h>
 #include <ftw.h>

@@ -10,7 +10,7 @@
 #ifndef KVFS_TESTS_SUPPORT_STORE_H
 #define KVFS_TESTS_SUPPORT_STORE_H
 
-#include "store/engine.h"
+#include "tests/support/engines.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

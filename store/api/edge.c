@@ -1,0 +1,167 @@
+/* Reading through the edge cache, and the reads that need none. */
+#include "store/api/stage.h"
+#include "store/api/store.h"
+#include "store/rules/read.h"
+
+#include <errno.h>
+
+static void fill_fresh(struct kv_store *store, const struct cache_answer *answer, struct kv_fresh *fresh)
+{
+    int64_t age_ns;
+
+    if (fresh == NULL)
+        return;
+    age_ns = store_now_ns(store) - answer->fetched_ns;
+    fresh->age_ms = age_ns / 1000000;
+    fresh->remaining_ms = age_ns < store->ttl_ns ? (store->ttl_ns - age_ns) / 1000000 : 0;
+    fresh->from_cache = answer->from_cache;
+}
+
+/* Ask the central, and let the cache and its waiters know. */
+static int fetch(struct kv_store *store, const struct kv_ref *ref, bool want_value, struct cache_fetch *fetch,
+                 struct cache_answer *answer)
+{
+    int rc = read_key(store->engine, ref, &answer->meta, want_value ? &answer->value : NULL);
+
+    stats_central_read(&store->stats);
+    if (rc < 0 && rc != -ENOENT) {
+        cache_fail(store->cache, fetch, rc);
+        return rc;
+    }
+    answer->absent = rc == -ENOENT;
+    cache_fill(store->cache, fetch, answer);
+    return 0;
+}
+
+/* What begins a fetch: cache_lookup() or cache_fetch_newest(). */
+typedef int begin_fetch(struct cache *cache, const struct kv_ref *ref, bool want_value,
+                        struct cache_answer *answer, struct cache_fetch **fetch);
+
+static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_ref *ref, bool want_value,
+                   struct cache_answer *answer, struct kv_fresh *fresh)
+{
+    struct cache_fetch *under_way;
+    int rc = kv_name_check(KV_NAME_KEY, ref->key, ref->size);
+
+    *answer = (struct cache_answer){.fetched_ns = store_now_ns(store)};
+    if (rc < 0) { /* no such key can be there */
+        fill_fresh(store, answer, fresh);
+        return -ENOENT;
+    }
+    rc = begin(store->cache, ref, want_value, answer, &under_way);
+    if (rc == 0)
+        rc = fetch(store, ref, want_value, under_way, answer);
+    if (rc < 0)
+        return rc;
+    fill_fresh(store, answer, fresh);
+    return answer->absent ? -ENOENT : 0;
+}
+
+int kv_stat(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_fresh *fresh)
+{
+    struct cache_answer answer;
+    int rc = look_up(store, cache_lookup, ref, false, &answer, fresh);
+
+    if (rc == 0)
+        *meta = answer.meta;
+    return rc;
+}
+
+int kv_get(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_value **value,
+           struct kv_fresh *fresh)
+{
+    int64_t start_ns = store_now_ns(store);
+    struct cache_answer answer;
+    int rc = look_up(store, cache_lookup, ref, true, &answer, fresh);
+
+    if (rc == 0) {
+        *meta = answer.meta;
+        *value = answer.value;
+    }
+    stats_record(&store->stats.get, store_now_ns(store) - start_ns);
+    return rc;
+}
+
+int kv_get_newest(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_value **value)
+{
+    struct cache_answer answer;
+    int rc = look_up(store, cache_fetch_newest, ref, value != NULL, &answer, NULL);
+
+    if (rc == 0) {
+        *meta = answer.meta;
+        if (value != NULL)
+            *value = answer.value;
+    }
+    return rc;
+}
+
+int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_fresh *fresh)
+{
+    struct cache_answer answer = {0};
+
+    if (!cache_peek(store->cache, ref, &answer) || answer.absent)
+        return -ENOENT;
+    *meta = answer.meta;
+    fill_fresh(store, &answer, fresh);
+    return 0;
+}
+
+void kv_forget(struct kv_store *store, const struct kv_ref *ref) { cache_drop(store->cache, ref); }
+
+int kv_node_find(struct kv_store *store, uint64_t parent, const char *name, size_t size, struct kv_node *out)
+{
+    return read_child(store->engine, parent, name, size, out);
+}
+
+int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out)
+{
+    return read_node(store->engine, id, out);
+}
+
+int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t count, struct kv_usage *usage)
+{
+    return read_seen(store->engine, seen, count, usage);
+}
+
+int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
+{
+    int rc = read_xattrs(store->engine, ref, out);
+
+    /* An accepted put leaves the attributes of a key that is there as they are. */
+    if (rc == -ENOENT && ref->size > 0 && stage_settle(store))
+        rc = read_xattrs(store->engine, ref, out);
+    return rc;
+}
+
+struct key_scan {
+    struct kv_store *store;
+    uint64_t namespace_id;
+    int64_t seen_ns;
+    kv_key_visit *visit;
+    void *arg;
+};
+
+static int note_key(void *arg, const char *key, size_t size, const struct kv_meta *meta)
+{
+    struct key_scan *scan = arg;
+
+    cache_note(scan->store->cache, scan->namespace_id, key, size, meta, scan->seen_ns);
+    return scan->visit(scan->arg, key, size, meta);
+}
+
+int kv_scan(struct kv_store *store, uint64_t namespace_id, const char *from, size_t size, bool after,
+            kv_key_visit *visit, void *arg)
+{
+    struct key_scan scan = {store, namespace_id, 0, visit, arg};
+
+    (void)stage_settle(store);
+    scan.seen_ns = store_now_ns(store);
+    stats_central_read(&store->stats);
+    return read_keys(store->engine, namespace_id, from, size, after, note_key, &scan);
+}
+
+int kv_node_scan(struct kv_store *store, uint64_t parent, const char *from, size_t size, bool after,
+                 kv_node_visit *visit, void *arg)
+{
+    return read_children(store->engine, parent, from, size, after, visit, arg);
+}

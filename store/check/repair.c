@@ -1,0 +1,198 @@
+#include "store/check/check.h"
+#include "store/rules/tx.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct repair {
+    struct check *check;
+    struct engine_txn *txn;
+    int64_t now_ns;
+    uint64_t next_id;
+};
+
+static int put(struct repair *repair, enum engine_table table, struct slice name, struct slice value)
+{
+    return repair->txn->ops->put(repair->txn, table, name, value);
+}
+
+/* What is gone already need not be removed. */
+static int del(struct repair *repair, enum engine_table table, struct slice name)
+{
+    int rc = repair->txn->ops->del(repair->txn, table, name);
+
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int drop_all(struct repair *repair, enum engine_table table, const struct check_records *records)
+{
+    struct slice name;
+    size_t pos = 0;
+    int rc = 0;
+
+    while (rc == 0 && check_next_record(records, &pos, &name))
+        rc = del(repair, table, name);
+    return rc;
+}
+
+static int put_node(struct repair *repair, const struct record_node *record)
+{
+    struct record_bytes bytes;
+    struct name name;
+
+    record_encode_node(record, &bytes);
+    name_of_node(record->node.id, &name);
+    return put(repair, ENGINE_NODES, name_slice(&name), slice_of(bytes.data, bytes.size));
+}
+
+static int link_node(struct repair *repair, const struct kv_node *node)
+{
+    struct name entry;
+    uint8_t id[8];
+
+    name_of_child(node->parent, node->name, strlen(node->name), &entry);
+    name_put_u64(id, node->id);
+    return put(repair, ENGINE_NAMES, name_slice(&entry), slice_of(id, sizeof(id)));
+}
+
+static int drop_node(struct repair *repair, const struct check_node *found)
+{
+    struct name name;
+    int rc;
+
+    name_of_node(found->node.id, &name);
+    rc = del(repair, ENGINE_NODES, name_slice(&name));
+    name_of_child(found->node.parent, found->node.name, strlen(found->node.name), &name);
+    return rc == 0 && found->named ? del(repair, ENGINE_NAMES, name_slice(&name)) : rc;
+}
+
+static int add_projects(struct repair *repair, const struct kv_node *account)
+{
+    struct record_node record = {.node = {.kind = KV_PROJECTS,
+                                          .id = repair->next_id++,
+                                          .parent = account->id,
+                                          .name = TX_PROJECTS_NAME,
+                                          .attr = account->attr}};
+    int rc;
+
+    record.node.attr.ino = record.node.id;
+    rc = put_node(repair, &record);
+    return rc == 0 ? link_node(repair, &record.node) : rc;
+}
+
+/* Set what is counted. What could not be counted stays. */
+static int count_node(struct repair *repair, const struct check_node *found)
+{
+    const struct check *check = repair->check;
+    struct kv_node node = found->node;
+    struct record_node record;
+    struct slice bytes;
+    struct name name;
+    int rc;
+
+    if (!check->nameless)
+        node.children = found->children - found->dropped_children;
+    if (!check->astray || (node.kind != KV_ROOT && node.kind != KV_ACCOUNT)) {
+        node.keys = found->all.keys;
+        if (!found->all.bytes_unknown)
+            node.bytes = found->all.bytes;
+    }
+    if (node.children == found->node.children && node.keys == found->node.keys && node.bytes == found->node.bytes)
+        return 0;
+    name_of_node(node.id, &name);
+    rc = repair->txn->ops->get(repair->txn, ENGINE_NODES, name_slice(&name), &bytes);
+    if (rc == 0)
+        rc = record_decode_node(bytes, &record);
+    if (rc < 0)
+        return rc;
+    record.node = node;
+    return put_node(repair, &record);
+}
+
+static int mend_node(struct repair *repair, const struct check_node *found)
+{
+    int rc = 0;
+
+    if (found->damaged)
+        return 0;
+    if (found->drop)
+        return drop_node(repair, found);
+    if (found->link)
+        rc = link_node(repair, &found->node);
+    if (rc == 0 && found->add_projects)
+        rc = add_projects(repair, &found->node);
+    return rc == 0 ? count_node(repair, found) : rc;
+}
+
+/* Give a key an inode number of its own. */
+static int renumber_key(struct repair *repair, struct slice name)
+{
+    struct record_bytes bytes;
+    struct record_key record;
+    struct slice old;
+    int rc = repair->txn->ops->get(repair->txn, ENGINE_KEYS, name, &old);
+
+    if (rc == 0)
+        rc = record_decode_key(old, &record);
+    if (rc < 0)
+        return rc;
+    record.meta.attr.ino = repair->next_id++;
+    record.meta.attr.ctime_ns = repair->now_ns;
+    record_encode_key(&record, &bytes);
+    return put(repair, ENGINE_KEYS, name, slice_of(bytes.data, bytes.size));
+}
+
+static int find_next_id(struct repair *repair)
+{
+    struct slice bytes;
+    int rc = repair->txn->ops->get(repair->txn, ENGINE_META, slice_of(TX_NEXT_ID, strlen(TX_NEXT_ID)), &bytes);
+
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (!repair->check->raise_next_id && rc == 0 && bytes.size == 8)
+        repair->next_id = name_get_u64(bytes.data);
+    else
+        repair->next_id = repair->check->highest < TX_FIRST_ID ? TX_FIRST_ID : repair->check->highest + 1;
+    return 0;
+}
+
+static int put_next_id(struct repair *repair)
+{
+    uint8_t bytes[8];
+
+    name_put_u64(bytes, repair->next_id);
+    return put(repair, ENGINE_META, slice_of(TX_NEXT_ID, strlen(TX_NEXT_ID)), slice_of(bytes, sizeof(bytes)));
+}
+
+static int mend(struct repair *repair)
+{
+    struct check *check = repair->check;
+    struct slice name;
+    size_t pos = 0;
+    int rc = find_next_id(repair);
+
+    if (rc == 0)
+        rc = drop_all(repair, ENGINE_CHUNKS, &check->drop_chunks);
+    if (rc == 0)
+        rc = drop_all(repair, ENGINE_NAMES, &check->drop_names); /* before others take their place */
+    for (struct check_node *node = check->nodes; rc == 0 && node != NULL; node = node->hh.next)
+        rc = mend_node(repair, node);
+    while (rc == 0 && check_next_record(&check->renumber, &pos, &name))
+        rc = renumber_key(repair, name);
+    return rc == 0 ? put_next_id(repair) : rc;
+}
+
+int check_repair(struct check *check, struct engine *engine, int64_t now_ns)
+{
+    struct repair repair = {.check = check, .now_ns = now_ns};
+    int rc = engine->ops->begin(engine, true, &repair.txn);
+
+    if (rc < 0)
+        return rc;
+    rc = mend(&repair);
+    if (rc < 0) {
+        repair.txn->ops->abort(repair.txn);
+        return rc;
+    }
+    return repair.txn->ops->commit(repair.txn);
+}

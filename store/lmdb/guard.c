@@ -1,0 +1,137 @@
+/* Pages that are damaged or that the disk cannot read. LMDB reads through a memory map and trusts what it finds: of a
+ * damaged page it makes an assertion, which ends the process, or a wild address; a page that cannot be read is a
+ * SIGBUS. A call that only reads leaves nothing half done when it is left in the middle: it holds no lock, and its
+ * cursor is its caller's or on its own stack. So within such a call all three end the call, with MDB_CORRUPTED.
+ * Everywhere else signals go to whoever had them before.
+ *
+ * The caller goes on to read the record through the map, so all its pages are touched here first.
+ *
+ * Changes are not guarded: they write as they go, and their cursors, which the transaction's end still visits, are on
+ * the stack that would be left. What a change reads on its way to a record the store has mostly read before it, by
+ * guarded calls; the pages beside that way (a neighbour to merge with, the free list, the pages of a large record that
+ * goes) it has not. But a damaged store is refused when it is opened for writing, as far as that looks
+ * (kv_options.verify_pages).
+ */
+#include "store/lmdb/lmdb_internal.h"
+
+#include <setjmp.h>
+#include <signal.h>
+
+enum { TOUCHED = 4096 }; /* not more than a page of any machine */
+
+static _Thread_local jmp_buf *guard; /* of the call under way; NULL: it cannot be left */
+static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
+static struct sigaction others[2]; /* who had SIGSEGV and SIGBUS before */
+
+static void on_assertion(MDB_env *env, const char *message)
+{
+    (void)env;
+    (void)message;
+    if (guard != NULL)
+        longjmp(*guard, 1);
+}
+
+static void on_fault(int signal)
+{
+    sigset_t set;
+
+    if (guard != NULL) {
+        sigemptyset(&set); /* a sanitizer's handler around this one may have it blocked */
+        sigaddset(&set, signal);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        longjmp(*guard, 1);
+    }
+    /* The access is made again, and then it is theirs. */
+    sigaction(signal, &others[signal == SIGBUS], NULL);
+}
+
+static void install(int signal)
+{
+    struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER | SA_ONSTACK}, other;
+
+    sigemptyset(&action.sa_mask);
+    sigaction(signal, NULL, &other);
+    if (other.sa_handler == on_fault)
+        return;
+    others[signal == SIGBUS] = other;
+    sigaction(signal, &action, NULL);
+}
+
+int lmdb_guard(MDB_env *env)
+{
+    pthread_mutex_lock(&installing);
+    install(SIGSEGV);
+    install(SIGBUS);
+    pthread_mutex_unlock(&installing);
+    return mdb_env_set_assert(env, on_assertion);
+}
+
+/* `call` sets rc. What it leaves behind must not be in a register. */
+#define GUARDED(rc, call)         \
+    do {                          \
+        jmp_buf here;             \
+                                  \
+        guard = &here;            \
+        if (setjmp(here) == 0)    \
+            (rc) = (call);        \
+        else                      \
+            (rc) = MDB_CORRUPTED; \
+        guard = NULL;             \
+    } while (0)
+
+static void touch(const MDB_val *bytes)
+{
+    const volatile uint8_t *at = bytes->mv_data;
+
+    for (size_t i = 0; i < bytes->mv_size; i += TOUCHED)
+        (void)at[i];
+    if (bytes->mv_size > 0)
+        (void)at[bytes->mv_size - 1];
+}
+
+static int get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
+{
+    int rc = mdb_get(txn, table, key, value);
+
+    if (rc == 0)
+        touch(value);
+    return rc;
+}
+
+static int step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+{
+    int rc = mdb_cursor_get(cursor, key, value, op);
+
+    /* No key is longer; a damaged page can say so. */
+    if (rc == 0 && key->mv_size > ENGINE_KEY_MAX)
+        return MDB_CORRUPTED;
+    if (rc == 0) {
+        touch(key);
+        touch(value);
+    }
+    return rc;
+}
+
+int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out)
+{
+    int rc;
+
+    GUARDED(rc, mdb_dbi_open(txn, name, 0, out));
+    return rc;
+}
+
+int lmdb_guarded_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
+{
+    int rc;
+
+    GUARDED(rc, get(txn, table, key, value));
+    return rc;
+}
+
+int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+{
+    int rc;
+
+    GUARDED(rc, step(cursor, key, value, op));
+    return rc;
+}

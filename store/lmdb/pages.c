@@ -1,0 +1,374 @@
+/* Verifying the pages of an LMDB file, as far as they serve a read transaction. LMDB itself trusts what it maps:
+ * a damaged page can give wrong answers, a signal or an abort. So this reads the file, not the map.
+ *
+ * Pages
+ *   0 and 1 are headers in turn; that of a transaction is at its id modulo 2. A header has two trees: the free list
+ *   and the main one, whose values are the headers of the tables' trees. Branch and leaf pages have
+ *
+ *     header | offsets of nodes, in the order of their keys ... lower |  free  | upper ... nodes | end
+ *
+ *   and a leaf's node holds its value, or the number of the first of a run of overflow pages, which begins with a page
+ *   header, too. A page belongs to one tree, to one run, to the free list, or to nobody.
+ *
+ * While the transaction is open, writers leave its pages alone, but for its header: the one after the next
+ * writes there.
+ */
+#include "store/lmdb/lmdb_internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    PAGE_BRANCH = 0x01,
+    PAGE_LEAF = 0x02,
+    PAGE_OVERFLOW = 0x04,
+    PAGE_KINDS = 0xef, /* all that a page can be, other than dirty */
+    PAGE_HEADER = 16,  /* u64 number, u16 pad, u16 flags; u16 lower, u16 upper or u32 pages */
+
+    NODE_HEADER = 8, /* leaf: u32 size of the value, u16 flags; branch: u48 number; both: u16 size of the key */
+    NODE_BIG = 0x01,
+    NODE_TABLE = 0x02,
+
+    META_TREES = PAGE_HEADER + 4 + 4 + 8 + 8, /* behind magic, version, address, map size */
+    TREE_SIZE = 48, /* u32 pad, u16 flags, u16 depth, u64 branch, leaf, overflow pages, u64 entries, u64 root */
+    META_LAST = META_TREES + 2 * TREE_SIZE,
+    META_TXN = META_LAST + 8,
+    META_SIZE = META_TXN + 8,
+
+    DEPTH_MAX = 32,
+};
+
+struct tree {
+    const char *name;
+    bool is_free_list, is_main;
+    unsigned depth;
+    uint64_t entries, root; /* as its header says */
+
+    uint64_t counted;
+    bool damaged;
+    /* The last key in the order of the tree; what comes next must be greater, or `equal` where that was the key
+     * of a branch. */
+    size_t last_size;
+    bool equal;
+    uint8_t last[ENGINE_KEY_MAX];
+};
+
+struct walk {
+    int fd;
+    size_t page_size;
+    uint64_t pages;       /* that the header knows */
+    uint8_t *seen;        /* a bit for each */
+    uint64_t most, reads; /* pages that may be, and were read */
+    engine_found *found;
+    void *arg;
+    uint8_t *stack; /* a page for each level */
+};
+
+static uint64_t uint_at(const uint8_t *from, size_t bytes)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, from, bytes); /* LMDB writes the machine's own order */
+    return value;
+}
+
+static uint16_t u16_at(const uint8_t *from) { return (uint16_t)uint_at(from, 2); }
+
+__attribute__((format(printf, 4, 5))) static int damaged(struct walk *walk, struct tree *tree, uint64_t page,
+                                                         const char *format, ...)
+{
+    char text[256];
+    int used = snprintf(text, sizeof(text), "page %llu of data.mdb (%s) is damaged: ", (unsigned long long)page,
+                        tree->name);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text + used, sizeof(text) - (size_t)used, format, args);
+    va_end(args);
+    tree->damaged = true;
+    walk->found(walk->arg, text);
+    return 0;
+}
+
+/* returns true where all of it was read */
+static bool read_at(const struct walk *walk, uint64_t offset, void *to, size_t size)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        ssize_t got = pread(walk->fd, (uint8_t *)to + done, size - done, (off_t)(offset + done));
+
+        if (got == 0 || (got < 0 && errno != EINTR))
+            return false;
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return true;
+}
+
+/* Count a page that is going to be read. returns 0; -E2BIG */
+static int count_read(struct walk *walk) { return walk->most != 0 && ++walk->reads > walk->most ? -E2BIG : 0; }
+
+/* Note that pages are in use. returns false where they cannot be: they are already, or there are none such */
+static bool claim_pages(struct walk *walk, uint64_t first, uint64_t count)
+{
+    if (first < 2 || first >= walk->pages || count > walk->pages - first)
+        return false;
+    for (uint64_t page = first; page < first + count; page++)
+        if ((walk->seen[page / 8] >> page % 8 & 1) != 0)
+            return false;
+    for (uint64_t page = first; page < first + count; page++)
+        walk->seen[page / 8] |= (uint8_t)(1u << page % 8);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------ nodes */
+
+struct node {
+    const uint8_t *key, *value;
+    size_t key_size, value_size;
+    unsigned flags;
+    uint64_t child; /* a branch's */
+};
+
+/* returns false where the node does not lie within its page */
+static bool get_node(const struct walk *walk, const uint8_t *page, unsigned index, bool leaf, struct node *out)
+{
+    size_t upper = u16_at(page + 14), at = u16_at(page + PAGE_HEADER + 2 * (size_t)index), left;
+    const uint8_t *head = page + at;
+
+    if (at < upper || at + NODE_HEADER > walk->page_size)
+        return false;
+    left = walk->page_size - at - NODE_HEADER;
+    out->key = head + NODE_HEADER;
+    out->key_size = u16_at(head + 6);
+    if (out->key_size > ENGINE_KEY_MAX || out->key_size > left)
+        return false;
+    left -= out->key_size;
+    out->child = uint_at(head, 6);
+    out->flags = leaf ? u16_at(head + 4) : 0;
+    out->value = out->key + out->key_size;
+    out->value_size = (size_t)uint_at(head, 4);
+    return !leaf || left >= (out->flags & NODE_BIG ? sizeof(uint64_t) : out->value_size);
+}
+
+/* Memory order, or for the free list that of the machine's integers. */
+static int compare(const struct tree *tree, const uint8_t *key, size_t size)
+{
+    size_t common = size < tree->last_size ? size : tree->last_size;
+    int order = 0;
+
+    if (tree->is_free_list && size == 8 && tree->last_size == 8)
+        return (uint_at(key, 8) > uint_at(tree->last, 8)) - (uint_at(key, 8) < uint_at(tree->last, 8));
+    if (common > 0)
+        order = memcmp(key, tree->last, common);
+    return order != 0 ? order : (size > tree->last_size) - (size < tree->last_size);
+}
+
+/* Step on to a key. returns false where it does not come after the last one */
+static bool step(struct tree *tree, const struct node *node, bool leaf)
+{
+    int order = compare(tree, node->key, node->key_size);
+
+    if (order < 0 || (order == 0 && !tree->equal))
+        return false;
+    memcpy(tree->last, node->key, node->key_size);
+    tree->last_size = node->key_size;
+    tree->equal = !leaf;
+    return true;
+}
+
+/* ----------------------------------------------------------------------------- values */
+
+static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+{
+    uint64_t first = uint_at(node->value, 8), count;
+    uint64_t needed = (PAGE_HEADER + node->value_size + walk->page_size - 1) / walk->page_size;
+    uint8_t header[PAGE_HEADER];
+    int rc = count_read(walk);
+
+    if (rc < 0)
+        return rc;
+    if (first >= walk->pages)
+        return damaged(walk, tree, page, "it refers to pages that are not there");
+    if (!read_at(walk, first * walk->page_size, header, sizeof(header)))
+        return damaged(walk, tree, first, "it cannot be read");
+    count = uint_at(header + 12, 4); /* more than needed, where a value was replaced by a shorter one */
+    if (uint_at(header, 8) != first || (u16_at(header + 10) & PAGE_KINDS) != PAGE_OVERFLOW || count < needed)
+        return damaged(walk, tree, first, "it is not the begin of %llu pages", (unsigned long long)needed);
+    if (!claim_pages(walk, first, count))
+        return damaged(walk, tree, page, "it refers to pages that are in use elsewhere, or are not there");
+    return 0;
+}
+
+/* Pages that were freed by one transaction: their count, then their numbers. */
+static int walk_free_pages(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+{
+    uint8_t *big = NULL;
+    const uint8_t *set = node->value;
+    uint64_t count;
+    int rc = 0;
+
+    if (node->flags & NODE_BIG) {
+        big = malloc(node->value_size);
+        if (big == NULL)
+            return -ENOMEM;
+        if (!read_at(walk, uint_at(node->value, 8) * walk->page_size + PAGE_HEADER, big, node->value_size))
+            rc = damaged(walk, tree, uint_at(node->value, 8), "it cannot be read");
+        set = big;
+    }
+    count = node->value_size >= 8 && !tree->damaged ? uint_at(set, 8) : 0;
+    if (count > node->value_size / 8 - (count > 0))
+        rc = damaged(walk, tree, page, "it counts more free pages than it has");
+    for (uint64_t i = 1; !tree->damaged && i <= count; i++)
+        if (!claim_pages(walk, uint_at(set + 8 * i, 8), 1))
+            rc = damaged(walk, tree, page, "it has page %llu for free, which is in use or not there",
+                         (unsigned long long)uint_at(set + 8 * i, 8));
+    free(big);
+    return rc;
+}
+
+static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header);
+
+static int walk_table(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+{
+    struct tree table = {0};
+    char name[48];
+
+    if (node->flags != NODE_TABLE || node->value_size != TREE_SIZE)
+        return damaged(walk, tree, page, "it has something else than a table");
+    snprintf(name, sizeof(name), "table %.*s", (int)(node->key_size < 32 ? node->key_size : 32),
+             (const char *)node->key);
+    table.name = name;
+    return walk_tree(walk, &table, node->value);
+}
+
+static int walk_leaf(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+{
+    int rc = 0;
+
+    if (node->key_size == 0 || (!tree->is_main && (node->flags & ~(unsigned)NODE_BIG) != 0))
+        return damaged(walk, tree, page, "it has a node of an unknown kind");
+    tree->counted++;
+    if (node->flags & NODE_BIG)
+        rc = walk_overflow(walk, tree, page, node);
+    if (rc == 0 && !tree->damaged && tree->is_free_list)
+        rc = walk_free_pages(walk, tree, page, node);
+    return rc == 0 && tree->is_main ? walk_table(walk, tree, page, node) : rc;
+}
+
+/* ------------------------------------------------------------------------------ trees */
+
+/* What is wrong with a page of a tree; NULL: nothing. */
+static const char *look_at_page(const struct walk *walk, uint64_t number, const uint8_t *page, bool leaf)
+{
+    unsigned lower = u16_at(page + 12), upper = u16_at(page + 14);
+
+    if (uint_at(page, 8) != number)
+        return "it is another page";
+    if ((u16_at(page + 10) & PAGE_KINDS) != (leaf ? PAGE_LEAF : PAGE_BRANCH))
+        return "it is no page of this tree";
+    if (lower < PAGE_HEADER || lower > upper || upper > walk->page_size || lower % 2 != 0 ||
+        lower < PAGE_HEADER + (leaf ? 2 : 4))
+        return "its bounds are wrong";
+    return NULL;
+}
+
+static int walk_page(struct walk *walk, struct tree *tree, uint64_t number, unsigned level)
+{
+    uint8_t *page = walk->stack + (tree->is_main ? DEPTH_MAX + level : level) * walk->page_size;
+    bool leaf = level + 1 == tree->depth;
+    const char *wrong;
+    unsigned count;
+    int rc = count_read(walk);
+
+    if (rc < 0)
+        return rc;
+    if (!read_at(walk, number * walk->page_size, page, walk->page_size))
+        return damaged(walk, tree, number, "it cannot be read");
+    wrong = look_at_page(walk, number, page, leaf);
+    if (wrong != NULL)
+        return damaged(walk, tree, number, "%s", wrong);
+    count = (u16_at(page + 12) - PAGE_HEADER) / 2u;
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        struct node node;
+
+        if (!get_node(walk, page, i, leaf, &node))
+            return damaged(walk, tree, number, "a node is outside of it");
+        if ((leaf || i > 0) && !step(tree, &node, leaf)) /* a branch's first key is not used */
+            return damaged(walk, tree, number, "its keys are not in order");
+        if (leaf)
+            rc = walk_leaf(walk, tree, number, &node);
+        else if (!claim_pages(walk, node.child, 1))
+            return damaged(walk, tree, number, "it refers to a page that is in use elsewhere, or is not there");
+        else
+            rc = walk_page(walk, tree, node.child, level + 1);
+    }
+    return rc;
+}
+
+static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header)
+{
+    int rc;
+
+    tree->depth = u16_at(header + 6);
+    tree->entries = uint_at(header + 32, 8);
+    tree->root = uint_at(header + 40, 8);
+    tree->equal = true; /* with the empty key that nobody has */
+    if (tree->root == UINT64_MAX && tree->entries == 0)
+        return 0;
+    if (tree->depth < 1 || tree->depth > DEPTH_MAX || !claim_pages(walk, tree->root, 1))
+        return damaged(walk, tree, tree->root, "it is no root, or is in use elsewhere");
+    rc = walk_page(walk, tree, tree->root, 0);
+    if (rc == 0 && !tree->damaged && tree->counted != tree->entries)
+        return damaged(walk, tree, tree->root, "%llu records are recorded, and there are %llu",
+                       (unsigned long long)tree->entries, (unsigned long long)tree->counted);
+    return rc;
+}
+
+/* ----------------------------------------------------------------------------- header */
+
+/* Copy the transaction's header. returns 0; -EAGAIN it was overwritten meanwhile */
+static int get_header(struct walk *walk, struct lmdb_txn *txn, uint8_t *header)
+{
+    uint64_t id = mdb_txn_id(txn->mdb), offset = id % 2 * walk->page_size;
+    uint8_t again[META_SIZE];
+
+    if (!read_at(walk, offset, header, META_SIZE) || !read_at(walk, offset, again, META_SIZE))
+        return -EIO;
+    return memcmp(header, again, META_SIZE) == 0 && uint_at(header + META_TXN, 8) == id ? 0 : -EAGAIN;
+}
+
+static int walk_all(struct walk *walk, const uint8_t *header)
+{
+    struct tree free_list = {.name = "free list", .is_free_list = true};
+    struct tree tables = {.name = "list of tables", .is_main = true};
+    int rc;
+
+    walk->pages = uint_at(header + META_LAST, 8) + 1;
+    walk->seen = calloc(1, walk->pages / 8 + 1);
+    walk->stack = calloc(2 * DEPTH_MAX, walk->page_size);
+    if (walk->seen == NULL || walk->stack == NULL)
+        return -ENOMEM;
+    rc = walk_tree(walk, &free_list, header + META_TREES);
+    return rc == 0 ? walk_tree(walk, &tables, header + META_TREES + TREE_SIZE) : rc;
+}
+
+int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, void *arg)
+{
+    struct lmdb_txn *txn = (struct lmdb_txn *)base;
+    struct walk walk = {.page_size = txn->lmdb->page_size, .most = most, .found = found, .arg = arg};
+    uint8_t header[META_SIZE];
+    int rc;
+
+    mdb_env_get_fd(txn->lmdb->env, &walk.fd);
+    rc = get_header(&walk, txn, header);
+    if (rc == 0)
+        rc = walk_all(&walk, header);
+    free(walk.seen);
+    free(walk.stack);
+    return rc;
+}

@@ -1,0 +1,181 @@
+/* The right to write, which is waited for no longer than the caller says.
+ *
+ * LMDB's own lock of the writer waits without end, also for a process that is stopped. So it is taken only by
+ * who holds this one: a robust mutex in STORE/writer, that all processes map, with the pid of its holder beside it.
+ * A holder that dies leaves it to the next one.
+ *
+ * What the file holds means nothing to processes of another boot. So each process that has the file open holds a lock
+ * on it (an open file description lock, shared); who gets that exclusively is alone, and makes the
+ * mutex anew. `magic` is set last: without it whoever did so died half way, and it is done again.
+ */
+#include "store/lmdb/lmdb_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WRITER_MAGIC 0x6b767731u
+#define WRITER_TRIES 1000 /* a millisecond each, for who makes the mutex */
+
+struct lmdb_writer {
+    pthread_mutex_t mutex;
+    _Atomic pid_t holder; /* 0: none */
+    _Atomic uint32_t magic;
+};
+
+static int writer_lock_file(int fd, short type)
+{
+    struct flock all = {.l_type = type, .l_whence = SEEK_SET};
+
+    return fcntl(fd, F_OFD_SETLK, &all) == 0 ? 0 : -errno;
+}
+
+/* Bytes of the file's own, so that no write through the map meets a full disk. The magic is gone with the first one. */
+static int writer_clear(int fd)
+{
+    static const struct lmdb_writer nothing;
+    ssize_t written = pwrite(fd, &nothing, sizeof(nothing), 0);
+
+    if (written < 0)
+        return -errno;
+    return (size_t)written == sizeof(nothing) ? 0 : -ENOSPC;
+}
+
+static int writer_make(struct lmdb_writer *writer)
+{
+    pthread_mutexattr_t attr;
+    int rc;
+
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    rc = -pthread_mutex_init(&writer->mutex, &attr);
+    pthread_mutexattr_destroy(&attr);
+    if (rc == 0)
+        atomic_store(&writer->magic, WRITER_MAGIC);
+    return rc;
+}
+
+static int writer_map(int fd, struct lmdb_writer **out)
+{
+    void *map = mmap(NULL, sizeof(**out), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (map == MAP_FAILED)
+        return -errno;
+    *out = map;
+    return 0;
+}
+
+/* Alone: make the mutex. Else see whether it is made. returns 0 and *out; -EAGAIN not yet. *out is NULL on failure */
+static int writer_enter(int fd, struct lmdb_writer **out)
+{
+    bool alone = writer_lock_file(fd, F_WRLCK) == 0;
+    struct stat file;
+    int rc = alone ? writer_clear(fd) : writer_lock_file(fd, F_RDLCK);
+
+    if (rc == 0 && (fstat(fd, &file) != 0 || (size_t)file.st_size < sizeof(**out)))
+        rc = -EAGAIN;
+    if (rc == 0)
+        rc = writer_map(fd, out);
+    if (rc < 0)
+        return rc;
+    if (alone)
+        rc = writer_make(*out);
+    else if (atomic_load(&(*out)->magic) != WRITER_MAGIC)
+        rc = -EAGAIN;
+    if (rc == 0 && alone)
+        rc = writer_lock_file(fd, F_RDLCK);
+    if (rc < 0) {
+        munmap(*out, sizeof(**out));
+        *out = NULL;
+    }
+    return rc;
+}
+
+int lmdb_writer_open(struct lmdb *lmdb)
+{
+    const struct timespec nap = {.tv_nsec = 1000000};
+    struct stat data;
+    int dir_fd, rc = -EAGAIN;
+
+    if (fstat(lmdb->data_fd, &data) != 0)
+        return -errno;
+    dir_fd = open(lmdb->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return -errno;
+    /* Whoever may write the data may hold its lock. */
+    lmdb->writer_fd = openat(dir_fd, "writer", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, data.st_mode & 0666);
+    close(dir_fd);
+    if (lmdb->writer_fd < 0)
+        return -errno;
+    for (int tries = 0; rc == -EAGAIN && tries < WRITER_TRIES; tries++) {
+        rc = writer_enter(lmdb->writer_fd, &lmdb->writer);
+        if (rc == -EAGAIN) {
+            (void)writer_lock_file(lmdb->writer_fd, F_UNLCK); /* so that somebody can be alone */
+            nanosleep(&nap, NULL);
+        }
+    }
+    return rc == -EAGAIN ? -ETIMEDOUT : rc;
+}
+
+void lmdb_writer_close(struct lmdb *lmdb)
+{
+    if (lmdb->writer != NULL)
+        munmap(lmdb->writer, sizeof(*lmdb->writer));
+    if (lmdb->writer_fd >= 0)
+        close(lmdb->writer_fd);
+}
+
+/* What a mutex answers. returns 0 it is this thread's; negative errno */
+static int writer_answer(struct lmdb_writer *writer, int rc)
+{
+    if (rc == EOWNERDEAD)
+        rc = pthread_mutex_consistent(&writer->mutex);
+    return rc == ENOTRECOVERABLE ? -EIO : -rc;
+}
+
+int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns)
+{
+    struct lmdb_writer *writer = lmdb->writer;
+    struct timespec until;
+    int rc = writer_answer(writer, pthread_mutex_trylock(&writer->mutex));
+
+    if (rc == -EBUSY && wait_ns > 0) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += (time_t)(wait_ns / 1000000000);
+        until.tv_nsec += wait_ns % 1000000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        rc = writer_answer(writer, pthread_mutex_clocklock(&writer->mutex, CLOCK_MONOTONIC, &until));
+    }
+    if (rc == 0)
+        atomic_store(&writer->holder, getpid());
+    return rc == -EBUSY ? -ETIMEDOUT : rc;
+}
+
+void lmdb_writer_release(struct lmdb *lmdb)
+{
+    atomic_store(&lmdb->writer->holder, 0);
+    pthread_mutex_unlock(&lmdb->writer->mutex);
+}
+
+/* A holder that died is none. */
+pid_t lmdb_writer_pid(struct lmdb *lmdb)
+{
+    struct lmdb_writer *writer = lmdb->writer;
+    int rc;
+
+    if (writer == NULL)
+        return 0;
+    rc = writer_answer(writer, pthread_mutex_trylock(&writer->mutex));
+    if (rc == 0) {
+        atomic_store(&writer->holder, 0);
+        pthread_mutex_unlock(&writer->mutex);
+    }
+    return rc == -EBUSY ? atomic_load(&writer->holder) : 0;
+}

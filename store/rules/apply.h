@@ -1,0 +1,59 @@
+/* Applying changes: what each kv_change does to the records.
+ *
+ * Every function answers 0, or a negative errno where the change was refused
+ * and nothing of it was done; where tx->broken is set afterwards, the
+ * transaction failed and must be aborted as a whole. Arguments of the change
+ * are left as they are, so that it can be applied again.
+ */
+#ifndef KVFS_STORE_APPLY_H
+#define KVFS_STORE_APPLY_H
+
+#include "store/rules/tx.h"
+
+/* Any change: hands on to one of those below. */
+KV_CHECKED int apply(struct tx *tx, struct kv_change *change);
+
+/* keys.c: values */
+KV_CHECKED int apply_put(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_delete(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_rename(struct tx *tx, struct kv_change *change);
+
+/* attr.c: attributes of keys and nodes */
+KV_CHECKED int apply_setattr(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_setxattr(struct tx *tx, struct kv_change *change);
+
+/* nodes.c: the tree above the keys */
+KV_CHECKED int apply_node_create(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_node_delete(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_node_rename(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_node_limits(struct tx *tx, struct kv_change *change);
+
+/* A key's record, copied out of the engine so that writes do not move it. */
+struct apply_key {
+    bool there;
+    struct name name;
+    struct record_key record; /* its slices point into `bytes` */
+    struct record_bytes bytes;
+    size_t charge; /* what its account pays for it; 0 where not there */
+};
+/* returns  0, whether it is there or not; -EINVAL, -ENAMETOOLONG; -EIO */
+KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out);
+KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record);
+
+/* Does what is there go with what was seen (kv_change.object)? Where a change has no `seen`, always.
+ * A put that does not `replace` would go into a key with these attributes; it needs no `seen`. */
+bool apply_may_put(const struct kv_change *change, const struct kv_attr *there);
+/* The attributes of a key would be changed. */
+bool apply_may_edit(const struct kv_change *change, const struct apply_key *there);
+/* A key or node in this directory would be deleted, moved away or replaced: `there` are its attributes, NULL where
+ * there is none; `object` was seen in its place. */
+bool apply_may_remove(const struct kv_change *change, const struct tx_node *dir, const struct kv_attr *there,
+                      const struct kv_attr *object);
+
+/* May an account with so many bytes grow by this much? Counts that are damaged do not wrap around. */
+static inline bool apply_quota_allows(uint64_t bytes, int64_t growth, uint64_t limit)
+{
+    return growth <= 0 || (bytes <= limit && (uint64_t)growth <= limit - bytes);
+}
+
+#endif
