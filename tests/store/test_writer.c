@@ -1,6 +1,6 @@
 /* The right to write: waited for a bounded time, and left behind by the dead. */
-#include "tests/support/engines.h"
 #include "tests/store/engine_test.h"
+#include "tests/support/engines.h"
 
 #include <errno.h>
 #include <fcntl.h>
