@@ -110,8 +110,6 @@ static int open_store(struct fs *fs)
     store_options.durability = options->durability;
     store_options.commit_interval_ms = options->commit_interval_ms;
     store_options.commit_timeout_ms = options->commit_timeout_ms;
-    store_options.lost = fs_session_lost;
-    store_options.lost_arg = fs;
     rc = cli_open_store(options->store, &store_options, &fs->store, &error);
     if (rc < 0)
         fs_say("%s", error.text);

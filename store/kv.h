@@ -174,6 +174,7 @@ enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 struct kv_options {
     bool read_only;
     bool create; /* make the store where the directory is absent or empty */
+    bool copied; /* recover a store, too, of which the caller knows that it was copied while nobody had it open */
     /* Pages of 4 KiB that the open looks through for damage; 0: none. A damaged database is refused, or with read_only
      * answers -EIO where it would answer that something is not there. */
     size_t verify_pages;
@@ -182,12 +183,8 @@ struct kv_options {
     size_t map_bytes;     /* upper bound of the database file; 0: default */
     size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;
-    int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time a put waits */
+    int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time until what was committed is durable */
     int64_t commit_timeout_ms;  /* the longest time that a change waits for the writer's lock; at least 1 */
-    /* KV_DURABILITY_FSYNC: a put that was reported done, with this version, could not be committed. Called on the
-     * committer thread; must not wait for the store. May be NULL. */
-    void (*lost)(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
-    void *lost_arg;
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
@@ -236,8 +233,7 @@ KV_CHECKED int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct 
                        struct kv_fresh *fresh);
 
 /* As kv_get(), but the answer is what the central has now, whatever the cache knows: for who is going to change it. A
- * cached value of the version that the central has is used, and not read again. An accepted put of this node that is
- * not settled yet is the answer, as for kv_get().
+ * cached value of the version that the central has is used, and not read again.
  * value    may be NULL: metadata only
  * returns  as kv_get() */
 KV_CHECKED int kv_get_newest(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
@@ -307,11 +303,10 @@ void kv_list_free(struct kv_list *list);
 
 /* ------------------------------------------------------------------- changing
  *
- * Every mutation is a kv_change. Changes are committed in the order of their
- * submission; all that wait share one transaction, and each succeeds or fails
- * alone and whole. A change is done when the central has it durably and the
- * edge cache holds it. (KV_DURABILITY_FSYNC: a KV_PUT is done when it is
- * queued and visible on this node; kv_sync() makes it durable.)
+ * Every mutation is a kv_change. Changes of one account are committed in the order of their submission; many that
+ * wait share one transaction, and each succeeds or fails alone and whole. A change is done when it is committed: every
+ * node of this machine sees it then, and the edge cache holds it. KV_DURABILITY_CLOSE: it is on the disk, too.
+ * KV_DURABILITY_FSYNC: it is at most commit_interval_ms later, or when kv_sync() answers.
  */
 enum kv_change_kind {
     KV_PUT,         /* ref, value [, attr, xattrs, condition] -> meta */
@@ -395,9 +390,8 @@ struct kv_change {
 
     /* private to the store */
     struct kv_change *next;
+    uint64_t account, seq;  /* in whose line it waits, and its number */
     uint64_t checksum;      /* of value */
-    uint64_t version;       /* that an accepted put was promised; 0: choose one */
-    bool accepted;          /* reported done already: see stage.h */
     uint64_t ids, first_id; /* KV_RESERVE_IDS: how many; the first of them */
     int64_t submitted_ns;
     uint64_t submitted_news; /* of the edge cache */
@@ -423,7 +417,8 @@ void kv_submit(struct kv_store *store, struct kv_change *change);
 KV_CHECKED int kv_apply(struct kv_store *store, struct kv_change *change);
 
 /* Wait until everything submitted before is durable.
- * returns  0; the first error that a queued put, already reported done, met since the last call */
+ * returns  0; -EIO, -ETIMEDOUT the disk has failed: what was done since the last kv_sync() that answered 0 may be lost,
+ *          and after -EIO the store takes no more changes until all its users have closed it */
 KV_CHECKED int kv_sync(struct kv_store *store);
 
 /* An inode number for a key that will be put later. Numbers are leased from the central in blocks. */

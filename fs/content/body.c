@@ -70,13 +70,6 @@ void fs_body_charge(struct fs *fs, struct fs_body *body)
 
 void fs_body_free(struct fs *fs, struct fs_body *body)
 {
-    struct fs_name *name;
-
-    if (body->lost < 0) { /* for the next open to tell */
-        name = fs_name_of(fs, body->inode);
-        fs_name_set_lost(fs, name, body->lost);
-        fs_name_put(fs, name);
-    }
     kv_value_unref(body->value);
     body->value = NULL;
     body->put = body->written;

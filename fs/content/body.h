@@ -37,7 +37,6 @@ struct fs_body {
     uint64_t written, put, mapped;
     unsigned puts;        /* under way */
     uint64_t stored_size; /* of the value that the central storage has; 0 where it has none */
-    int lost;             /* durability=fsync: an accepted put was lost, and no fsync was told yet */
     uint64_t account, open_bytes, dirty_bytes, temp_bytes; /* what the account is charged */
     uint64_t open_limit;                                   /* of all open_bytes of the payer */
     uid_t payer;

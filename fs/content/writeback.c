@@ -11,6 +11,9 @@
 #define REPLACED                                                                                               \
     "the key was replaced by one of another owner or mode, or its namespace is gone: what is there was kept; " \
     "open it anew"
+#define DISK_FAILED                                                                                             \
+    "the disk has failed while changes were written: what was saved since the last fsync may be lost; end all " \
+    "programs that have the store open, look after the disk, and mount again"
 
 /* A put under way. It pins its body. */
 struct put {
@@ -289,23 +292,17 @@ void fs_put_left(struct fs *fs, struct fs_handle *handle, uint64_t needed)
     put_start(&wish);
 }
 
-/* With durability=fsync: what was lost before, or is lost now. */
-static int sync_accepted(struct fs *fs, struct fs_inode *inode, struct put_wish *wish)
+/* With durability=fsync: what is committed, and what is committed now, is durable. */
+static int sync_committed(struct fs *fs, struct put_wish *wish)
 {
-    struct fs_name *name;
-    int rc = put_wait(wish), lost, before;
+    uid_t uid = wish->put.uid;
+    int rc = put_wait(wish), flushed = kv_sync(fs->store);
 
-    if (rc < 0)
-        return rc;
-    (void)!kv_sync(fs->store); /* it tells of any key's loss; this one's is remembered with its body or its name */
-    pthread_rwlock_wrlock(&wish->put.body->io);
-    lost = wish->put.body->lost;
-    wish->put.body->lost = 0;
-    pthread_rwlock_unlock(&wish->put.body->io);
-    name = fs_name_of(fs, inode);
-    before = fs_name_set_lost(fs, name, 0);
-    fs_name_put(fs, name);
-    return lost < 0 ? lost : before;
+    if (rc == 0 && flushed < 0) {
+        fs_because(flushed, DISK_FAILED);
+        fs_note(fs, uid, wish->put.body->inode, NULL, "fsync", flushed);
+    }
+    return rc < 0 ? rc : flushed;
 }
 
 void fs_sync(struct fs *fs, struct fs_handle *handle, fs_put_done *done, void *arg)
@@ -325,66 +322,6 @@ void fs_sync(struct fs *fs, struct fs_handle *handle, fs_put_done *done, void *a
     else if (fs->options->durability == KV_DURABILITY_CLOSE)
         put_start(&wish);
     else
-        done(arg, sync_accepted(fs, inode, &wish));
+        done(arg, sync_committed(fs, &wish));
     fs_body_unpin(fs, inode);
-}
-
-/* -------------------------------------------------------------------------- lost puts */
-
-/* Somebody has it open, and may still make it durable. A new key is this node's only, again. */
-static void lost_open(struct fs *fs, struct fs_body *body, const struct kv_ref *ref, int rc)
-{
-    struct kv_meta meta;
-    bool there = kv_stat(fs->store, ref, &meta, NULL) != -ENOENT;
-
-    pthread_rwlock_wrlock(&body->io);
-    body->lost = rc;
-    body->put = 0; /* whatever was written is not there */
-    if (body->written == 0)
-        body->written = 1;
-    body->state = there ? FS_BODY_STORED : FS_BODY_NEW;
-    fs_body_charge(fs, body);
-    pthread_rwlock_unlock(&body->io);
-    fs_inode_set_local(fs, body->inode, !there);
-}
-
-/* One of the inodes that the lost value may be shown by. returns whether it is open with it */
-static bool lost_by(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref, uint64_t version, int rc)
-{
-    struct fs_body *body = fs_body_pin(fs, inode);
-    bool has = false;
-
-    if (body == NULL) { /* what the kernel was shown is not there */
-        fs_inode_displace(fs, inode);
-        return false;
-    }
-    pthread_rwlock_rdlock(&body->io);
-    has = body->meta.version == version || fs_inode_state(fs, inode) == FS_CURRENT;
-    pthread_rwlock_unlock(&body->io);
-    if (has)
-        lost_open(fs, body, ref, rc);
-    fs_body_unpin(fs, inode);
-    return has;
-}
-
-void fs_put_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
-{
-    struct fs *fs = arg;
-    struct fs_name *name = fs_name_find(fs, ref);
-    struct fs_inode *namespace = fs_inode_find(fs, ref->node, NULL, 0), *inode;
-    bool open = false;
-
-    fs_because(rc == -ENOENT ? rc : 0, REPLACED);
-    fs_note(fs, 0, namespace != NULL ? namespace : fs_root(fs), ref->key, "commit", rc);
-    fs_inode_put(fs, namespace);
-    if (name == NULL)
-        return; /* nobody on this node knows the key any more; the error log does */
-    for (unsigned i = 0; (inode = fs_inode_nth(fs, name, i)) != NULL; i++) {
-        open |= lost_by(fs, inode, ref, version, rc);
-        fs_inode_put(fs, inode);
-    }
-    if (!open)
-        fs_name_set_lost(fs, name, rc);
-    fs_name_put(fs, name);
-    fs_notify_epoch(fs);
 }

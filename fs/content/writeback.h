@@ -16,7 +16,7 @@ typedef void fs_put_done(void *arg, int rc);
 
 /* A descriptor of the handle is closed by thread `closer`. */
 void fs_flush(struct fs *fs, struct fs_handle *handle, pid_t closer, fs_put_done *done, void *arg);
-/* Make durable what any handle has written, or tell that an accepted put of it was lost. */
+/* Make durable what any handle has written. */
 void fs_sync(struct fs *fs, struct fs_handle *handle, fs_put_done *done, void *arg);
 /* Put what the handle wrote, and wait.
  * returns  0 or why not */
@@ -27,8 +27,5 @@ void fs_put_left(struct fs *fs, struct fs_handle *handle, uint64_t needed);
 /* Make the central storage have what a pinned body holds. The lock of its name is held.
  * returns  0 or why not */
 KV_CHECKED int fs_body_settle(struct fs *fs, struct fs_body *body, uid_t uid);
-
-/* kv_options.lost: an accepted put could not be committed. What is still open of it becomes dirty again. */
-void fs_put_lost(void *fs, const struct kv_ref *ref, uint64_t version, int rc);
 
 #endif

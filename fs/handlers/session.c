@@ -9,11 +9,6 @@
 
 #include <errno.h>
 
-void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
-{
-    fs_put_lost(arg, ref, version, rc);
-}
-
 static void session_free_parts(struct fs *fs)
 {
     if (fs->session != NULL)

@@ -4,9 +4,6 @@
 
 #include "fs/base/fs.h"
 
-/* kv_options.lost of the node's store; arg is its struct fs. */
-void fs_session_lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
-
 /* Set up what a session needs. fs->options (with the node's name) and fs->store are there.
  * args     what libfuse gets of the command line; it takes out what it knows
  * returns  0 and fs->session, to be mounted; -EINVAL libfuse refused the arguments, and has said why; -ENOMEM;

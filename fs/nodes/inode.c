@@ -135,9 +135,6 @@ void fs_nodes_free(struct fs *fs)
     struct fs_nodes *nodes = fs->nodes;
     struct fs_inode *inode, *next;
 
-    for (size_t i = 0; i < sizeof(nodes->lost) / sizeof(nodes->lost[0]); i++)
-        if (nodes->lost[i] != NULL)
-            nodes_name_put(nodes, nodes->lost[i]);
     HASH_ITER(hh, nodes->by_id, inode, next) /* parents do not go with the last of their children here */
         inode_free(fs, inode);
     for (size_t i = 0; i < FS_INODE_LOCKS; i++)

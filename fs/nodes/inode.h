@@ -66,7 +66,6 @@ struct fs_name {
     struct fs_inode *current;  /* NULL: none */
     struct fs_inode *inodes;   /* all that have this name, or had it last */
     struct fs_filelock *locks; /* filelock.h */
-    int lost;                  /* durability=fsync: an accepted put was lost, and no fsync was told yet */
     size_t size;               /* of key */
     uint64_t node;             /* with the key behind it: what is hashed */
     char key[];                /* NUL-terminated */
@@ -184,10 +183,6 @@ void fs_name_set_moving(struct fs *fs, struct fs_name *name, bool moving);
 bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_ref *ref,
                         const struct kv_attr *found);
 void fs_name_settle(struct fs *fs, struct fs_inode *inode);
-/* The whole name was lost with an accepted put, or was told (rc 0).
- * returns  what was remembered before. */
-int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc);
-
 /* Does only this node know the name of a key's inode? */
 void fs_inode_set_local(struct fs *fs, struct fs_inode *inode, bool local);
 bool fs_has_locals(struct fs *fs, uint64_t namespace_id);

@@ -277,23 +277,3 @@ bool fs_inode_is_moving(struct fs *fs, struct fs_inode *inode, const struct kv_r
 }
 
 void fs_name_settle(struct fs *fs, struct fs_inode *inode) { fs_name_unlock(fs, fs_name_lock_of(fs, inode)); }
-
-int fs_name_set_lost(struct fs *fs, struct fs_name *name, int rc)
-{
-    struct fs_nodes *nodes = fs->nodes;
-    struct fs_name **place;
-    int before;
-
-    pthread_mutex_lock(&nodes->lock);
-    before = name->lost;
-    name->lost = rc;
-    if (rc < 0) {
-        place = &nodes->lost[nodes->lost_next++ % (sizeof(nodes->lost) / sizeof(nodes->lost[0]))];
-        name->refs++;
-        if (*place != NULL)
-            nodes_name_put(nodes, *place);
-        *place = name;
-    }
-    pthread_mutex_unlock(&nodes->lock);
-    return before;
-}

@@ -22,8 +22,6 @@ struct fs_nodes {
     struct fs_inode *root;
     struct fs_inode gone; /* kind FS_GONE */
     uint64_t next_id, generation;
-    struct fs_name *lost[1000]; /* names with `lost`, each with a reference: a ring */
-    size_t lost_next;
     struct contended contended[CONTENDED];
     pthread_mutex_t inode_locks[FS_INODE_LOCKS];
 };

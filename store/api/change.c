@@ -1,11 +1,11 @@
 /* Submitting changes, and the simple forms over them. */
-#include "store/api/stage.h"
 #include "store/api/store.h"
 #include "store/base/record.h"
 #include "store/rules/apply.h"
 #include "store/rules/read.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,13 +15,9 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
     struct cache_since since = {change->submitted_ns, change->submitted_news};
     struct kv_store *store = arg;
 
-    if (change->kind == KV_PUT)
-        stats_record(&store->stats.put, store_now_ns(store) - change->submitted_ns);
     if (change->ref.size == 0)
         return; /* not about a key */
-    if (change->accepted) {
-        cache_settle(store->cache, &change->ref, rc == 0 ? &change->meta : NULL, since);
-    } else if (rc == 0 && change->kind == KV_PUT) {
+    if (rc == 0 && change->kind == KV_PUT) {
         cache_write(store->cache, &change->ref, &change->meta, change->value, since);
     } else if (rc == 0 && (change->kind == KV_SETATTR || change->kind == KV_SETXATTR)) {
         cache_write(store->cache, &change->ref, &change->meta, NULL, since);
@@ -34,9 +30,68 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
     }
 }
 
+/* ------------------------------------------------------------------------------ lines
+ *
+ * Each account has a line of its own in the commit queue. A namespace stays in its account, and ids are never used
+ * again, so what was found once holds. */
+#define HOMES_MAX 10000u /* then they are looked up anew */
+
+struct store_home {
+    uint64_t namespace, account;
+    UT_hash_handle hh;
+};
+
+void store_forget_homes(struct kv_store *store)
+{
+    struct store_home *home, *next;
+
+    HASH_ITER(hh, store->lines.homes, home, next) {
+        HASH_DEL(store->lines.homes, home);
+        free(home);
+    }
+}
+
+static void store_note_home(struct kv_store *store, uint64_t namespace, uint64_t account)
+{
+    struct store_home *home = malloc(sizeof(*home)), *before;
+
+    if (home == NULL)
+        return;
+    *home = (struct store_home){.namespace = namespace, .account = account};
+    pthread_mutex_lock(&store->lines.lock);
+    if (HASH_COUNT(store->lines.homes) >= HOMES_MAX)
+        store_forget_homes(store);
+    HASH_REPLACE(hh, store->lines.homes, namespace, sizeof(namespace), home, before);
+    pthread_mutex_unlock(&store->lines.lock);
+    free(before);
+}
+
+/* Find the account that a change is about. *out: 0 it is about another thing, or it is not there. returns 0; -EIO */
+static int store_find_line(struct kv_store *store, const struct kv_change *change, uint64_t *out)
+{
+    uint64_t node = change->ref.node != 0 ? change->ref.node : change->node.parent;
+    struct kv_node found = {.parent = node};
+    struct store_home *home;
+    int rc = 0;
+
+    *out = 0;
+    pthread_mutex_lock(&store->lines.lock);
+    HASH_FIND(hh, store->lines.homes, &node, sizeof(node), home);
+    if (home != NULL)
+        *out = home->account;
+    pthread_mutex_unlock(&store->lines.lock);
+    while (*out == 0 && rc == 0 && found.parent > KV_ROOT_ID) {
+        rc = read_node(store->engine, found.parent, &found);
+        if (rc == 0 && found.kind == KV_ACCOUNT)
+            store_note_home(store, node, *out = found.id);
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
 void kv_submit(struct kv_store *store, struct kv_change *change)
 {
     struct cache_since now = cache_now(store->cache);
+    int rc;
 
     if (store->queue == NULL) {
         change->done(change, -EROFS);
@@ -46,8 +101,9 @@ void kv_submit(struct kv_store *store, struct kv_change *change)
     change->submitted_news = now.news;
     if (change->kind == KV_PUT)
         change->checksum = record_checksum(change->value->data, change->value->size);
-    if (change->kind == KV_PUT && store->stage.on && stage_put(store, change))
-        change->done(change, 0);
+    rc = store_find_line(store, change, &change->account);
+    if (rc < 0)
+        change->done(change, rc);
     else
         commit_submit(store->queue, change);
 }
@@ -70,27 +126,10 @@ static void wake(struct kv_change *change, int rc)
     pthread_mutex_unlock(&waiter->lock);
 }
 
-/* With KV_DURABILITY_FSYNC: what the change finds must be what this node shows. */
-static int settle_before(struct kv_store *store, const struct kv_change *change)
-{
-    int rc;
-
-    if (!store->stage.on ||
-        (change->kind != KV_RENAME && change->kind != KV_SETATTR && change->kind != KV_SETXATTR))
-        return 0;
-    rc = stage_settle_key(store, &change->ref);
-    if (rc == 0 && change->kind == KV_RENAME && change->flags & KV_EXCHANGE)
-        rc = stage_settle_key(store, &change->to);
-    return rc;
-}
-
 int kv_apply(struct kv_store *store, struct kv_change *change)
 {
     struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
-    int rc = settle_before(store, change);
 
-    if (rc < 0)
-        return rc;
     change->done = wake;
     change->arg = &waiter;
     kv_submit(store, change);
@@ -101,10 +140,9 @@ int kv_apply(struct kv_store *store, struct kv_change *change)
     return waiter.rc;
 }
 
-int kv_sync(struct kv_store *store) { return store->queue != NULL ? stage_sync(store) : 0; }
+int kv_sync(struct kv_store *store) { return store->queue != NULL ? commit_sync(store->queue) : 0; }
 
-/* What is accepted and not settled is left out where it takes room, since it can be in the central's sum already,
- * and so can this key's own. Nothing waits here: the put itself gets the exact answer. */
+/* Nothing waits here: the put itself gets the exact answer. */
 int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra)
 {
     struct read_quota quota;
@@ -116,7 +154,7 @@ int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size
     growth = (int64_t)(ref->size + size) - (int64_t)quota.charge;
     if (growth <= 0)
         return 0;
-    growth += stage_freed(store, quota.account) + (int64_t)(extra < KV_LIMIT_MAX / 2 ? extra : KV_LIMIT_MAX / 2);
+    growth += (int64_t)(extra < KV_LIMIT_MAX / 2 ? extra : KV_LIMIT_MAX / 2);
     return apply_quota_allows(quota.bytes, growth, quota.limit) ? 0 : -EDQUOT;
 }
 

@@ -1,5 +1,4 @@
 /* Reading through the edge cache, and the reads that need none. */
-#include "store/api/stage.h"
 #include "store/api/store.h"
 #include "store/rules/read.h"
 
@@ -125,12 +124,7 @@ int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t cou
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
 {
-    int rc = read_xattrs(store->engine, ref, out);
-
-    /* An accepted put leaves the attributes of a key that is there as they are. */
-    if (rc == -ENOENT && ref->size > 0 && stage_settle(store))
-        rc = read_xattrs(store->engine, ref, out);
-    return rc;
+    return read_xattrs(store->engine, ref, out);
 }
 
 struct key_scan {
@@ -154,7 +148,6 @@ int kv_scan(struct kv_store *store, uint64_t namespace_id, const char *from, siz
 {
     struct key_scan scan = {store, namespace_id, 0, visit, arg};
 
-    (void)stage_settle(store);
     scan.seen_ns = store_now_ns(store);
     stats_central_read(&store->stats);
     return read_keys(store->engine, namespace_id, from, size, after, note_key, &scan);

@@ -1,6 +1,5 @@
 #include "store/api/store.h"
 
-#include "store/api/stage.h"
 #include "store/base/value.h"
 #include "store/check/check.h"
 #include "store/lmdb/lmdb.h"
@@ -65,7 +64,11 @@ static int open_engine(const char *dir, const struct kv_options *options, struct
         *out = options->engine;
         return 0;
     }
-    return engine_lmdb_open(dir, options->create && !options->read_only, options->read_only, options->map_bytes,
+    return engine_lmdb_open(dir,
+                            &(struct lmdb_options){.create = options->create && !options->read_only,
+                                                   .read_only = options->read_only,
+                                                   .copied = options->copied,
+                                                   .map_bytes = options->map_bytes},
                             out, error);
 }
 
@@ -133,9 +136,11 @@ static int start(struct kv_store *store, const struct kv_options *options, struc
 {
     int rc = cache_new(cache_bytes(options), store->ttl_ns, &store->clock, &store->cache);
 
+    const struct commit_options commit = {options->durability, options->commit_interval_ms * 1000000,
+                                          store->commit_timeout_ns, store_settled, store};
+
     if (rc == 0 && !options->read_only)
-        rc = commit_queue_new(store->engine, &store->clock, &store->stats, options->commit_interval_ms * 1000000,
-                              store->commit_timeout_ns, store_settled, store, &store->queue);
+        rc = commit_queue_new(store->engine, &store->clock, &store->stats, &commit, &store->queue);
     return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
 }
 
@@ -159,11 +164,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     store->ttl_ns = options->cache_ttl_ms * 1000000;
     store->commit_timeout_ns = options->commit_timeout_ms * 1000000;
     lease_init(&store->lease);
-    pthread_mutex_init(&store->stage.lock, NULL);
-    pthread_mutex_init(&store->stage.list_lock, NULL);
-    store->stage.on = options->durability == KV_DURABILITY_FSYNC && !options->read_only;
-    store->lost = options->lost;
-    store->lost_arg = options->lost_arg;
+    pthread_mutex_init(&store->lines.lock, NULL);
     rc = open_engine(dir, options, &store->engine, error);
     if (rc < 0) {
         free(store);
@@ -188,15 +189,14 @@ void kv_close(struct kv_store *store)
 {
     if (store->queue != NULL)
         commit_queue_free(store->queue);
-    stage_free(store);
     if (store->cache != NULL)
         cache_free(store->cache);
     if (store->engine != NULL)
         store->engine->ops->close(store->engine);
     lease_destroy(&store->lease);
     locks_destroy(&store->locks);
-    pthread_mutex_destroy(&store->stage.lock);
-    pthread_mutex_destroy(&store->stage.list_lock);
+    store_forget_homes(store);
+    pthread_mutex_destroy(&store->lines.lock);
     free(store);
 }
 

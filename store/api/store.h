@@ -5,10 +5,9 @@
  *   change.c  submitting changes, the simple forms
  *   locks.c   locks of names
  *   lease.c   ids from the central in blocks
- *   stage.c   puts that are done before they are durable
  *   list.c    pages of keys
  *
- * Lock order: stage.lock; then stage.list_lock or lease.lock, leaves, or the queue's; then the cache's, a leaf.
+ * Lock order: lease.lock, line.lock, the queue's and the cache's are leaves.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H
@@ -22,6 +21,8 @@
 
 #include <pthread.h>
 
+struct store_home;
+
 struct kv_store {
     struct engine *engine;
     struct kv_clock clock;
@@ -34,20 +35,14 @@ struct kv_store {
     struct lease lease;
     struct locks locks;
     struct {
-        bool on; /* KV_DURABILITY_FSYNC */
         pthread_mutex_t lock;
-        struct stage_account *accounts;
-        size_t count, bytes;       /* of accepted values that are not settled */
-        int lost_rc;               /* the first failure that nobody was told yet */
-        pthread_mutex_t list_lock; /* a leaf; guards what follows */
-        struct staged *staged;
-        struct stage_watch *watches;
-    } stage; /* see stage.h */
-    void (*lost)(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
-    void *lost_arg;
+        struct store_home *homes; /* accounts by namespace */
+    } lines;
 };
 
 static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }
+
+void store_forget_homes(struct kv_store *store);
 
 /* commit_settled: tells the edge cache what a change did. */
 void store_settled(void *arg, const struct kv_change *change, int rc);

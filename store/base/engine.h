@@ -11,8 +11,8 @@
  *     acquire() before it does so for a bounded time.
  *   - A read transaction sees the state as of its begin. It must be short: it
  *     pins the pages that were freed since.
- *   - A write transaction sees its own changes; a commit is atomic, and durable
- *     when it returns 0. After a failure of put or del inside a write
+ *   - A write transaction sees its own changes; a commit is atomic, and everybody sees it when it returns 0.
+ *     It is durable after a flush(). After a failure of put or del inside a write
  *     transaction the only thing allowed is abort().
  *   - A transaction belongs to the thread that began it.
  *
@@ -85,6 +85,18 @@ struct engine_ops {
      * returns  0; -ENOSPC */
     int (*room)(struct engine_txn *txn, uint64_t bytes, size_t part);
 
+    /* Make durable what was committed through this engine before the call. Any thread, without the right to write; nobody
+     * who writes meanwhile waits for it, but where a commit was too large for the engine's log. May be NULL: a commit is
+     * durable when it returns.
+     * wait_ns  for the right to write, where that is needed
+     * returns  0; -EIO it is not known what is durable, and no change is taken until all users of the store have closed
+     *          it; -ETIMEDOUT */
+    int (*flush)(struct engine *engine, int64_t wait_ns);
+
+    /* Nothing was committed for a while: give back what is kept for further commits. May be NULL.
+     * returns  0; -ETIMEDOUT somebody writes just now; -EIO */
+    int (*rest)(struct engine *engine);
+
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
 
@@ -128,6 +140,14 @@ static inline void engine_release(struct engine *engine)
 {
     if (engine->ops->release != NULL)
         engine->ops->release(engine);
+}
+static inline int engine_flush(struct engine *engine, int64_t wait_ns)
+{
+    return engine->ops->flush != NULL ? engine->ops->flush(engine, wait_ns) : 0;
+}
+static inline int engine_rest(struct engine *engine)
+{
+    return engine->ops->rest != NULL ? engine->ops->rest(engine) : 0;
 }
 static inline pid_t engine_writer(struct engine *engine)
 {

@@ -4,8 +4,7 @@
  *
  *   index    a chained hash table of entries. Its size follows from the capacity and never changes, so
  *            no insertion has to wait for a table that grows (pages nobody touches cost nothing)
- *   queues   every entry is in exactly one, oldest first: SMALL, MAIN, or, while it has puts that are not
- *            settled, PENDING. The bytes of SMALL and MAIN together never pass the capacity
+ *   queues   every entry is in exactly one, oldest first: SMALL or MAIN. Their bytes together never pass the capacity
  *   ghost    fingerprints of entries evicted from SMALL. One that is younger, in evictions, than the cache
  *            has entries sends its key straight to MAIN when it comes back
  *   fetches  the *current* fetches: those whose answer may still be kept and shared. Whatever makes such
@@ -37,7 +36,7 @@
 #define EVICTIONS_AT_A_TIME 64
 #define TOLD_SLOTS 1024 /* a power of 2 */
 
-enum queue_name { SMALL, MAIN, PENDING, QUEUES };
+enum queue_name { SMALL, MAIN, QUEUES };
 
 struct entry {
     struct entry *chain;       /* in its bucket */
@@ -47,7 +46,6 @@ struct entry {
     int64_t fetched_ns; /* what it says was so then, or later */
     int64_t learned_ns; /* and was so before this */
     uint64_t hash, node;
-    unsigned pending; /* puts not settled */
     uint16_t size;
     uint8_t queue;
     uint8_t uses; /* up to USES_MAX */
@@ -330,8 +328,6 @@ static void keep(struct cache *cache, const struct key *key, const struct cache_
     struct entry *entry = find(cache, key);
     struct kv_value *value = what->absent ? NULL : keepable(cache, what->value);
 
-    if (entry != NULL && entry->pending > 0)
-        return;
     if (value == NULL && entry != NULL && !what->absent && entry->meta.version == what->meta.version)
         value = keepable(cache, entry->value); /* of an absence NULL */
     if (!fits(cache, key->size, value)) {
@@ -363,7 +359,7 @@ static bool same_meta(const struct kv_meta *a, const struct kv_meta *b)
 static void doubt(struct cache *cache, struct entry *entry, const struct cache_answer *what,
                   struct garbage *garbage)
 {
-    if (entry == NULL || entry->pending > 0)
+    if (entry == NULL)
         return;
     if (entry->absent != what->absent || (!entry->absent && !same_meta(&entry->meta, &what->meta)))
         discard(cache, entry, garbage);
@@ -491,16 +487,16 @@ struct cache_since cache_now(struct cache *cache)
 
 static bool is_valid(const struct cache *cache, const struct entry *entry, int64_t at_ns)
 {
-    return entry->pending > 0 || at_ns - entry->fetched_ns < cache->ttl_ns;
+    return at_ns - entry->fetched_ns < cache->ttl_ns;
 }
 
-static struct cache_answer answer_of(const struct entry *entry, bool want_value, int64_t at_ns)
+static struct cache_answer answer_of(const struct entry *entry, bool want_value)
 {
     return (struct cache_answer){
         .absent = entry->absent,
         .meta = entry->meta,
         .value = want_value && entry->value != NULL ? kv_value_ref(entry->value) : NULL,
-        .fetched_ns = entry->pending > 0 ? at_ns : entry->fetched_ns,
+        .fetched_ns = entry->fetched_ns,
         .from_cache = true,
     };
 }
@@ -521,7 +517,7 @@ int cache_lookup(struct cache *cache, const struct kv_ref *ref, bool want_value,
         if (valid && (entry->absent || !want_value || entry->value != NULL)) {
             if (entry->uses < USES_MAX)
                 entry->uses++;
-            *answer = answer_of(entry, want_value, at_ns);
+            *answer = answer_of(entry, want_value);
             rc = 1;
             break;
         }
@@ -553,14 +549,9 @@ int cache_fetch_newest(struct cache *cache, const struct kv_ref *ref, bool want_
     pthread_mutex_lock(&cache->lock);
     entry = find(cache, &key);
     if (entry != NULL)
-        *answer = answer_of(entry, want_value, at_ns);
-    if (entry != NULL && entry->pending > 0) {
-        cache->stats.hits++;
-        rc = 1;
-    } else {
-        rc = begin(cache, ref, &key, at_ns, fetch);
-        cache->stats.misses += rc == 0;
-    }
+        *answer = answer_of(entry, want_value);
+    rc = begin(cache, ref, &key, at_ns, fetch);
+    cache->stats.misses += rc == 0;
     pthread_mutex_unlock(&cache->lock);
     if (rc < 0)
         kv_value_unref(answer->value);
@@ -607,19 +598,19 @@ int cache_peek(struct cache *cache, const struct kv_ref *ref, struct cache_answe
     entry = find(cache, &key);
     valid = entry != NULL && is_valid(cache, entry, at_ns);
     if (valid)
-        *answer = answer_of(entry, false, at_ns);
+        *answer = answer_of(entry, false);
     pthread_mutex_unlock(&cache->lock);
     return valid;
 }
 
 /* ------------------------------------------------------------------- changes */
 
-/* Let nothing be known of a key, but what is pending. */
+/* Let nothing be known of a key. */
 static void forget(struct cache *cache, const struct key *key, struct garbage *garbage)
 {
     struct entry *entry = find(cache, key);
 
-    if (entry != NULL && entry->pending == 0)
+    if (entry != NULL)
         discard(cache, entry, garbage);
 }
 
@@ -659,53 +650,6 @@ void cache_drop(struct cache *cache, const struct kv_ref *ref)
     overtake(cache, &key);
     hear(cache, &key);
     forget(cache, &key, &garbage);
-    unlock_and_free(cache, &garbage);
-}
-
-int cache_write_pending(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
-                        struct kv_value *value)
-{
-    struct key key = key_of_ref(ref);
-    struct garbage garbage = {0};
-    struct entry *entry;
-
-    pthread_mutex_lock(&cache->lock);
-    entry = find(cache, &key);
-    if (entry == NULL)
-        entry = add(cache, &key);
-    if (entry != NULL) {
-        overtake(cache, &key);
-        entry->pending++;
-        entry->absent = false;
-        entry->meta = *meta;
-        set_value(cache, entry, value, &garbage);
-        if (entry->queue != PENDING)
-            requeue(cache, entry, PENDING);
-    }
-    unlock_and_free(cache, &garbage);
-    return entry != NULL ? 0 : -ENOMEM;
-}
-
-void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
-                  struct cache_since since)
-{
-    struct key key = key_of_ref(ref);
-    struct garbage garbage = {0};
-    struct entry *entry;
-
-    pthread_mutex_lock(&cache->lock);
-    entry = find(cache, &key);
-    assert(entry != NULL && entry->pending > 0);
-    if (fits(cache, key.size, keepable(cache, entry->value)))
-        make_room(cache, cost(key.size, keepable(cache, entry->value)), &garbage); /* it stays: it is pending */
-    if (--entry->pending == 0 && (meta == NULL || has_heard(cache, &key, since))) {
-        discard(cache, entry, &garbage);
-    } else if (entry->pending == 0) {
-        struct cache_answer what = {.meta = *meta, .value = entry->value, .fetched_ns = since.at_ns};
-
-        requeue(cache, entry, SMALL);
-        keep(cache, &key, &what, &garbage);
-    }
     unlock_and_free(cache, &garbage);
 }
 

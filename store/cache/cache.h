@@ -25,10 +25,8 @@
  *     main queue, and a ghost queue of fingerprints; a scan flows through the small
  *     queue only. Only a hit counts as a use. Bytes counted: entry, key and value. A
  *     value larger than an eighth of the budget is not kept (its metadata is).
- *   - An entry with a pending put (cache_write_pending) is PENDING: valid without
- *     end and never evicted, until the put is settled.
  *
- * With ttl 0 or capacity 0 nothing but PENDING entries is kept and no fetch is
+ * With ttl 0 or capacity 0 nothing is kept and no fetch is
  * shared: every other lookup is a miss. (With ttl 0 a reader must not share a
  * fetch that began before it asked.)
  */
@@ -50,7 +48,7 @@ struct cache_answer {
     bool absent;            /* the key is known not to be there */
     struct kv_meta meta;    /* where not absent */
     struct kv_value *value; /* a reference for the caller, where it wanted one; else NULL */
-    int64_t fetched_ns;     /* clock->mono_ns when the fetch began; of a PENDING entry: now */
+    int64_t fetched_ns;     /* clock->mono_ns when the fetch began */
     bool from_cache;        /* false: from a fetch, this reader's own or a shared one */
 };
 
@@ -64,8 +62,7 @@ KV_CHECKED int cache_lookup(struct cache *cache, const struct kv_ref *ref, bool 
 
 /* Begin a fetch whatever the cache holds: the answer is to be what the central has from now on, so a fetch under way is
  * not shared. What it finds is kept, unless another fetch was under way already.
- * returns  1 a put is pending: *answer is filled, as by cache_lookup()
- *          0 fetch, and end *fetch as after cache_lookup(). answer->meta and ->value are what was known of the key,
+ * returns  0 fetch, and end *fetch as after cache_lookup(). answer->meta and ->value are what was known of the key,
  *            however old that is, ->value NULL where it was not wanted or not known
  *          -ENOMEM */
 KV_CHECKED int cache_fetch_newest(struct cache *cache, const struct kv_ref *ref, bool want_value,
@@ -97,22 +94,6 @@ void cache_write(struct cache *cache, const struct kv_ref *ref, const struct kv_
 void cache_write_absent(struct cache *cache, const struct kv_ref *ref, struct cache_since since);
 /* Forget one key: the next lookup is a miss. Overtakes a fetch under way. */
 void cache_drop(struct cache *cache, const struct kv_ref *ref);
-
-/* A put that this node shows before the central has it. Until it is settled the key answers with this, and
- * only a later pending put of the key changes that: what the three functions above say then is older, since
- * both come in the order of submission, and is ignored. The bytes of PENDING entries are counted but not
- * bounded by the capacity: bound the queue of puts.
- *
- * meta     what the put is going to make of the key, as far as it is known
- * value    not NULL
- * returns  0; -ENOMEM: nothing is changed */
-KV_CHECKED int cache_write_pending(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
-                                   struct kv_value *value);
-/* A pending put came to its end, once for each cache_write_pending() and in that order. meta: the metadata
- * that the central now has; NULL: the put failed. After the last one of a key the entry is FRESH, as after
- * cache_write(), or dropped where that one failed. */
-void cache_settle(struct cache *cache, const struct kv_ref *ref, const struct kv_meta *meta,
-                  struct cache_since since);
 
 /* A listing saw this in the central at time seen_ns (taken before its transaction began). Corrects an
  * entry that was learned before that time; adds none. One learned at or after it that differs is dropped,

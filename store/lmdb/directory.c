@@ -1,7 +1,7 @@
 /* The directory of an LMDB store: the rules for what is opened, creation, and what is said when it is refused.
  *
- * A new store is built as data.mdb.new, with its tables, and renamed to data.mdb when it is on the disk. So
- * a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next one.
+ * A new store is built as data.mdb.new, with its tables, and its log beside it, and renamed to data.mdb when both are on
+ * the disk. So a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next one.
  * Creators exclude each other by flock() on the directory.
  *
  * Filesystems that hosts can share are refused. FUSE is any filesystem: those are let in that are known to be local.
@@ -19,15 +19,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define DATA_FILE "data.mdb"
-#define LOCK_FILE "lock.mdb"
 #define NEW_FILE "data.mdb.new"
-#define NEW_MAP (4u << 20)                              /* bytes: plenty for empty tables */
+#define NEW_MAP (4u << 20)             /* bytes: plenty for empty tables */
+#define RING_LEAST ((uint64_t)1 << 20) /* bytes of the log */
+#define RING_MOST ((uint64_t)16 << 20)
 #define LOCK_SIZE ((off_t)LMDB_READERS_MAX * 64 + 4096) /* bytes that LMDB makes it, at most: a cache line each */
 
 const char *const lmdb_table_names[ENGINE_TABLES] = {
@@ -214,7 +216,8 @@ static int sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0
 /* Does the directory hold nothing but what a creation may find? returns 0; -ENOTEMPTY */
 static int check_empty(const char *dir, struct kv_error *error)
 {
-    static const char *const allowed[] = {".", "..", "lost+found", LOCK_FILE, NEW_FILE, "writer", "locks"};
+    static const char *const allowed[] = {".",      "..",     "lost+found", LOCK_FILE,
+                                          NEW_FILE, "writer", "locks",      LOG_FILE};
     DIR *list = opendir(dir);
     struct dirent *entry;
     int rc = 0;
@@ -235,45 +238,101 @@ static int check_empty(const char *dir, struct kv_error *error)
     return rc;
 }
 
-/* Build an empty store as data.mdb.new, durably. returns an answer of LMDB's kind */
-static int build_store(const char *path)
+/* A 64th of what the store can become, within bounds. */
+static uint64_t ring_for(int dir_fd, uint64_t limit)
 {
-    MDB_env *env;
-    MDB_txn *txn;
+    struct statvfs disk;
+    uint64_t ring = limit / 64;
+
+    if (fstatvfs(dir_fd, &disk) == 0 && (uint64_t)disk.f_blocks * disk.f_frsize / 64 < ring)
+        ring = (uint64_t)disk.f_blocks * disk.f_frsize / 64;
+    ring -= ring % RING_LEAST;
+    return ring < RING_LEAST ? RING_LEAST : ring > RING_MOST ? RING_MOST : ring;
+}
+
+/* Make an empty database in `env`, which belongs to the log of `slot`. returns an answer of LMDB's kind */
+static int build_tables(MDB_env *env, struct log_slot *slot)
+{
+    struct lmdb_mark mark = {.salt = slot->salt, .pos = slot->pos, .seq = slot->seq};
     MDB_dbi table;
-    int rc = mdb_env_create(&env);
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env, NULL, 0, &txn);
 
     if (rc != 0)
         return rc;
-    rc = mdb_env_set_maxdbs(env, ENGINE_TABLES);
+    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
+        rc = mdb_dbi_open(txn, lmdb_table_names[i], MDB_CREATE, &table);
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, LMDB_MARKS, MDB_CREATE, &table);
+    if (rc == 0)
+        rc = lmdb_mark_write(table, txn, &mark);
+    slot->txn = mdb_txn_id(txn);
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    return rc;
+}
+
+/* Build an empty database as data.mdb.new, durably, and say in the slot what it is. returns an answer of LMDB's kind */
+static int build_data(const char *path, struct log_slot *slot)
+{
+    MDB_env *env;
+    MDB_stat size;
+    struct stat file;
+    int rc = mdb_env_create(&env), fd;
+
+    if (rc != 0)
+        return rc;
+    rc = mdb_env_set_maxdbs(env, ENGINE_TABLES + 1);
     if (rc == 0)
         rc = mdb_env_set_mapsize(env, NEW_MAP);
     if (rc == 0)
         rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
     if (rc == 0)
-        rc = mdb_txn_begin(env, NULL, 0, &txn);
+        rc = build_tables(env, slot);
+    if (rc == 0)
+        rc = mdb_env_stat(env, &size);
+    if (rc == 0)
+        rc = mdb_env_get_fd(env, &fd);
+    if (rc == 0 && fstat(fd, &file) != 0)
+        rc = errno;
     if (rc == 0) {
-        for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
-            rc = mdb_dbi_open(txn, lmdb_table_names[i], MDB_CREATE, &table);
-        if (rc == 0)
-            rc = mdb_txn_commit(txn);
-        else
-            mdb_txn_abort(txn);
+        slot->page_size = size.ms_psize;
+        slot->data_ino = file.st_ino;
+        rc = -lmdb_header_read(fd, slot->page_size, slot->txn, slot->header);
     }
     mdb_env_close(env);
     return rc;
 }
 
-static int create_store(int dir_fd, const char *dir, struct kv_error *error)
+/* The log of a database that is going to be there. */
+static int build_log(int dir_fd, const struct log_slot *slot)
 {
+    int fd, rc = unlinkat(dir_fd, LOG_FILE, 0) == 0 || errno == ENOENT ? 0 : -errno;
+
+    if (rc == 0)
+        rc = log_create(dir_fd, LOG_FILE, slot, &fd);
+    if (rc == 0)
+        close(fd);
+    return rc;
+}
+
+static int create_store(int dir_fd, const char *dir, uint64_t limit, struct kv_error *error)
+{
+    struct log_slot slot = {.number = 1, .ring = ring_for(dir_fd, limit), .seq = 1};
     char *path;
     int rc;
 
     if (asprintf(&path, "%s/" NEW_FILE, dir) < 0)
         return lmdb_refuse_answer(error, dir, ENOMEM);
     rc = unlinkat(dir_fd, NEW_FILE, 0) == 0 || errno == ENOENT ? 0 : errno;
+    if (rc == 0 && getrandom(&slot.salt, sizeof(slot.salt), 0) != (ssize_t)sizeof(slot.salt))
+        rc = EIO;
     if (rc == 0)
-        rc = build_store(path);
+        rc = build_data(path, &slot);
+    if (rc == 0)
+        rc = -build_log(dir_fd, &slot);
     if (rc == 0 && renameat(dir_fd, NEW_FILE, dir_fd, DATA_FILE) != 0)
         rc = errno;
     if (rc == 0)
@@ -345,7 +404,7 @@ static int open_directory(const char *dir, bool create, struct kv_error *error)
     return fd;
 }
 
-int lmdb_directory(const char *dir, bool create, struct kv_error *error)
+int lmdb_directory(const char *dir, bool create, uint64_t limit, struct kv_error *error)
 {
     CLEANUP(close_fd) int fd = open_directory(dir, create, error);
     int rc;
@@ -365,7 +424,7 @@ int lmdb_directory(const char *dir, bool create, struct kv_error *error)
         if (rc != 0)
             return rc < 0 ? rc : 0;
         rc = check_empty(dir, error);
-        return rc < 0 ? rc : create_store(fd, dir, error);
+        return rc < 0 ? rc : create_store(fd, dir, limit, error);
     }
     if (rc == 0)
         return lmdb_refuse(error, -ENOENT, dir, "no store there: check the path, or create the store first");

@@ -12,7 +12,12 @@
  *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space;
  *          -EBUSY another process has claimed it; -ENOSPC no room for the table of readers, or for a new store;
  *          -EAGAIN a process of another pid namespace, with the number of this one, has it open */
-KV_CHECKED int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes,
-                                struct engine **out, struct kv_error *error);
+struct lmdb_options {
+    bool create, read_only;
+    bool copied; /* recover, too, what was copied while nobody had it open */
+    size_t map_bytes;
+};
+KV_CHECKED int engine_lmdb_open(const char *dir, const struct lmdb_options *options, struct engine **out,
+                                struct kv_error *error);
 
 #endif

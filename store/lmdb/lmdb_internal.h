@@ -3,6 +3,7 @@
 #define KVFS_STORE_ENGINE_LMDB_H
 
 #include "store/lmdb/lmdb.h"
+#include "store/lmdb/log.h"
 
 #include <lmdb.h>
 #include <pthread.h>
@@ -23,13 +24,33 @@ struct lmdb_free {
     } runs[LMDB_RUNS];
 };
 
+/* What LMDB's header is: a page's header of 16 bytes, then as follows. Both headers are of LMDB 0.9. */
+#define LMDB_MAGIC 0xBEEFC0DEu
+enum { LMDB_HEADER_MAGIC = 16, LMDB_HEADER_LAST = 136, LMDB_HEADER_TXN = 144 };
+
+#define DATA_FILE "data.mdb"
+#define LOCK_FILE "lock.mdb"
+
+/* Kept in a table of its own, and changed by each commit: so it goes with the state that LMDB has, whatever is in the
+ * log. */
+#define LMDB_MARKS "marks"
+struct lmdb_mark {
+    uint64_t salt;       /* of the log that belongs to this database */
+    uint64_t pos, seq;   /* of the next record */
+    uint64_t incomplete; /* number of the last incomplete record; 0: there was none since the recovery */
+    uint64_t volume;     /* bytes of pages that commits have taken, at most, since the store was made */
+};
+
 struct lmdb_writer;
 
 struct lmdb {
     struct engine base;
     char *dir;   /* absolute */
-    int data_fd; /* of data.mdb, with the lock on it; it shares LMDB's own, and outlives the environment */
-    struct lmdb_writer *writer; /* NULL: read-only; as writer_fd see writer.c */
+    int dir_fd;  /* O_PATH */
+    int data_fd; /* of data.mdb, with the lock on it; it outlives the environment */
+    int log_fd;
+    uint64_t data_ino, log_ino, lock_ino; /* of these files, as they were opened */
+    struct lmdb_writer *writer;           /* NULL: read-only; as writer_fd see writer.c */
     int writer_fd;
     bool read_only;
     uint64_t page_size;
@@ -38,21 +59,31 @@ struct lmdb {
 
     /* Change only under `lock` while nothing is open in this process. */
     MDB_env *env; /* NULL: it could not be opened again */
-    MDB_dbi tables[ENGINE_TABLES];
+    MDB_dbi tables[ENGINE_TABLES], marks;
 
     pthread_mutex_t lock; /* guards what follows, up to the empty line */
     pthread_cond_t none_open;
     unsigned open_txns;
     struct lmdb_txn *idle; /* read transactions that were reset */
     unsigned idle_count;
+    struct lmdb_txn *pin; /* NULL: this process has committed nothing since the newest checkpoint */
+
+    /* Guarded by the right to write. */
+    struct log_slot slot; /* the newest checkpoint, as of the last look */
+    uint64_t pin_txn, pin_volume;
+    uint64_t last_txn; /* this process's last commit */
+    struct log_changes changes;
 
     /* Guarded by LMDB's writer lock. */
-    bool header_unsure; /* the last write of the header failed; set as `env` is */
     uint64_t allocated; /* bytes of the file that the disk surely has; 0: nobody looked yet */
     bool no_fallocate;  /* the filesystem cannot */
     struct lmdb_free free;
-    uint64_t refused_in; /* id of the transaction in which room() last said no; 0: there is plenty */
-    int64_t readers_checked_s;
+    uint64_t refused_in;       /* id of the transaction in which room() last said no; 0: there is plenty */
+    int64_t readers_checked_s; /* 0: never */
+
+    /* Atomic. */
+    uint64_t incomplete; /* as of this process's last commit */
+    bool failed;         /* a flush of this process */
 };
 
 struct lmdb_txn {
@@ -60,26 +91,88 @@ struct lmdb_txn {
     struct lmdb *lmdb;
     MDB_txn *mdb;
     bool write;
-    int failed;     /* of a put or del; all that follows answers it */
-    uint64_t grown; /* bytes of pages that its changes took, at most */
-    uint64_t runs;  /* of these, in runs of adjacent pages */
-    uint64_t value; /* id of the value that the last chunk belonged to */
+    bool borrowed;         /* it took the right to write, and gives it back */
+    int failed;            /* of a put or del; all that follows answers it */
+    uint64_t grown;        /* bytes of pages that its changes took, at most */
+    uint64_t runs;         /* of these, in runs of adjacent pages */
+    uint64_t value;        /* id of the value that the last chunk belonged to */
+    struct lmdb_mark mark; /* of a write transaction: as it began */
     struct lmdb_txn *next_idle;
 };
 
 /* ------------------------------------------------------------------ engine.c */
 
+extern const struct engine_ops lmdb_ops;
+void lmdb_close(struct engine *engine);
+
 /* The only place that turns LMDB's answers into negative errnos. */
 int lmdb_errno(int rc);
 
-/* Begin and end as LMDB does, without looking after space. */
+/* Begin and end as LMDB does, without looking after space, pins and the log. */
 KV_CHECKED int lmdb_txn_begin(struct lmdb *lmdb, bool write, struct lmdb_txn **out);
 void lmdb_txn_abort(struct lmdb_txn *txn);
-/* Begin again what has lost its txn->mdb. On failure the transaction can only be aborted. */
-KV_CHECKED int lmdb_txn_again(struct lmdb_txn *txn);
+/* Free one that is not counted as open. */
+void lmdb_free_txn(struct lmdb_txn *txn);
+
+/* Free the slots of dead readers, now and then: they would pin what was freed since. */
+void lmdb_check_readers(struct lmdb *lmdb);
+
+/* --------------------------------------------------------------------- open.c */
+
+/* Lock data.mdb, or lock it otherwise. returns 0; -EWOULDBLOCK another process has it locked */
+KV_CHECKED int lmdb_lock_data(struct lmdb *lmdb, int how);
+
+/* ------------------------------------------------------------- environment.c */
 
 /* Is there so much address space? */
 bool lmdb_map_fits(uint64_t size);
+/* Make the map hold what is used and what deletes need. No transaction may be open in this process, but pins. */
+KV_CHECKED int lmdb_widen_map(struct lmdb *lmdb);
+/* Another process has made the file larger than this one's map. */
+KV_CHECKED int lmdb_follow_growth(struct lmdb *lmdb);
+
+/* Count a transaction in. returns a reset one where there is one and the caller wants it, else NULL */
+struct lmdb_txn *lmdb_enter(struct lmdb *lmdb, bool want_idle);
+/* Count a transaction out. returns true where it keeps the one that was reset (which may be NULL) */
+bool lmdb_leave(struct lmdb *lmdb, struct lmdb_txn *reset);
+
+KV_CHECKED int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error);
+/* Open the tables, which are there. returns 0; -ENOTEMPTY the database is somebody else's */
+KV_CHECKED int lmdb_open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *error);
+void lmdb_close_environment(struct lmdb *lmdb);
+/* Begin met this environment, of which LMDB says that it can only be closed. Where the new one cannot be opened the
+ * next begin tries again. returns 0; -EIO; -ETIMEDOUT */
+KV_CHECKED int lmdb_reopen(struct lmdb *lmdb, const MDB_env *broken);
+
+/* -------------------------------------------------------------- checkpoint.c */
+
+/* The mark as a transaction sees it; write it in one. returns 0; -EIO; as mdb_put() */
+KV_CHECKED int lmdb_mark_read(struct lmdb *lmdb, MDB_txn *txn, struct lmdb_mark *out);
+KV_CHECKED int lmdb_mark_write(MDB_dbi table, MDB_txn *txn, const struct lmdb_mark *mark);
+/* The first LOG_HEADER bytes of the page with the header of a transaction. returns 0; -EIO it is not there */
+KV_CHECKED int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, uint8_t *out);
+
+/* With the right to write, outside of transactions: see to it that a commit may follow.
+ * returns  0; -EIO the disk has failed, or the files are no longer those of the store; -ETIMEDOUT */
+KV_CHECKED int lmdb_protect(struct lmdb *lmdb);
+/* In write transaction `txn`, which began with this mark: should it be ended, and a checkpoint be made before it? */
+bool lmdb_is_due(struct lmdb *lmdb, const struct lmdb_mark *mark, uint64_t txn);
+/* With the right to write, outside of transactions: make the last commit the newest checkpoint, and pin it. */
+KV_CHECKED int lmdb_checkpoint(struct lmdb *lmdb);
+/* As the engine's flush() and rest(). */
+KV_CHECKED int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns);
+KV_CHECKED int lmdb_rest(struct lmdb *lmdb);
+/* A flush or the header failed: no more changes until the store was recovered. returns -EIO */
+int lmdb_fail(struct lmdb *lmdb);
+/* The environment is going to be closed; `lock` is held, or nobody else is there. */
+void lmdb_forget_pin_locked(struct lmdb *lmdb);
+
+/* ----------------------------------------------------------------- recover.c */
+
+/* Open a store that perhaps was not closed, as its only user and before LMDB does; dir_fd, data_fd and log_fd are open.
+ * copied   do so, too, where the files are a copy: of files that were not in use, as the caller knows
+ * returns  0, and the store is clean; -EIO, -EROFS, -ENOSPC, -ENOMEM it stays as it was, and error says why */
+KV_CHECKED int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error);
 
 /* ------------------------------------------------------------- space.c */
 
@@ -92,8 +185,12 @@ bool lmdb_disk_full(struct lmdb *lmdb);
 void lmdb_space_choose(struct lmdb *lmdb);
 /* Inside a write transaction, at open or before the first change: allocate the reserve. */
 void lmdb_space_allocate(struct lmdb *lmdb);
-/* At the begin of a write transaction: keep the reserve, ripen what was freed. A failure is lmdb_txn_again()'s. */
-KV_CHECKED int lmdb_space_begin(struct lmdb_txn *txn);
+/* At the begin of a write transaction: keep the reserve. */
+void lmdb_space_begin(struct lmdb *lmdb);
+/* Is there so little space that freed pages matter? */
+bool lmdb_near_end(struct lmdb *lmdb);
+/* Would an empty commit before this write transaction make pages usable that it may need? */
+bool lmdb_space_is_unripe(struct lmdb *lmdb);
 /* A record with a value of so many bytes was put; one was deleted. */
 void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice key, uint64_t size);
 void lmdb_space_del(struct lmdb_txn *txn, enum engine_table table, struct slice key);
@@ -102,10 +199,16 @@ KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part
 
 /* ------------------------------------------------------------ writer.c */
 
-/* Open STORE/writer; data_fd is open. returns 0; -ETIMEDOUT another process is stopped while it makes the file; a
+/* Open STORE/writer; dir_fd and data_fd are open.
+ * heir     others may have written before, of whom this process does not know that all is on the disk returns 0; -ETIMEDOUT another process is stopped while it makes the file; a
  * negative errno */
-KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb);
+KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb, bool heir);
 void lmdb_writer_close(struct lmdb *lmdb);
+/* Did the right come from a process that died with it, and has nobody made a checkpoint since? That was done. */
+bool lmdb_writer_is_heir(const struct lmdb *lmdb);
+void lmdb_writer_settle(struct lmdb *lmdb);
+/* Does this thread have the right to write? */
+bool lmdb_writer_is_mine(const struct lmdb *lmdb);
 /* As the engine's acquire(), release() and writer(). */
 KV_CHECKED int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns);
 void lmdb_writer_release(struct lmdb *lmdb);
@@ -135,8 +238,10 @@ __attribute__((format(printf, 4, 5))) int lmdb_refuse(struct kv_error *error, in
                                                       const char *format, ...);
 int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
 
-/* See to it that the directory holds data.mdb and that it may be opened. returns 0; as engine_lmdb_open() */
-KV_CHECKED int lmdb_directory(const char *dir, bool create, struct kv_error *error);
+/* See to it that the directory holds data.mdb and that it may be opened.
+ * limit    that the file is going to have: the log of a new store is made to go with it
+ * returns  0; as engine_lmdb_open() */
+KV_CHECKED int lmdb_directory(const char *dir, bool create, uint64_t limit, struct kv_error *error);
 
 /* Is this descriptor's file the one that is data.mdb in the directory now? */
 bool lmdb_is_data(const char *dir, int fd);

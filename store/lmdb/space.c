@@ -123,7 +123,7 @@ void lmdb_space_allocate(struct lmdb *lmdb)
 }
 
 /* Is there so little space that freed pages matter? */
-static bool near_end(struct lmdb *lmdb)
+bool lmdb_near_end(struct lmdb *lmdb)
 {
     uint64_t wanted = lmdb_used(lmdb) + lmdb->reserve + NEAR_END, end = allocated_end(lmdb);
 
@@ -255,29 +255,16 @@ static uint64_t freed_by_last_commit(struct lmdb *lmdb)
     return count;
 }
 
-/* Make a commit that changes nothing, and begin again. Where it fails nothing is lost. */
-static int turn(struct lmdb_txn *txn)
+void lmdb_space_begin(struct lmdb *lmdb)
 {
-    static char name[] = "\0turn"; /* no key of the store's */
-    MDB_val key = {sizeof(name), name}, value = {0, NULL};
-    MDB_dbi table = txn->lmdb->tables[ENGINE_META];
-
-    if (mdb_put(txn->mdb, table, &key, &value, 0) == 0 && mdb_del(txn->mdb, table, &key, NULL) == 0)
-        mdb_txn_commit(txn->mdb);
-    else
-        mdb_txn_abort(txn->mdb);
-    txn->mdb = NULL;
-    return lmdb_txn_again(txn);
-}
-
-int lmdb_space_begin(struct lmdb_txn *txn)
-{
-    struct lmdb *lmdb = txn->lmdb;
-
     if (lmdb->allocated == 0)
         lmdb_space_allocate(lmdb);
     allocate(lmdb, lmdb_used(lmdb) + lmdb->reserve);
-    return near_end(lmdb) && freed_by_last_commit(lmdb) >= TURN_PAGES ? turn(txn) : 0;
+}
+
+bool lmdb_space_is_unripe(struct lmdb *lmdb)
+{
+    return lmdb_near_end(lmdb) && freed_by_last_commit(lmdb) >= TURN_PAGES;
 }
 
 bool lmdb_disk_full(struct lmdb *lmdb) { return disk_available(lmdb) < SLACK_PAGES * lmdb->page_size; }

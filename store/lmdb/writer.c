@@ -2,7 +2,8 @@
  *
  * LMDB's own lock of the writer waits without end, also for a process that is stopped. So it is taken only by
  * who holds this one: a robust mutex in STORE/writer, that all processes map, with the pid of its holder beside it.
- * A holder that dies leaves it to the next one.
+ * A holder that dies leaves it to the next one, who makes a checkpoint before anything else (`heir`): what the dead one
+ * wrote may not be on the disk, and its readers are gone.
  *
  * What the file holds means nothing to processes of another boot. So each process that has the file open holds a lock
  * on it (an open file description lock, shared); who gets that exclusively is alone, and makes the
@@ -25,6 +26,7 @@
 struct lmdb_writer {
     pthread_mutex_t mutex;
     _Atomic pid_t holder; /* 0: none */
+    atomic_bool heir;     /* a holder died, and no checkpoint was made since */
     _Atomic uint32_t magic;
 };
 
@@ -46,7 +48,7 @@ static int writer_clear(int fd)
     return (size_t)written == sizeof(nothing) ? 0 : -ENOSPC;
 }
 
-static int writer_make(struct lmdb_writer *writer)
+static int writer_make(struct lmdb_writer *writer, bool heir)
 {
     pthread_mutexattr_t attr;
     int rc;
@@ -56,6 +58,7 @@ static int writer_make(struct lmdb_writer *writer)
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     rc = -pthread_mutex_init(&writer->mutex, &attr);
     pthread_mutexattr_destroy(&attr);
+    atomic_store(&writer->heir, heir);
     if (rc == 0)
         atomic_store(&writer->magic, WRITER_MAGIC);
     return rc;
@@ -72,7 +75,7 @@ static int writer_map(int fd, struct lmdb_writer **out)
 }
 
 /* Alone: make the mutex. Else see whether it is made. returns 0 and *out; -EAGAIN not yet. *out is NULL on failure */
-static int writer_enter(int fd, struct lmdb_writer **out)
+static int writer_enter(int fd, bool heir, struct lmdb_writer **out)
 {
     bool alone = writer_lock_file(fd, F_WRLCK) == 0;
     struct stat file;
@@ -85,7 +88,7 @@ static int writer_enter(int fd, struct lmdb_writer **out)
     if (rc < 0)
         return rc;
     if (alone)
-        rc = writer_make(*out);
+        rc = writer_make(*out, heir);
     else if (atomic_load(&(*out)->magic) != WRITER_MAGIC)
         rc = -EAGAIN;
     if (rc == 0 && alone)
@@ -97,24 +100,21 @@ static int writer_enter(int fd, struct lmdb_writer **out)
     return rc;
 }
 
-int lmdb_writer_open(struct lmdb *lmdb)
+int lmdb_writer_open(struct lmdb *lmdb, bool heir)
 {
     const struct timespec nap = {.tv_nsec = 1000000};
     struct stat data;
-    int dir_fd, rc = -EAGAIN;
+    int rc = -EAGAIN;
 
     if (fstat(lmdb->data_fd, &data) != 0)
         return -errno;
-    dir_fd = open(lmdb->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0)
-        return -errno;
     /* Whoever may write the data may hold its lock. */
-    lmdb->writer_fd = openat(dir_fd, "writer", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, data.st_mode & 0666);
-    close(dir_fd);
+    lmdb->writer_fd =
+        openat(lmdb->dir_fd, "writer", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, data.st_mode & 0666);
     if (lmdb->writer_fd < 0)
         return -errno;
     for (int tries = 0; rc == -EAGAIN && tries < WRITER_TRIES; tries++) {
-        rc = writer_enter(lmdb->writer_fd, &lmdb->writer);
+        rc = writer_enter(lmdb->writer_fd, heir, &lmdb->writer);
         if (rc == -EAGAIN) {
             (void)writer_lock_file(lmdb->writer_fd, F_UNLCK); /* so that somebody can be alone */
             nanosleep(&nap, NULL);
@@ -132,18 +132,28 @@ void lmdb_writer_close(struct lmdb *lmdb)
 }
 
 /* What a mutex answers. returns 0 it is this thread's; negative errno */
-static int writer_answer(struct lmdb_writer *writer, int rc)
+static int writer_answer(struct lmdb *lmdb, int rc)
 {
-    if (rc == EOWNERDEAD)
-        rc = pthread_mutex_consistent(&writer->mutex);
+    if (rc == EOWNERDEAD) {
+        rc = pthread_mutex_consistent(&lmdb->writer->mutex);
+        atomic_store(&lmdb->writer->heir, true);
+    }
     return rc == ENOTRECOVERABLE ? -EIO : -rc;
 }
+
+bool lmdb_writer_is_heir(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->heir); }
+
+void lmdb_writer_settle(struct lmdb *lmdb) { atomic_store(&lmdb->writer->heir, false); }
+
+static _Thread_local const struct lmdb *writer_mine;
+
+bool lmdb_writer_is_mine(const struct lmdb *lmdb) { return writer_mine == lmdb; }
 
 int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns)
 {
     struct lmdb_writer *writer = lmdb->writer;
     struct timespec until;
-    int rc = writer_answer(writer, pthread_mutex_trylock(&writer->mutex));
+    int rc = writer_answer(lmdb, pthread_mutex_trylock(&writer->mutex));
 
     if (rc == -EBUSY && wait_ns > 0) {
         clock_gettime(CLOCK_MONOTONIC, &until);
@@ -151,15 +161,18 @@ int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns)
         until.tv_nsec += wait_ns % 1000000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        rc = writer_answer(writer, pthread_mutex_clocklock(&writer->mutex, CLOCK_MONOTONIC, &until));
+        rc = writer_answer(lmdb, pthread_mutex_clocklock(&writer->mutex, CLOCK_MONOTONIC, &until));
     }
-    if (rc == 0)
+    if (rc == 0) {
         atomic_store(&writer->holder, getpid());
+        writer_mine = lmdb;
+    }
     return rc == -EBUSY ? -ETIMEDOUT : rc;
 }
 
 void lmdb_writer_release(struct lmdb *lmdb)
 {
+    writer_mine = NULL;
     atomic_store(&lmdb->writer->holder, 0);
     pthread_mutex_unlock(&lmdb->writer->mutex);
 }
@@ -172,7 +185,7 @@ pid_t lmdb_writer_pid(struct lmdb *lmdb)
 
     if (writer == NULL)
         return 0;
-    rc = writer_answer(writer, pthread_mutex_trylock(&writer->mutex));
+    rc = writer_answer(lmdb, pthread_mutex_trylock(&writer->mutex));
     if (rc == 0) {
         atomic_store(&writer->holder, 0);
         pthread_mutex_unlock(&writer->mutex);

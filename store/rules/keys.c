@@ -176,7 +176,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     if (rc < 0)
         return rc;
     delta = (int64_t)(change->ref.size + value->size) - (int64_t)old.charge;
-    rc = change->accepted ? 0 : check_quota(&place, delta);
+    rc = check_quota(&place, delta);
     if (rc == 0)
         rc = choose_cut(tx, value->size, &cut);
     if (rc < 0)
@@ -193,7 +193,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     if (change->xattrs != NULL)
         record.xattrs = slice_of(change->xattrs->data, change->xattrs->size);
     record.meta.has_xattrs = record.xattrs.size > 0;
-    record.meta.version = change->version != 0 ? change->version : tx_new_id(tx);
+    record.meta.version = tx_new_id(tx);
     record.meta.size = value->size;
     record.checksum = change->checksum;
     record.cut = cut;

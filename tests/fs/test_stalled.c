@@ -29,7 +29,7 @@ static void stop_within_commit(const struct mount_test *test)
     struct kv_store *store;
     struct kv_error error;
 
-    if (engine_lmdb_open(test->store, false, false, 0, &engine, &error) < 0 ||
+    if (engine_lmdb_open(test->store, &(struct lmdb_options){.create = false}, &engine, &error) < 0 ||
         engine_fault_open(engine, &engine) < 0)
         _exit(2);
     options.engine = engine;

@@ -911,8 +911,6 @@ static void start(struct fs_options *options)
     store_options.cache_bytes = options->cache_bytes;
     store_options.durability = options->durability;
     store_options.commit_interval_ms = options->commit_interval_ms;
-    store_options.lost = fs_session_lost;
-    store_options.lost_arg = &fs;
     FUZZ_CHECK(kv_open("memory", &store_options, &fs.store, &error) == 0);
     FUZZ_CHECK(fs_session_start(&fs, &args) == 0);
     fuse_opt_free_args(&args);

@@ -91,7 +91,7 @@ static inline void make_directory(char *path, size_t size)
 /* Remove a store's directory with its files; what is not there is no error. */
 static inline void remove_store(const char *path)
 {
-    static const char *const names[] = {"data.mdb", "lock.mdb", "data.mdb.new", "writer"};
+    static const char *const names[] = {"data.mdb", "lock.mdb", "data.mdb.new", "writer", "log"};
     char file[512];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

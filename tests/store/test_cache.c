@@ -188,22 +188,6 @@ static void write_value(struct cache *cache, struct kv_ref ref, uint64_t version
     kv_value_unref(value);
 }
 
-static void write_pending(struct cache *cache, struct kv_ref ref, uint64_t version, size_t size)
-{
-    struct kv_meta meta = meta_of(version, size);
-    struct kv_value *value = value_of(version, size);
-
-    assert_int_equal(cache_write_pending(cache, &ref, &meta, value), 0);
-    kv_value_unref(value);
-}
-
-static void settle(struct cache *cache, struct kv_ref ref, uint64_t version)
-{
-    struct kv_meta meta = meta_of(version, 10);
-
-    cache_settle(cache, &ref, &meta, cache_now(cache));
-}
-
 static void note(struct cache *cache, struct kv_ref ref, uint64_t version, int64_t seen_ns)
 {
     struct kv_meta meta = meta_of(version, 10);
@@ -460,27 +444,21 @@ static void change_delete(struct cache *cache, struct kv_ref ref)
 }
 static void change_drop(struct cache *cache, struct kv_ref ref) { cache_drop(cache, &ref); }
 static void change_note(struct cache *cache, struct kv_ref ref) { note(cache, ref, 6, clock_now); }
-static void change_pending(struct cache *cache, struct kv_ref ref)
-{
-    write_pending(cache, ref, 6, 10);
-    settle(cache, ref, 6);
-}
-
 static void a_fetch_that_an_own_change_overtook_is_not_kept(void **state)
 {
     static void (*const changes[])(struct cache *, struct kv_ref) = {change_write, change_delete, change_drop,
-                                                                     change_note, change_pending};
+                                                                     change_note};
 
     (void)state;
-    for (size_t i = 0; i < 10; i++) {
+    for (size_t i = 0; i < 8; i++) {
         struct cache *cache = new_cache(MIB, TTL);
         struct cache_answer answer = {.meta = meta_of(5, 10), .value = value_of(5, 10)};
         struct cache_fetch *fetch = miss(cache, key("a"), VALUE);
 
         pass(MS);
-        changes[i % 5](cache, key("a"));
+        changes[i % 4](cache, key("a"));
         pass(MS);
-        if (i < 5) {
+        if (i < 4) {
             cache_fill(cache, fetch, &answer);
             assert_int_equal(answer.meta.version, 5); /* its own reader gets it */
             assert_true(is_value_of(answer.value, 5));
@@ -488,9 +466,9 @@ static void a_fetch_that_an_own_change_overtook_is_not_kept(void **state)
             fill_value(cache, fetch, 6, 10); /* it saw the change, as far as that was a write */
         }
         kv_value_unref(answer.value);
-        if (i < 5 || changes[i % 5] == change_delete)
+        if (i < 4 || changes[i % 4] == change_delete)
             assert_miss(look(cache, key("a"), VALUE)); /* which of the two was the newer one? */
-        else if (changes[i % 5] == change_write || changes[i % 5] == change_pending)
+        else if (changes[i % 4] == change_write)
             assert_version(look(cache, key("a"), VALUE), 6);
         cache_free(cache);
     }
@@ -773,9 +751,7 @@ static void bytes_are_counted_exactly(void **state)
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + 2 * value + 10);
     cache_write_absent(cache, &bcd, cache_now(cache));
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + value);
-    write_pending(cache, bcd, 4, 5000);
-    assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + 2 * value + 5000);
-    settle(cache, bcd, 4);
+    write_value(cache, bcd, 4, 5000);
     assert_int_equal(stats_of(cache).bytes, 2 * entry + 1 + 3 + 2 * value + 5000);
     pass(MS);
     note(cache, bcd, 5, clock_now);
@@ -801,13 +777,9 @@ static void bytes_never_pass_the_capacity(void **state)
             struct kv_ref ref = numbered("k", (unsigned)rand_r(&seed) % 200);
             size_t size = (size_t)rand_r(&seed) % (rand_r(&seed) % 4 == 0 ? MIB / 8 : 500);
 
-            switch (rand_r(&seed) % 4) {
+            switch (rand_r(&seed) % 3) {
             case 0:
                 write_value(cache, ref, version, size);
-                break;
-            case 1:
-                write_pending(cache, ref, version, size);
-                settle(cache, ref, version);
                 break;
             case 2:
                 cache_drop(cache, &ref);
@@ -1001,128 +973,6 @@ static void without_ttl_or_capacity_nothing_is_kept_and_no_fetch_is_shared(void 
         assert_int_equal(stats_of(cache).bytes, 0);
         cache_free(cache);
     }
-}
-
-/* ------------------------------------------------------------------ pending puts */
-
-static void a_pending_put_neither_expires_nor_is_evicted(void **state)
-{
-    const struct {
-        size_t capacity;
-        int64_t ttl_ns;
-    } cases[] = {{MIB, TTL}, {MIB, 0}, {0, TTL}, {0, 0}};
-
-    (void)state;
-    for (size_t i = 0; i < 4; i++) {
-        struct cache *cache = new_cache(cases[i].capacity, cases[i].ttl_ns);
-
-        write_pending(cache, key("a"), 5, 100);
-        for (unsigned k = 0; k < 3000; k++)
-            load(cache, numbered("scan", k), 1, 1000);
-        pass(3 * TTL);
-        assert_version(look(cache, key("a"), VALUE), 5);
-        assert_int_equal(look(cache, key("a"), VALUE).age_ns, 0);
-        settle(cache, key("a"), 5);
-        if (cases[i].capacity > 0 && cases[i].ttl_ns > 0) {
-            assert_version(look(cache, key("a"), VALUE), 5);
-            pass(TTL - MS);
-            assert_version(look(cache, key("a"), META), 5);
-            pass(MS);
-        } else {
-            assert_int_equal(stats_of(cache).bytes, 0);
-        }
-        assert_miss(look(cache, key("a"), META));
-        cache_free(cache);
-    }
-}
-
-static void a_pending_put_of_any_size_is_shown_with_its_value(void **state)
-{
-    struct cache *cache = new_cache(MIB, TTL);
-
-    (void)state;
-    write_pending(cache, key("a"), 5, 2 * MIB);
-    assert_int_equal(look(cache, key("a"), VALUE).value_size, 2 * MIB);
-    settle(cache, key("a"), 5);
-    assert_version(look(cache, key("a"), META), 5);
-    assert_miss(look(cache, key("a"), VALUE));
-    assert_true(stats_of(cache).bytes < MIB);
-    cache_free(cache);
-}
-
-static void a_settled_put_has_the_metadata_of_the_central(void **state)
-{
-    struct cache *cache = new_cache(MIB, TTL);
-    struct kv_ref ref = key("a");
-    struct kv_meta no_version_yet = meta_of(0, 10);
-    struct kv_value *value = value_of(5, 10);
-
-    (void)state;
-    assert_int_equal(cache_write_pending(cache, &ref, &no_version_yet, value), 0);
-    kv_value_unref(value);
-    assert_version(look(cache, ref, META), 0);
-    settle(cache, ref, 5);
-    assert_version(look(cache, ref, VALUE), 5);
-    cache_free(cache);
-}
-
-static void a_pending_put_that_fails_is_forgotten(void **state)
-{
-    struct cache *cache = new_cache(MIB, TTL);
-    struct kv_ref ref = key("a");
-
-    (void)state;
-    load(cache, ref, 4, 10);
-    write_pending(cache, ref, 5, 10);
-    cache_settle(cache, &ref, NULL, cache_now(cache));
-    assert_miss(look(cache, ref, META));
-    assert_int_equal(stats_of(cache).bytes, 0);
-    cache_free(cache);
-}
-
-static void the_last_pending_put_of_a_key_stands(void **state)
-{
-    struct cache *cache = new_cache(MIB, TTL);
-    struct kv_ref ref = key("a");
-
-    (void)state;
-    write_pending(cache, ref, 5, 10);
-    write_pending(cache, ref, 6, 20);
-    assert_version(look(cache, ref, VALUE), 6);
-    settle(cache, ref, 5);
-    assert_version(look(cache, ref, VALUE), 6);
-    settle(cache, ref, 6);
-    assert_version(look(cache, ref, VALUE), 6);
-
-    write_pending(cache, ref, 7, 10);
-    write_pending(cache, ref, 8, 10);
-    cache_settle(cache, &ref, NULL, cache_now(cache));
-    assert_version(look(cache, ref, VALUE), 8);
-    cache_settle(cache, &ref, NULL, cache_now(cache));
-    assert_miss(look(cache, ref, META));
-    cache_free(cache);
-}
-
-static void changes_committed_before_a_pending_put_do_not_hide_it(void **state)
-{
-    struct cache *cache = new_cache(MIB, TTL);
-    struct kv_ref ref = key("a");
-    struct kv_meta meta = meta_of(4, 10);
-
-    (void)state;
-    write_pending(cache, ref, 5, 10);
-    pass(MS);
-    write_value(cache, ref, 4, 10);
-    cache_write(cache, &ref, &meta, NULL, cache_now(cache));
-    cache_write_absent(cache, &ref, cache_now(cache));
-    cache_drop(cache, &ref);
-    note(cache, ref, 4, clock_now);
-    assert_version(look(cache, ref, VALUE), 5);
-    settle(cache, ref, 5);
-    assert_version(look(cache, ref, VALUE), 5);
-    cache_write_absent(cache, &ref, cache_now(cache));
-    assert_absent(look(cache, ref, VALUE));
-    cache_free(cache);
 }
 
 /* -------------------------------------------------------------------- statistics */
@@ -1570,12 +1420,6 @@ static void *stress_write(void *arg)
         if (generation % 7 == 0) {
             store_u64(&at->central, generation);
             cache_write_absent(stress->cache, &ref, since);
-        } else if (generation % 3 == 0) {
-            if (cache_write_pending(stress->cache, &ref, &meta, value) < 0)
-                abort();
-            store_u64(&at->acknowledged, generation);
-            store_u64(&at->central, generation);
-            cache_settle(stress->cache, &ref, &meta, since);
         } else if (generation % 11 == 0) {
             store_u64(&at->central, generation);
             cache_drop(stress->cache, &ref);
@@ -1742,12 +1586,6 @@ int main(void)
         CACHE_TEST(a_key_that_comes_back_soon_after_its_eviction_is_no_newcomer),
         CACHE_TEST(what_is_no_longer_used_leaves_the_main_queue),
         CACHE_TEST(without_ttl_or_capacity_nothing_is_kept_and_no_fetch_is_shared),
-        CACHE_TEST(a_pending_put_neither_expires_nor_is_evicted),
-        CACHE_TEST(a_pending_put_of_any_size_is_shown_with_its_value),
-        CACHE_TEST(a_settled_put_has_the_metadata_of_the_central),
-        CACHE_TEST(a_pending_put_that_fails_is_forgotten),
-        CACHE_TEST(the_last_pending_put_of_a_key_stands),
-        CACHE_TEST(changes_committed_before_a_pending_put_do_not_hide_it),
         CACHE_TEST(lookups_are_counted),
         CACHE_TEST(concurrent_misses_of_a_key_make_one_fetch),
         CACHE_TEST(a_value_too_large_to_keep_is_shared_with_those_who_wait),

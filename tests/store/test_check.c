@@ -1154,6 +1154,7 @@ static int remove_directory(void **state)
     unlink(in_directory("data.mdb"));
     unlink(in_directory("lock.mdb"));
     unlink(in_directory("writer"));
+    unlink(in_directory("log"));
     return rmdir(directory);
 }
 

@@ -23,7 +23,7 @@ static int open_engine(void **state)
         assert_int_equal(engine_memory_open(&engine), 0);
     } else {
         make_directory(directory, sizeof(directory));
-        assert_int_equal(engine_lmdb_open(directory, true, false, 0, &engine, &error), 0);
+        assert_int_equal(engine_lmdb_open(directory, &(struct lmdb_options){.create = true}, &engine, &error), 0);
     }
     if (with_fault)
         assert_int_equal(engine_fault_open(engine, &engine), 0);

@@ -49,7 +49,8 @@ static void hold(int from, int to)
     struct engine_txn *txn;
     char byte;
 
-    if (read(from, &byte, 1) != 1 || engine_lmdb_open(directory, false, false, 0, &engine, &error) < 0)
+    if (read(from, &byte, 1) != 1 ||
+        engine_lmdb_open(directory, &(struct lmdb_options){.create = false}, &engine, &error) < 0)
         _exit(1);
     if (engine->ops->acquire(engine, 0) < 0 || engine->ops->begin(engine, true, &txn) < 0 ||
         write(to, "", 1) != 1 || read(from, &byte, 1) != 1)

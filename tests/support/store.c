@@ -25,7 +25,8 @@ static void open_store(struct test_store *test)
     struct kv_error error = {""};
 
     if (test->kind == TEST_LMDB)
-        assert_int_equal(engine_lmdb_open(test->dir, true, false, 0, &test->inner, &error), 0);
+        assert_int_equal(engine_lmdb_open(test->dir, &(struct lmdb_options){.create = true}, &test->inner, &error),
+                         0);
     else
         assert_int_equal(engine_memory_open(&test->inner), 0);
     assert_int_equal(engine_fault_open(test->inner, &test->fault), 0);

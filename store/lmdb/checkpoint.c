@@ -1,0 +1,217 @@
+/* Checkpoints, pins, and what makes a commit durable. README.md has the model; here is how each rule is kept.
+ *
+ * All but lmdb_flush() runs with the right to write, so checkpoints, commits and appends of all processes exclude each
+ * other. */
+#include "store/lmdb/lmdb_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Bytes of pages that commits may replace before the next checkpoint lets go of them. */
+#define PINNED_MOST ((uint64_t)16 << 20)
+
+#define MARK_KEY "mark"
+
+/* ------------------------------------------------------------------------- the mark */
+
+int lmdb_mark_read(struct lmdb *lmdb, MDB_txn *txn, struct lmdb_mark *out)
+{
+    MDB_val key = {sizeof(MARK_KEY) - 1, MARK_KEY}, value;
+    int rc = lmdb_errno(lmdb_guarded_get(txn, lmdb->marks, &key, &value));
+
+    if (rc == -ENOENT || (rc == 0 && value.mv_size != sizeof(*out)))
+        return -EIO;
+    if (rc == 0)
+        memcpy(out, value.mv_data, sizeof(*out));
+    return rc;
+}
+
+int lmdb_mark_write(MDB_dbi table, MDB_txn *txn, const struct lmdb_mark *mark)
+{
+    MDB_val key = {sizeof(MARK_KEY) - 1, MARK_KEY}, value = {sizeof(*mark), (void *)mark};
+
+    return mdb_put(txn, table, &key, &value, 0);
+}
+
+/* --------------------------------------------------------------------------- headers */
+
+int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, uint8_t *out)
+{
+    uint64_t found;
+    ssize_t got = pread(data_fd, out, LOG_HEADER, (off_t)(txn % 2 * page_size));
+
+    if (got != LOG_HEADER)
+        return -EIO;
+    memcpy(&found, out + LMDB_HEADER_TXN, sizeof(found));
+    return found == txn ? 0 : -EIO;
+}
+
+/* ----------------------------------------------------------------------------- pins
+ *
+ * A pin is a read transaction that nothing is read through. It does not count as open: the map may change under it. Where
+ * the environment is closed it ends, too, so `lock` guards it. */
+
+static struct lmdb_txn *checkpoint_take_pin(struct lmdb *lmdb, struct lmdb_txn *instead)
+{
+    struct lmdb_txn *pin;
+
+    pthread_mutex_lock(&lmdb->lock);
+    pin = lmdb->pin;
+    lmdb->pin = instead;
+    pthread_mutex_unlock(&lmdb->lock);
+    return pin;
+}
+
+static void checkpoint_unpin(struct lmdb *lmdb)
+{
+    struct lmdb_txn *pin = checkpoint_take_pin(lmdb, NULL);
+
+    if (pin != NULL)
+        lmdb_free_txn(pin);
+}
+
+/* ---------------------------------------------------------------------- a checkpoint */
+
+/* A flush failed: what the disk has is open, and a second flush would not tell. */
+int lmdb_fail(struct lmdb *lmdb)
+{
+    __atomic_store_n(&lmdb->failed, true, __ATOMIC_RELEASE);
+    log_fail(lmdb->log_fd);
+    return -EIO;
+}
+
+/* Has a flush failed, of this process or another? */
+static bool checkpoint_has_failed(struct lmdb *lmdb)
+{
+    return __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || log_has_failed(lmdb->log_fd);
+}
+
+/* Make the state of the last commit, which a read transaction has, durable; then write down that it is. */
+static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_mark *mark)
+{
+    struct log_slot slot = lmdb->slot;
+    struct stat data;
+
+    slot.number++;
+    slot.txn = txn;
+    slot.pos = mark->pos;
+    slot.seq = mark->seq;
+    if (fstat(lmdb->data_fd, &data) != 0 ||
+        lmdb_header_read(lmdb->data_fd, lmdb->page_size, slot.txn, slot.header) < 0)
+        return -EIO;
+    slot.data_ino = data.st_ino;
+    if (fdatasync(lmdb->data_fd) != 0 || log_slot_write(lmdb->log_fd, &slot) < 0 || fdatasync(lmdb->log_fd) != 0)
+        return lmdb_fail(lmdb);
+    lmdb->slot = slot;
+    lmdb_writer_settle(lmdb);
+    return 0;
+}
+
+int lmdb_checkpoint(struct lmdb *lmdb)
+{
+    struct lmdb_txn *pin, *before;
+    struct lmdb_mark mark;
+    int rc = lmdb_txn_begin(lmdb, false, &pin);
+
+    if (rc < 0)
+        return rc;
+    rc = lmdb_mark_read(lmdb, pin->mdb, &mark);
+    if (rc == 0 && mark.salt != lmdb->slot.salt)
+        rc = -EIO; /* the log of another store */
+    if (rc == 0 && (mdb_txn_id(pin->mdb) != lmdb->slot.txn || lmdb_writer_is_heir(lmdb)))
+        rc = checkpoint_write(lmdb, mdb_txn_id(pin->mdb), &mark);
+    if (rc < 0) {
+        lmdb_txn_abort(pin);
+        return rc;
+    }
+    before = checkpoint_take_pin(lmdb, pin);
+    if (before != NULL)
+        lmdb_free_txn(before);
+    lmdb->pin_txn = mdb_txn_id(pin->mdb);
+    lmdb->pin_volume = mark.volume;
+    lmdb_leave(lmdb, NULL);
+    return 0;
+}
+
+/* ------------------------------------------------------------------- what keeps the rules */
+
+/* Are the files that this process has open those that others find by name? Otherwise they do not know of its
+ * readers, and it not of theirs. */
+static bool checkpoint_files_are_ours(const struct lmdb *lmdb)
+{
+    struct stat is;
+
+    return fstatat(lmdb->dir_fd, LOCK_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->lock_ino &&
+           fstatat(lmdb->dir_fd, DATA_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->data_ino &&
+           fstatat(lmdb->dir_fd, LOG_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->log_ino;
+}
+
+int lmdb_protect(struct lmdb *lmdb)
+{
+    if (checkpoint_has_failed(lmdb) || !checkpoint_files_are_ours(lmdb) ||
+        log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+        return -EIO;
+    return lmdb->pin == NULL || lmdb_writer_is_heir(lmdb) ? lmdb_checkpoint(lmdb) : 0;
+}
+
+bool lmdb_is_due(struct lmdb *lmdb, const struct lmdb_mark *mark, uint64_t txn)
+{
+    return mark->pos - lmdb->slot.pos > lmdb->slot.ring / 2 || mark->volume - lmdb->pin_volume > PINNED_MOST ||
+           (lmdb_near_end(lmdb) && lmdb->pin_txn + 1 < txn);
+}
+
+/* Does what this process has committed need a checkpoint to be durable? returns 1, 0; -EIO */
+static int flush_needs_checkpoint(struct lmdb *lmdb)
+{
+    uint64_t incomplete = __atomic_load_n(&lmdb->incomplete, __ATOMIC_ACQUIRE);
+    struct log_slot slot;
+
+    if (incomplete == 0)
+        return 0;
+    return log_slot_read(lmdb->log_fd, &slot) < 0 ? -EIO : slot.seq <= incomplete;
+}
+
+int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns)
+{
+    int rc = flush_needs_checkpoint(lmdb);
+
+    if (rc > 0) {
+        rc = lmdb_writer_acquire(lmdb, wait_ns);
+        if (rc < 0)
+            return rc;
+        rc = lmdb_protect(lmdb);
+        if (rc == 0 && flush_needs_checkpoint(lmdb) != 0)
+            rc = lmdb_checkpoint(lmdb);
+        lmdb_writer_release(lmdb);
+    }
+    if (rc < 0)
+        return rc;
+    if (fdatasync(lmdb->log_fd) != 0)
+        return lmdb_fail(lmdb);
+    return checkpoint_has_failed(lmdb) ? -EIO : 0;
+}
+
+int lmdb_rest(struct lmdb *lmdb)
+{
+    int rc = 0;
+
+    if (lmdb->pin == NULL)
+        return 0;
+    if (checkpoint_has_failed(lmdb) || log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+        rc = -EIO;
+    else if (lmdb->last_txn > lmdb->slot.txn || lmdb_writer_is_heir(lmdb))
+        rc = lmdb_checkpoint(lmdb);
+    if (rc == 0 || rc == -EIO)
+        checkpoint_unpin(lmdb);
+    return rc;
+}
+
+void lmdb_forget_pin_locked(struct lmdb *lmdb)
+{
+    if (lmdb->pin != NULL)
+        lmdb_free_txn(lmdb->pin);
+    lmdb->pin = NULL;
+}

@@ -1,0 +1,255 @@
+/* Opening a store that was not closed: back to the newest checkpoint, and from there on by the log.
+ *
+ * This process is the only one that has the store open (it holds the lock of data.mdb alone), and LMDB does not
+ * have it open yet. Whatever fails, or cuts this off, leaves a store that can be recovered again: the pages of
+ * the checkpoint are never written, and its slot holds until the next one does.
+ *
+ * A store that was copied while it was in use has pages of different times, and nothing in them tells. So a
+ * checkpoint names the inode of its data.mdb, and a store that is not clean is only recovered where it is that one. */
+#include "store/lmdb/lmdb_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The transaction of the newest header; 0: there is none. LMDB looks at both in this way. */
+static uint64_t recover_newest(int data_fd, uint64_t page_size)
+{
+    uint64_t newest = 0, txn;
+    uint32_t magic;
+
+    for (uint64_t i = 0; i < 2; i++) {
+        uint8_t page[LOG_HEADER];
+
+        if (pread(data_fd, page, sizeof(page), (off_t)(i * page_size)) != (ssize_t)sizeof(page))
+            continue;
+        memcpy(&magic, page + LMDB_HEADER_MAGIC, sizeof(magic));
+        memcpy(&txn, page + LMDB_HEADER_TXN, sizeof(txn));
+        if (magic == LMDB_MAGIC && txn > newest)
+            newest = txn;
+    }
+    return newest;
+}
+
+/* Bytes of the file that the checkpoint's state uses. */
+static uint64_t recover_used(const struct log_slot *slot)
+{
+    uint64_t last;
+
+    memcpy(&last, slot->header + LMDB_HEADER_LAST, sizeof(last));
+    return (last + 1) * slot->page_size;
+}
+
+/* Let both headers be that of the checkpoint: LMDB takes the one with the higher transaction. */
+static int recover_headers(const struct lmdb *lmdb)
+{
+    for (uint64_t i = 0; i < 2; i++) {
+        uint8_t page[LOG_HEADER];
+        uint64_t txn = lmdb->slot.txn - (lmdb->slot.txn % 2 != i);
+
+        memcpy(page, lmdb->slot.header, sizeof(page));
+        memcpy(page, &i, sizeof(i)); /* the number of the page */
+        memcpy(page + LMDB_HEADER_TXN, &txn, sizeof(txn));
+        if (pwrite(lmdb->data_fd, page, sizeof(page), (off_t)(i * lmdb->slot.page_size)) != (ssize_t)sizeof(page))
+            return -EIO;
+    }
+    return fdatasync(lmdb->data_fd) == 0 ? 0 : -EIO;
+}
+
+/* ---------------------------------------------------------------------------- replay */
+
+struct recover {
+    struct lmdb *lmdb;
+    MDB_txn *txn;
+    MDB_dbi tables[ENGINE_TABLES], marks;
+};
+
+static int recover_change(struct recover *recover, const struct log_change *change)
+{
+    MDB_val key = {change->key.size, (void *)change->key.data};
+    MDB_val value = {change->value.size, (void *)change->value.data};
+    MDB_dbi table = recover->tables[change->table];
+    int rc =
+        change->removed ? mdb_del(recover->txn, table, &key, NULL) : mdb_put(recover->txn, table, &key, &value, 0);
+
+    return lmdb_errno(rc);
+}
+
+/* Do again what the log holds, up to the first record that is none or that needed a checkpoint. */
+static int recover_records(struct recover *recover, struct lmdb_mark *mark)
+{
+    struct lmdb *lmdb = recover->lmdb;
+    struct log_record record = {0};
+    struct log_change change;
+    int rc = 0;
+
+    while (rc == 0) {
+        size_t at = 0;
+        int more;
+
+        rc = log_read(lmdb->log_fd, &lmdb->slot, mark->pos, mark->seq, &record);
+        if (rc < 0 || record.flags & LOG_INCOMPLETE)
+            break;
+        while (rc == 0 && (more = log_changes_next(slice_of(record.payload, record.size), &at, &change)) != 0)
+            rc = more < 0 ? more : recover_change(recover, &change);
+        mark->pos = record.next;
+        mark->seq++;
+    }
+    free(record.payload);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int recover_tables(struct recover *recover)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
+        rc = mdb_dbi_open(recover->txn, lmdb_table_names[i], 0, &recover->tables[i]);
+    return rc == 0 ? mdb_dbi_open(recover->txn, LMDB_MARKS, 0, &recover->marks) : rc;
+}
+
+/* One transaction, which writes no page of the checkpoint's. *slot: what to write down when it is on the disk. */
+static int recover_replay(struct recover *recover, struct log_slot *slot)
+{
+    struct lmdb *lmdb = recover->lmdb;
+    struct lmdb_mark mark;
+    int rc = lmdb_errno(recover_tables(recover));
+
+    lmdb->marks = recover->marks;
+    if (rc == 0)
+        rc = lmdb_mark_read(lmdb, recover->txn, &mark);
+    if (rc == 0 && (mark.salt != slot->salt || mark.pos != slot->pos || mark.seq != slot->seq))
+        rc = -EIO;
+    if (rc == 0)
+        rc = recover_records(recover, &mark);
+    if (rc == 0 && getrandom(&mark.salt, sizeof(mark.salt), 0) != (ssize_t)sizeof(mark.salt))
+        rc = -EIO;
+    if (rc == 0) {
+        mark.incomplete = 0;
+        rc = lmdb_errno(lmdb_mark_write(recover->marks, recover->txn, &mark));
+    }
+    if (rc < 0)
+        return rc;
+    slot->number++;
+    slot->txn = mdb_txn_id(recover->txn);
+    slot->salt = mark.salt;
+    slot->pos = mark.pos;
+    slot->seq = mark.seq;
+    return 0;
+}
+
+static int recover_environment(struct lmdb *lmdb, MDB_env **out)
+{
+    MDB_env *env;
+    char *path;
+    int rc = mdb_env_create(&env);
+
+    if (rc != 0)
+        return lmdb_errno(rc);
+    if (asprintf(&path, "/proc/self/fd/%d/" DATA_FILE, lmdb->dir_fd) < 0) {
+        mdb_env_close(env);
+        return -ENOMEM;
+    }
+    rc = mdb_env_set_maxdbs(env, ENGINE_TABLES + 1);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(env, lmdb->limit);
+    if (rc == 0)
+        rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600);
+    if (rc == 0)
+        rc = lmdb_guard(env);
+    free(path);
+    if (rc != 0) {
+        mdb_env_close(env);
+        return lmdb_errno(rc);
+    }
+    *out = env;
+    return 0;
+}
+
+/* From the checkpoint in the headers to the end of the log. */
+static int recover_forward(struct lmdb *lmdb)
+{
+    struct recover recover = {.lmdb = lmdb};
+    struct log_slot slot = lmdb->slot;
+    MDB_env *env;
+    struct stat data;
+    int rc = recover_environment(lmdb, &env);
+
+    if (rc < 0)
+        return rc;
+    rc = lmdb_errno(mdb_txn_begin(env, NULL, 0, &recover.txn));
+    if (rc == 0) {
+        rc = recover_replay(&recover, &slot);
+        if (rc == 0)
+            rc = lmdb_errno(mdb_txn_commit(recover.txn));
+        else
+            mdb_txn_abort(recover.txn);
+    }
+    mdb_env_close(env);
+    if (rc == 0 && (fdatasync(lmdb->data_fd) != 0 || fstat(lmdb->data_fd, &data) != 0 ||
+                    lmdb_header_read(lmdb->data_fd, slot.page_size, slot.txn, slot.header) < 0))
+        rc = -EIO;
+    if (rc < 0)
+        return rc;
+    slot.data_ino = data.st_ino;
+    if (log_slot_write(lmdb->log_fd, &slot) < 0 || log_unfail(lmdb->log_fd) < 0 || fdatasync(lmdb->log_fd) != 0)
+        return -EIO;
+    lmdb->slot = slot;
+    return 0;
+}
+
+/* Is the state of the last commit that of the newest checkpoint, with nothing after it in the log? returns 1, 0; -EIO */
+static int recover_is_clean(const struct lmdb *lmdb)
+{
+    struct log_record record = {0};
+    int rc = log_read(lmdb->log_fd, &lmdb->slot, lmdb->slot.pos, lmdb->slot.seq, &record);
+
+    free(record.payload);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    return rc == -ENOENT && recover_newest(lmdb->data_fd, lmdb->slot.page_size) == lmdb->slot.txn &&
+           !log_has_failed(lmdb->log_fd);
+}
+
+int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error)
+{
+    const char *dir = lmdb->dir;
+    struct stat data;
+    int rc;
+
+    if (log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+        return lmdb_refuse(error, -EIO, dir,
+                           LOG_FILE " is damaged, or is not the log of a store: restore the store "
+                                    "from a copy");
+    if (fstat(lmdb->data_fd, &data) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    rc = recover_is_clean(lmdb);
+    if (rc > 0 &&
+        (lmdb->read_only || fdatasync(lmdb->log_fd) == 0)) /* whoever wrote the slot may have died before */
+        return 0;
+    if (rc > 0)
+        rc = -EIO;
+    if (rc == 0 && data.st_ino != lmdb->slot.data_ino && !copied)
+        return lmdb_refuse(
+            error, -EIO, dir,
+            "a copy of a store that was in use while it was copied: its files are of different times; "
+            "make a copy while nobody uses the store");
+    if (rc == 0 && lmdb->read_only && (fcntl(lmdb->log_fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+        return lmdb_refuse(error, -EROFS, dir,
+                           "was not closed, and cannot be recovered where it cannot be written: open it once for "
+                           "writing");
+    if (rc == 0 && recover_used(&lmdb->slot) > (uint64_t)data.st_size) /* LMDB would answer with a signal */
+        return lmdb_refuse(error, -EIO, dir, DATA_FILE " was cut off: restore it from a copy");
+    if (rc == 0)
+        rc = recover_headers(lmdb);
+    if (rc == 0)
+        rc = recover_forward(lmdb);
+    return rc == 0
+               ? 0
+               : lmdb_refuse(error, rc, dir, "was not closed, and cannot be recovered: %s; restore it from a copy",
+                             strerror(-rc));
+}
