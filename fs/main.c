@@ -7,6 +7,7 @@
 #include "fs/cli/options.h"
 #include "fs/cli/say.h"
 #include "fs/handlers/session.h"
+#include "fs/nodes/push.h"
 #include "fs/transport/channel.h"
 #include "fs/transport/loop.h"
 #include "fs/transport/mountpoint.h"
@@ -108,6 +109,7 @@ static int open_store(struct fs *fs)
     store_options.map_bytes = options->map_bytes;
     store_options.memory_bytes = options->memory_bytes;
     store_options.durability = options->durability;
+    store_options.invalidate = options->invalidate;
     store_options.commit_interval_ms = options->commit_interval_ms;
     store_options.commit_timeout_ms = options->commit_timeout_ms;
     rc = cli_open_store(options->store, &store_options, &fs->store, &error);
@@ -120,6 +122,7 @@ static int mount_and_serve(struct fs *fs)
 {
     const struct fs_options *options = fs->options;
     struct kv_error error;
+    struct fs_push *push = NULL;
     bool mounted = false;
     int rc;
 
@@ -134,7 +137,10 @@ static int mount_and_serve(struct fs *fs)
     fs->mounted_arg = &mounted;
     rc = fs_channel_use(fs->session);
     if (rc == 0)
+        rc = fs_push_start(fs, &push);
+    if (rc == 0)
         rc = fs_loop(fs, fs_session_end);
+    fs_push_stop(push);
     if (rc < 0)
         fs_error_log_say(fs->error_log, "%s: stopped: %s", options->mountpoint, strerror(-rc));
     fuse_session_unmount(fs->session);

@@ -171,6 +171,12 @@ struct kv_clock {
 
 enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 
+/* Does the edge cache hear of other processes' changes? */
+enum kv_invalidate {
+    KV_INVALIDATE_PUSH, /* before each answer: it gives none that is older than a change that was finished before */
+    KV_INVALIDATE_TTL   /* no: it may answer with what it has for cache_ttl_ms */
+};
+
 struct kv_options {
     bool read_only;
     bool create; /* make the store where the directory is absent or empty */
@@ -183,8 +189,9 @@ struct kv_options {
     size_t map_bytes;     /* upper bound of the database file; 0: default */
     size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
     enum kv_durability durability;
-    int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time until what was committed is durable */
-    int64_t commit_timeout_ms;  /* the longest time that a change waits for the writer's lock; at least 1 */
+    enum kv_invalidate invalidate;
+    int64_t commit_interval_ms;   /* KV_DURABILITY_FSYNC: the longest time until what was committed is durable */
+    int64_t commit_timeout_ms;    /* the longest time that a change waits for the writer's lock; at least 1 */
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
@@ -300,6 +307,46 @@ struct kv_list {
 KV_CHECKED int kv_list(struct kv_store *store, uint64_t namespace_id, const char *prefix, const char *cursor,
                        size_t limit, struct kv_list *out);
 void kv_list_free(struct kv_list *list);
+
+/* ------------------------------------------------------------------ following
+ *
+ * The changes of all processes that have the store open, in the order in which they were committed. */
+enum kv_changed_kind {
+    KV_CHANGED_KEY,  /* ref: put, or its attributes changed, or removed. A rename is both, of two names */
+    KV_CHANGED_NODE, /* ref.node: a node's attributes, counts or limits; or it was removed */
+    KV_CHANGED_NAME  /* name in node ref.node: it leads to another node now, or to none */
+};
+struct kv_changed {
+    enum kv_changed_kind kind;
+    bool removed;
+    bool known; /* of what is not removed: `meta` or `node` is filled in. It may be too large to be told */
+    struct kv_ref ref;
+    struct kv_meta meta;      /* KV_CHANGED_KEY */
+    struct kv_node node;      /* KV_CHANGED_NODE; of a KV_CHANGED_NAME `name` is */
+    const struct kv_feed *at; /* behind this change and those of the same commit */
+};
+
+/* A place in the feed of changes. A zeroed one stands for now. */
+struct kv_feed {
+    uint64_t salt, pos, seq;
+};
+
+/* Visit what was changed since *feed, and move *feed behind that.
+ * own      with the changes of this kv_store; else only those of others
+ * visit    answers 0 to go on; it may call the store. `changed` is borrowed
+ * returns  0; -ESTALE not all is known any more: *feed stands for now, and anything may have changed; visit's answer
+ *          where that is not 0: *feed is behind the commit before that one; -EIO; -ENOMEM
+ * threads  any, but one at a time for a feed */
+typedef int kv_changed_visit(void *arg, const struct kv_changed *changed);
+KV_CHECKED int kv_follow(struct kv_store *store, struct kv_feed *feed, bool own, kv_changed_visit *visit,
+                         void *arg);
+
+/* A number that is another one after each commit of any process. And wait until it may be another one than `epoch`.
+ * returns  0; -ETIMEDOUT */
+uint64_t kv_epoch(struct kv_store *store);
+KV_CHECKED int kv_wait(struct kv_store *store, uint64_t epoch, int64_t timeout_ms);
+/* Let whoever waits look whether there is something else to do. */
+void kv_wake(struct kv_store *store);
 
 /* ------------------------------------------------------------------- changing
  *

@@ -41,7 +41,8 @@ static inline struct fs *fs_of(fuse_req_t req) { return fuse_req_userdata(req); 
 /* Root and the user who mounted: read all of /.kvfs/errors, and have no limit where others have one. */
 static inline bool fs_is_operator(uid_t uid) { return uid == 0 || uid == getuid(); }
 
-/* Real time, ns since the epoch. */
+/* Time that never goes back, ns; and real time, ns since the epoch. */
+int64_t fs_mono_ns(void);
 int64_t fs_now_ns(void);
 
 #endif

@@ -19,6 +19,7 @@ struct fs_options {
     size_t map_bytes; /* 0: the store's default */
     size_t memory_bytes;
     enum kv_durability durability;
+    enum kv_invalidate invalidate;
     int64_t commit_interval_ms;
     int64_t commit_timeout_ms; /* that a change waits for the store's writer */
     struct fuse_args fuse;     /* what libfuse gets: argv[0] and mount options */

@@ -17,7 +17,7 @@
 
 /* Options that take a value, as text. */
 struct texts {
-    char *cache_ttl, *cache_size, *node, *durability, *commit_interval_ms, *commit_timeout, *map_size,
+    char *cache_ttl, *cache_size, *node, *durability, *invalidate, *commit_interval_ms, *commit_timeout, *map_size,
         *memory_size;
 };
 
@@ -43,6 +43,7 @@ static const struct fuse_opt templates[] = {
     TEXT("cache_size", cache_size),
     TEXT("node", node),
     TEXT("durability", durability),
+    TEXT("invalidate", invalidate),
     TEXT("commit_interval_ms", commit_interval_ms),
     TEXT("commit_timeout", commit_timeout),
     TEXT("map_size", map_size),
@@ -229,6 +230,17 @@ static int options_parse_durability(const char *text, enum kv_durability *out)
     return 0;
 }
 
+static int options_parse_invalidate(const char *text, enum kv_invalidate *out)
+{
+    if (text == NULL)
+        return 0;
+    if (strcmp(text, "push") != 0 && strcmp(text, "ttl") != 0)
+        return REFUSE(
+            "invalidate=%s: it is push (what other nodes change is seen at once) or ttl (within cache_ttl)", text);
+    *out = text[0] == 'p' ? KV_INVALIDATE_PUSH : KV_INVALIDATE_TTL;
+    return 0;
+}
+
 /* A printable character in UTF-8. returns its size; 0 it is none */
 static size_t options_printable(const char *text)
 {
@@ -305,6 +317,8 @@ static int options_parse_texts(const struct texts *texts, struct fs_options *out
     if (rc == 0)
         rc = options_parse_durability(texts->durability, &out->durability);
     if (rc == 0)
+        rc = options_parse_invalidate(texts->invalidate, &out->invalidate);
+    if (rc == 0)
         rc = options_parse_node(texts->node, &out->node);
     return rc;
 }
@@ -315,6 +329,7 @@ static void options_texts_free(struct texts *texts)
     free(texts->cache_size);
     free(texts->node);
     free(texts->durability);
+    free(texts->invalidate);
     free(texts->commit_interval_ms);
     free(texts->commit_timeout);
     free(texts->map_size);
@@ -354,6 +369,7 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
         .cache_bytes = defaults.cache_bytes,
         .memory_bytes = defaults.memory_bytes,
         .durability = defaults.durability,
+        .invalidate = defaults.invalidate,
         .commit_interval_ms = defaults.commit_interval_ms,
         .commit_timeout_ms = defaults.commit_timeout_ms,
         .fuse = FUSE_ARGS_INIT(argc, argv),
@@ -398,34 +414,38 @@ void fs_options_free(struct fs_options *options)
 
 void fs_options_usage(const char *program)
 {
-    printf("usage: %s STORE MOUNTPOINT [-f] [-o OPTION,...]\n"
-           "Mount the key-value store in directory STORE, made if it is not there, at MOUNTPOINT.\n"
-           "\n"
-           "  -f                     stay in the foreground\n"
-           "  -d, -o debug           stay in the foreground, and print every request\n"
-           "  -h, --help             show this text\n"
-           "  -V, --version          show the version\n"
-           "\n"
-           "options:\n"
-           "  ro, rw                 refuse every change, or not (the default)\n"
-           "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
-           "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
-           "  node=NAME              this edge node's name (host name and process id)\n"
-           "  durability=close       a close returns when the value is on disk (the default)\n"
-           "  durability=fsync       a close returns when the value is queued; fsync makes it durable\n"
-           "  commit_interval_ms=N   with durability=fsync: the longest wait in the queue (100)\n"
-           "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
-           "(30)\n"
-           "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
-           "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or twice\n"
-           "                         the cache_size)\n"
-           "  allow_other            let other users in; owners and modes decide what they may do\n"
-           "  allow_root             let root in\n"
-           "  auto_unmount           unmount when the daemon ends, however it ends\n"
-           "  [no]suid, [no]dev, [no]exec, [no]atime, [a]sync, dirsync\n"
-           "                         as for every mount; suid and dev for root only\n"
-           "Options of /etc/fstab that are not for the file system (nofail, x-*, ...) are ignored.\n"
-           "\n"
-           "unmount with: fusermount3 -u MOUNTPOINT\n",
-           program);
+    printf(
+        "usage: %s STORE MOUNTPOINT [-f] [-o OPTION,...]\n"
+        "Mount the key-value store in directory STORE, made if it is not there, at MOUNTPOINT.\n"
+        "\n"
+        "  -f                     stay in the foreground\n"
+        "  -d, -o debug           stay in the foreground, and print every request\n"
+        "  -h, --help             show this text\n"
+        "  -V, --version          show the version\n"
+        "\n"
+        "options:\n"
+        "  ro, rw                 refuse every change, or not (the default)\n"
+        "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
+        "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
+        "  node=NAME              this edge node's name (host name and process id)\n"
+        "  durability=close       a close returns when the value is on disk (the default)\n"
+        "  durability=fsync       a close returns when every node of this machine sees the value; fsync makes it\n"
+        "                         durable, and so does the time\n"
+        "  commit_interval_ms=N   with durability=fsync: the longest time until it is durable (100)\n"
+        "  invalidate=push        what other nodes of this machine change is seen at once (the default)\n"
+        "  invalidate=ttl         it is seen when cache_ttl has passed\n"
+        "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
+        "(30)\n"
+        "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
+        "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or twice\n"
+        "                         the cache_size)\n"
+        "  allow_other            let other users in; owners and modes decide what they may do\n"
+        "  allow_root             let root in\n"
+        "  auto_unmount           unmount when the daemon ends, however it ends\n"
+        "  [no]suid, [no]dev, [no]exec, [no]atime, [a]sync, dirsync\n"
+        "                         as for every mount; suid and dev for root only\n"
+        "Options of /etc/fstab that are not for the file system (nofail, x-*, ...) are ignored.\n"
+        "\n"
+        "unmount with: fusermount3 -u MOUNTPOINT\n",
+        program);
 }

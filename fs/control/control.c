@@ -45,6 +45,7 @@ static void control_write_config(struct fs *fs, FILE *text)
     fprintf(text, "cache_size=%zu\n", options->cache_bytes);
     fprintf(text, "memory_size=%zu\n", options->memory_bytes);
     fprintf(text, "map_size=%" PRIu64 "\n", stats.map_bytes);
+    fprintf(text, "invalidate=%s\n", options->invalidate == KV_INVALIDATE_PUSH ? "push" : "ttl");
     fprintf(text, "durability=%s\n", options->durability == KV_DURABILITY_CLOSE ? "close" : "fsync");
     fprintf(text, "commit_interval_ms=%lld\n", (long long)options->commit_interval_ms);
     control_write_seconds(text, "commit_timeout", options->commit_timeout_ms);

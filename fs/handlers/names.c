@@ -1,5 +1,6 @@
 #include "fs/handlers/handlers_internal.h"
 #include "fs/names/namei.h"
+#include "fs/nodes/push.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,9 +8,13 @@
 
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+    struct fs_inode *dir = op_inode(req, parent);
     struct fuse_entry_param entry = {0};
-    int rc = fs_lookup(fs_of(req), op_inode(req, parent), name, fuse_req_ctx(req)->uid, &entry);
+    uint64_t before = fs_push_before(fs_of(req));
+    int rc = fs_lookup(fs_of(req), dir, name, fuse_req_ctx(req)->uid, &entry);
 
+    if (rc == -ENOENT && entry.entry_timeout > 0)
+        entry.entry_timeout = fs_push_absent(fs_of(req), dir, before, entry.entry_timeout);
     if (rc == -ENOENT && entry.entry_timeout > 0)
         fuse_reply_entry(req, &entry); /* without an inode: "not there" may be remembered */
     else

@@ -76,6 +76,7 @@ struct fs_told {
     bool known, dropped;
     uint32_t mode, uid, gid;
     uint64_t ino;
+    int64_t mtime_ns;
     uint64_t since;      /* the request that was answered with it */
     uint64_t dropped_at; /* the request that had the kernel drop it */
 };
@@ -95,10 +96,12 @@ struct fs_inode {
     struct fs_inode *parent;      /* a reference; NULL: the root */
     struct fs_body *body;         /* OPEN. Inode lock */
     struct fs_told told;
-    uint64_t version;   /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
-    uint64_t alias;     /* st_ino, where an older version of the object is open; 0: the object's number */
-    int64_t touched_ns; /* FS_NODE: when this node last changed the names in it without the central storage */
-    char *label;        /* FS_NODE: its last known name, for messages; owned */
+    uint64_t version; /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
+    uint64_t alias;   /* st_ino, where an older version of the object is open; 0: the object's number */
+    _Atomic int64_t
+        absent_until_ns;     /* FS_NODE: how long the kernel may remember that a name is not in it; push.h */
+    int64_t touched_ns;      /* FS_NODE: when this node last changed the names in it without the central storage */
+    char *label;             /* FS_NODE: its last known name, for messages; owned */
     struct fs_inode *locals; /* FS_NODE: inodes of names in it that only this node knows */
     bool is_local;           /* in the parent's locals */
     struct fs_inode *local_prev, *local_next;

@@ -30,6 +30,7 @@ static bool told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
     else if (!other && fs_request_number() > told->dropped_at)
         told->dropped = false; /* it knows the same again */
     told->ino = attr->ino;
+    told->mtime_ns = attr->mtime_ns;
     counts = told_same_locked(told, attr);
     pthread_mutex_unlock(&fs->nodes->lock);
     return counts;

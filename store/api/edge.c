@@ -47,6 +47,7 @@ static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_r
         fill_fresh(store, answer, fresh);
         return -ENOENT;
     }
+    store_catch_up(store);
     rc = begin(store->cache, ref, want_value, answer, &under_way);
     if (rc == 0)
         rc = fetch(store, ref, want_value, under_way, answer);
@@ -98,6 +99,7 @@ int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *me
 {
     struct cache_answer answer = {0};
 
+    store_catch_up(store);
     if (!cache_peek(store->cache, ref, &answer) || answer.absent)
         return -ENOENT;
     *meta = answer.meta;

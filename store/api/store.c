@@ -165,6 +165,8 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     store->commit_timeout_ns = options->commit_timeout_ms * 1000000;
     lease_init(&store->lease);
     pthread_mutex_init(&store->lines.lock, NULL);
+    pthread_mutex_init(&store->follow.lock, NULL);
+    store->follow.on = options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0;
     rc = open_engine(dir, options, &store->engine, error);
     if (rc < 0) {
         free(store);
@@ -197,6 +199,7 @@ void kv_close(struct kv_store *store)
     locks_destroy(&store->locks);
     store_forget_homes(store);
     pthread_mutex_destroy(&store->lines.lock);
+    pthread_mutex_destroy(&store->follow.lock);
     free(store);
 }
 

@@ -5,9 +5,10 @@
  *   change.c  submitting changes, the simple forms
  *   locks.c   locks of names
  *   lease.c   ids from the central in blocks
+ *   follow.c  what others have changed
  *   list.c    pages of keys
  *
- * Lock order: lease.lock, line.lock, the queue's and the cache's are leaves.
+ * Lock order: follow.lock before the cache's; lease.lock, line.lock, the queue's and the cache's are leaves.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H
@@ -20,6 +21,7 @@
 #include "store/commit/commit.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct store_home;
 
@@ -35,12 +37,21 @@ struct kv_store {
     struct lease lease;
     struct locks locks;
     struct {
+        bool on;                /* KV_INVALIDATE_PUSH, with a cache */
+        _Atomic uint64_t epoch; /* the cache knows of all commits up to it */
+        pthread_mutex_t lock;   /* held while the cache is told of others' changes; the cache's comes after it */
+        struct engine_place place;
+    } follow;
+    struct {
         pthread_mutex_t lock;
         struct store_home *homes; /* accounts by namespace */
     } lines;
 };
 
 static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }
+
+/* Let the cache hear of what others have committed, where it is to. */
+void store_catch_up(struct kv_store *store);
 
 void store_forget_homes(struct kv_store *store);
 

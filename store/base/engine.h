@@ -48,6 +48,17 @@ struct engine_txn;
  * transaction, but must not change anything. Answers 0 to go on; anything else ends the scan. */
 typedef int engine_visit(void *arg, struct slice key, struct slice value);
 
+/* A place in the order of all commits. */
+struct engine_place {
+    uint64_t salt, pos, seq;
+};
+
+/* Called for each record that a commit has changed; slices are borrowed until it returns.
+ * value  NULL: it was removed; of size 0: it is not known (no record is empty)
+ * at     the place behind the commit. Answers 0 to go on */
+typedef int engine_changed(void *arg, const struct engine_place *at, enum engine_table table, struct slice key,
+                           const struct slice *value);
+
 /* Called for each damage that verify() finds; the text is borrowed. */
 typedef void engine_found(void *arg, const char *what);
 
@@ -96,6 +107,18 @@ struct engine_ops {
     /* Nothing was committed for a while: give back what is kept for further commits. May be NULL.
      * returns  0; -ETIMEDOUT somebody writes just now; -EIO */
     int (*rest)(struct engine *engine);
+
+    /* A number that is another one after each commit, of any process. Cheap. May be NULL: nobody else commits. */
+    uint64_t (*epoch)(struct engine *engine);
+    /* Wait until the epoch may be another one than this. NULL together with epoch. returns 0; -ETIMEDOUT */
+    int (*wait)(struct engine *engine, uint64_t epoch, int64_t timeout_ns);
+    /* End the waiting of wait(), of whoever waits. NULL together with epoch. */
+    void (*wake)(struct engine *engine);
+    /* Visit what was changed by the commits after *place, in their order, and move *place behind the last one. A zeroed
+     * place stands for now. `own` false: but not by those of this engine. NULL together with epoch.
+     * returns  0; -ESTALE not all of them are known any more: *place stands for now, and anything may have changed;
+     *          visit's answer, if that is not 0: *place is behind the commit before; -EIO, -ENOMEM */
+    int (*follow)(struct engine *engine, struct engine_place *place, bool own, engine_changed *visit, void *arg);
 
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
@@ -148,6 +171,10 @@ static inline int engine_flush(struct engine *engine, int64_t wait_ns)
 static inline int engine_rest(struct engine *engine)
 {
     return engine->ops->rest != NULL ? engine->ops->rest(engine) : 0;
+}
+static inline uint64_t engine_epoch(struct engine *engine)
+{
+    return engine->ops->epoch != NULL ? engine->ops->epoch(engine) : 0;
 }
 static inline pid_t engine_writer(struct engine *engine)
 {

@@ -653,6 +653,22 @@ void cache_drop(struct cache *cache, const struct kv_ref *ref)
     unlock_and_free(cache, &garbage);
 }
 
+void cache_clear(struct cache *cache)
+{
+    struct garbage garbage = {0};
+
+    pthread_mutex_lock(&cache->lock);
+    while (cache->fetches != NULL)
+        retire(cache, cache->fetches);
+    cache->news++;
+    for (size_t i = 0; i < TOLD_SLOTS; i++)
+        cache->told[i] = cache->news;
+    for (size_t i = 0; i < QUEUES; i++)
+        while (cache->queues[i].head != NULL)
+            discard(cache, cache->queues[i].head, &garbage);
+    unlock_and_free(cache, &garbage);
+}
+
 void cache_note(struct cache *cache, uint64_t namespace_id, const char *name, size_t size,
                 const struct kv_meta *meta, int64_t seen_ns)
 {

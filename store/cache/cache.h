@@ -95,6 +95,9 @@ void cache_write_absent(struct cache *cache, const struct kv_ref *ref, struct ca
 /* Forget one key: the next lookup is a miss. Overtakes a fetch under way. */
 void cache_drop(struct cache *cache, const struct kv_ref *ref);
 
+/* Forget every key: anything may have changed. Overtakes all fetches under way. */
+void cache_clear(struct cache *cache);
+
 /* A listing saw this in the central at time seen_ns (taken before its transaction began). Corrects an
  * entry that was learned before that time; adds none. One learned at or after it that differs is dropped,
  * and a fetch under way is overtaken, because nobody can tell who of the two saw the newer state. So no

@@ -297,7 +297,7 @@ static int commit_record(struct lmdb_txn *txn, struct lmdb_mark *mark)
         mark->incomplete = mark->seq;
     mark->seq++;
     rc = changes->failed ? -ENOMEM : lmdb_errno(lmdb_mark_write(lmdb->marks, txn->mdb, mark));
-    return rc == 0 ? log_append(lmdb->log_fd, &lmdb->slot, txn->mark.pos, txn->mark.seq, flags,
+    return rc == 0 ? log_append(lmdb->log_fd, &lmdb->slot, txn->mark.pos, txn->mark.seq, lmdb->origin, flags,
                                 slice_of(changes->bytes, changes->size))
                    : rc;
 }
@@ -327,6 +327,7 @@ static int commit_changes(struct lmdb_txn *txn)
     if (rc < 0)
         return commit_undone(lmdb, txn->mark.pos, rc);
     lmdb->last_txn = id;
+    lmdb_writer_tell(lmdb);
     __atomic_store_n(&lmdb->incomplete, mark.incomplete, __ATOMIC_RELEASE);
     return 0;
 }
@@ -520,6 +521,10 @@ const struct engine_ops lmdb_ops = {
     .room = lmdb_room,
     .flush = lmdb_engine_flush,
     .rest = lmdb_engine_rest,
+    .epoch = lmdb_epoch,
+    .wait = lmdb_wait,
+    .wake = lmdb_wake,
+    .follow = lmdb_follow,
     .usage = lmdb_usage,
     .acquire = lmdb_acquire,
     .release = lmdb_release,

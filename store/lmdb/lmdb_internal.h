@@ -53,6 +53,8 @@ struct lmdb {
     struct lmdb_writer *writer;           /* NULL: read-only; as writer_fd see writer.c */
     int writer_fd;
     bool read_only;
+    uint64_t ring;   /* bytes of the log's */
+    uint64_t origin; /* of this engine's records in the log; random */
     uint64_t page_size;
     uint64_t limit;   /* bytes of the file that growth must not pass; the map may be larger */
     uint64_t reserve; /* bytes that growth must leave */
@@ -167,6 +169,15 @@ int lmdb_fail(struct lmdb *lmdb);
 /* The environment is going to be closed; `lock` is held, or nobody else is there. */
 void lmdb_forget_pin_locked(struct lmdb *lmdb);
 
+/* ------------------------------------------------------------------ follow.c */
+
+/* As the engine's epoch(), wait(), wake() and follow(). */
+uint64_t lmdb_epoch(struct engine *engine);
+KV_CHECKED int lmdb_wait(struct engine *engine, uint64_t epoch, int64_t timeout_ns);
+void lmdb_wake(struct engine *engine);
+KV_CHECKED int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, engine_changed *visit,
+                           void *arg);
+
 /* ----------------------------------------------------------------- recover.c */
 
 /* Open a store that perhaps was not closed, as its only user and before LMDB does; dir_fd, data_fd and log_fd are open.
@@ -207,6 +218,13 @@ void lmdb_writer_close(struct lmdb *lmdb);
 /* Did the right come from a process that died with it, and has nobody made a checkpoint since? That was done. */
 bool lmdb_writer_is_heir(const struct lmdb *lmdb);
 void lmdb_writer_settle(struct lmdb *lmdb);
+/* See STORE/writer for lmdb_writer_wait(), where this process does not write. It may not be there. */
+void lmdb_writer_look(struct lmdb *lmdb);
+/* Something was committed: wake who waits. */
+void lmdb_writer_tell(struct lmdb *lmdb);
+/* How often that was done, modulo 2^32; wait until it is another number than `told`, or somewhat shorter. */
+uint32_t lmdb_writer_told(const struct lmdb *lmdb);
+void lmdb_writer_wait(const struct lmdb *lmdb, uint32_t told, int64_t timeout_ns);
 /* Does this thread have the right to write? */
 bool lmdb_writer_is_mine(const struct lmdb *lmdb);
 /* As the engine's acquire(), release() and writer(). */

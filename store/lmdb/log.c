@@ -25,7 +25,7 @@ struct log_slot_bytes {
 
 struct log_header {
     uint32_t magic, flags;
-    uint64_t seq, size;
+    uint64_t seq, origin, size;
     uint64_t checksum; /* of the fields before it and of the payload */
 };
 
@@ -223,10 +223,11 @@ static int log_clear_ahead(int fd, const struct log_slot *slot, uint64_t pos, ui
     return from < to ? log_clear(fd, from, to) : 0;
 }
 
-int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, uint32_t flags,
+int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, uint64_t origin, uint32_t flags,
                struct slice payload)
 {
-    struct log_header header = {.magic = LOG_RECORD_MAGIC, .flags = flags, .seq = seq, .size = payload.size};
+    struct log_header header = {
+        .magic = LOG_RECORD_MAGIC, .flags = flags, .seq = seq, .origin = origin, .size = payload.size};
     int rc = log_clear_ahead(fd, slot, pos, pos + log_record_size(payload.size));
 
     header.checksum = log_checksum(slot, &header, payload.data);
@@ -249,7 +250,8 @@ int log_read(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, st
 
     if (rc < 0)
         return rc;
-    if (header.magic != LOG_RECORD_MAGIC || header.seq != seq || header.size > LOG_RECORD_MAX(slot->ring))
+    if (header.magic != LOG_RECORD_MAGIC || (seq != 0 && header.seq != seq) ||
+        header.size > LOG_RECORD_MAX(slot->ring))
         return -ENOENT;
     if (header.size > record->room) {
         uint8_t *payload = realloc(record->payload, header.size);
@@ -265,6 +267,8 @@ int log_read(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, st
     if (header.checksum != log_checksum(slot, &header, record->payload))
         return -ENOENT;
     record->flags = header.flags;
+    record->origin = header.origin;
+    record->seq = header.seq;
     record->size = header.size;
     record->next = pos + log_record_size(header.size);
     return 0;

@@ -59,21 +59,23 @@ bool log_has_failed(int fd);
 uint64_t log_record_size(size_t payload);
 /* Write record `seq` at `pos`. On failure there may be anything, but a valid record only where log_erase() fails, too.
  * slot     its salt and ring are used
+ * origin   who writes it: told to who reads it
  * returns  0; -EIO, -ENOSPC */
-KV_CHECKED int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, uint32_t flags,
-                          struct slice payload);
+KV_CHECKED int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, uint64_t origin,
+                          uint32_t flags, struct slice payload);
 /* Make the record at `pos` invalid. returns 0; -EIO */
 KV_CHECKED int log_erase(int fd, const struct log_slot *slot, uint64_t pos);
 
 /* A record that was read; one buffer serves for many. */
 struct log_record {
     uint32_t flags;
+    uint64_t origin, seq;
     size_t size;
     uint64_t next; /* where the next record begins */
     uint8_t *payload;
     size_t room;
 };
-/* Read record `seq` at `pos`. record: zeroed before its first use; free record->payload at the end
+/* Read record `seq` (0: any) at `pos`. record: zeroed before its first use; free record->payload at the end
  * returns  0; -ENOENT no such record is there; -EIO the file cannot be read; -ENOMEM */
 KV_CHECKED int log_read(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq,
                         struct log_record *record);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -126,6 +127,8 @@ static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied
         }
         if (rc == -EWOULDBLOCK)
             rc = lmdb_lock_data(lmdb, LOCK_SH);
+        if (rc == 0 && log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+            return lmdb_refuse(error, -EIO, dir, LOG_FILE " is damaged: restore the store from a copy");
     }
     if (rc == -EWOULDBLOCK)
         return lmdb_refuse(error, -EBUSY, dir,
@@ -163,6 +166,10 @@ static struct lmdb *lmdb_new(const struct lmdb_options *options)
     lmdb->base.ops = &lmdb_ops;
     lmdb->dir_fd = lmdb->data_fd = lmdb->log_fd = lmdb->writer_fd = -1;
     lmdb->read_only = options->read_only;
+    if (getrandom(&lmdb->origin, sizeof(lmdb->origin), 0) != (ssize_t)sizeof(lmdb->origin)) {
+        free(lmdb);
+        return NULL;
+    }
     lmdb->limit = options->map_bytes == 0             ? open_default_map()
                   : options->map_bytes < MAP_SMALLEST ? MAP_SMALLEST
                                                       : options->map_bytes;
@@ -201,9 +208,12 @@ static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_optio
         rc = lmdb_open_tables(lmdb, dir, error);
     if (rc < 0)
         return rc;
+    lmdb->ring = lmdb->slot.ring;
     lmdb_space_choose(lmdb);
     rc = lmdb_widen_map(lmdb);
-    if (rc == 0 && !lmdb->read_only)
+    if (lmdb->read_only)
+        lmdb_writer_look(lmdb);
+    else if (rc == 0)
         rc = open_prepare_to_write(lmdb, alone);
     return rc < 0 ? lmdb_refuse_answer(error, dir, -rc) : 0;
 }

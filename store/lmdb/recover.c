@@ -175,7 +175,7 @@ static int recover_forward(struct lmdb *lmdb)
 {
     struct recover recover = {.lmdb = lmdb};
     struct log_slot slot = lmdb->slot;
-    MDB_env *env;
+    MDB_env *env = NULL;
     struct stat data;
     int rc = recover_environment(lmdb, &env);
 

@@ -13,20 +13,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #define WRITER_MAGIC 0x6b767731u
-#define WRITER_TRIES 1000 /* a millisecond each, for who makes the mutex */
+#define WRITER_NAP_NS 5000000 /* of who can only look now and then */
+#define WRITER_TRIES 1000     /* a millisecond each, for who makes the mutex */
 
 struct lmdb_writer {
     pthread_mutex_t mutex;
-    _Atomic pid_t holder; /* 0: none */
-    atomic_bool heir;     /* a holder died, and no checkpoint was made since */
+    _Atomic pid_t holder;  /* 0: none */
+    atomic_bool heir;      /* a holder died, and no checkpoint was made since */
+    _Atomic uint32_t told; /* counts commits; a futex */
     _Atomic uint32_t magic;
 };
 
@@ -139,6 +144,42 @@ static int writer_answer(struct lmdb *lmdb, int rc)
         atomic_store(&lmdb->writer->heir, true);
     }
     return rc == ENOTRECOVERABLE ? -EIO : -rc;
+}
+
+void lmdb_writer_look(struct lmdb *lmdb)
+{
+    struct stat file;
+    void *map;
+
+    lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (lmdb->writer_fd < 0 || fstat(lmdb->writer_fd, &file) != 0 ||
+        (size_t)file.st_size < sizeof(struct lmdb_writer))
+        return;
+    map = mmap(NULL, sizeof(struct lmdb_writer), PROT_READ, MAP_SHARED, lmdb->writer_fd, 0);
+    lmdb->writer = map == MAP_FAILED ? NULL : map;
+}
+
+void lmdb_writer_tell(struct lmdb *lmdb)
+{
+    if (!lmdb->read_only)
+        atomic_fetch_add(&lmdb->writer->told, 1);
+    syscall(SYS_futex, &lmdb->writer->told, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+uint32_t lmdb_writer_told(const struct lmdb *lmdb)
+{
+    return lmdb->writer != NULL ? atomic_load(&lmdb->writer->told) : 0;
+}
+
+void lmdb_writer_wait(const struct lmdb *lmdb, uint32_t told, int64_t timeout_ns)
+{
+    const struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    const struct timespec nap = {.tv_nsec = WRITER_NAP_NS};
+
+    if (lmdb->writer != NULL)
+        syscall(SYS_futex, &lmdb->writer->told, FUTEX_WAIT, told, &timeout, NULL, 0);
+    else
+        nanosleep(timeout_ns < WRITER_NAP_NS ? &timeout : &nap, NULL);
 }
 
 bool lmdb_writer_is_heir(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->heir); }

@@ -1,0 +1,164 @@
+#include "fs/nodes/push.h"
+
+#include "fs/base/errorlog.h"
+#include "fs/base/notify.h"
+#include "fs/nodes/nodes_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define PUSH_WAIT_MS 1000 /* the longest wait for the end, where the wake-up for it is missed */
+
+struct fs_push {
+    struct fs *fs;
+    pthread_t thread;
+    atomic_bool stop;
+    struct kv_feed feed;
+    bool names; /* of what is being followed: names have to be looked up anew */
+};
+
+static bool push_is_on(const struct fs *fs)
+{
+    return fs->options->invalidate == KV_INVALIDATE_PUSH && fs->options->cache_ttl_ms > 0;
+}
+
+/* The id of an inode that the kernel may know; 0: none. attr: of a node, which may be as the kernel was told. */
+static uint64_t push_inode(struct fs *fs, const struct kv_ref *ref, const struct kv_attr *attr)
+{
+    struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->size > 0 ? ref->key : NULL, ref->size);
+    const struct fs_told *told;
+    uint64_t id = 0;
+
+    if (inode == NULL)
+        return 0;
+    pthread_mutex_lock(&fs->nodes->lock);
+    told = &inode->told;
+    if (attr == NULL || told->mtime_ns != attr->mtime_ns || told->mode != attr->mode || told->uid != attr->uid ||
+        told->gid != attr->gid)
+        id = inode->id;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    fs_inode_put(fs, inode);
+    return id;
+}
+
+/* Was the kernel told lately that some name is not in this directory? */
+static bool push_has_absent(struct fs *fs, uint64_t node)
+{
+    struct fs_inode *dir = fs_inode_find(fs, node, NULL, 0);
+    bool has = dir != NULL && atomic_load(&dir->absent_until_ns) > fs_mono_ns();
+
+    fs_inode_put(fs, dir);
+    return has;
+}
+
+static int push_changed(void *arg, const struct kv_changed *changed)
+{
+    struct fs_push *push = arg;
+    struct fs *fs = push->fs;
+    uint64_t id = 0;
+
+    switch (changed->kind) {
+    case KV_CHANGED_KEY:
+        id = push_inode(fs, &changed->ref, NULL);
+        if (id == 0 && !changed->removed)
+            push->names |= push_has_absent(fs, changed->ref.node);
+        break;
+    case KV_CHANGED_NODE:
+        id = push_inode(fs, &changed->ref, changed->known ? &changed->node.attr : NULL);
+        break;
+    case KV_CHANGED_NAME:
+        push->names = true;
+        break;
+    }
+    if (id != 0)
+        fs_notify_attr(fs, id);
+    return 0;
+}
+
+/* Not all that was changed is known. */
+static void push_all(struct fs *fs)
+{
+    struct fs_inode *inode, *next;
+    size_t count = 0, room;
+    uint64_t *ids;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    room = HASH_COUNT(fs->nodes->by_id);
+    ids = malloc((room + 1) * sizeof(*ids));
+    HASH_ITER(hh, fs->nodes->by_id, inode, next)
+        if (ids != NULL && count < room)
+            ids[count++] = inode->id;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    for (size_t i = 0; i < count; i++)
+        fs_notify_attr(fs, ids[i]);
+    free(ids);
+}
+
+static void *push_run(void *arg)
+{
+    struct fs_push *push = arg;
+    struct fs *fs = push->fs;
+    uint64_t epoch = kv_epoch(fs->store);
+
+    while (!atomic_load(&push->stop)) {
+        int rc;
+
+        if (kv_wait(fs->store, epoch, PUSH_WAIT_MS) < 0)
+            continue;
+        epoch = kv_epoch(fs->store);
+        push->names = false;
+        rc = kv_follow(fs->store, &push->feed, false, push_changed, push);
+        if (rc < 0)
+            push_all(fs);
+        if (rc < 0 || push->names)
+            (void)fs_notify_epoch(fs); /* where it cannot be told, names end with their timeouts */
+    }
+    return NULL;
+}
+
+int fs_push_start(struct fs *fs, struct fs_push **out)
+{
+    struct fs_push *push;
+    int rc;
+
+    *out = NULL;
+    if (!push_is_on(fs))
+        return 0;
+    push = calloc(1, sizeof(*push));
+    if (push == NULL)
+        return -ENOMEM;
+    push->fs = fs;
+    rc = kv_follow(fs->store, &push->feed, false, push_changed, push); /* nothing: from now on */
+    if (rc == 0)
+        rc = -pthread_create(&push->thread, NULL, push_run, push);
+    if (rc < 0) {
+        free(push);
+        return rc;
+    }
+    *out = push;
+    return 0;
+}
+
+void fs_push_stop(struct fs_push *push)
+{
+    if (push == NULL)
+        return;
+    atomic_store(&push->stop, true);
+    kv_wake(push->fs->store);
+    pthread_join(push->thread, NULL);
+    free(push);
+}
+
+uint64_t fs_push_before(struct fs *fs) { return push_is_on(fs) ? kv_epoch(fs->store) : 0; }
+
+double fs_push_absent(struct fs *fs, struct fs_inode *dir, uint64_t before, double timeout)
+{
+    int64_t until_ns = fs_mono_ns() + (int64_t)(timeout * 1e9), known_ns;
+
+    if (!push_is_on(fs))
+        return timeout;
+    known_ns = atomic_load(&dir->absent_until_ns);
+    while (known_ns < until_ns && !atomic_compare_exchange_weak(&dir->absent_until_ns, &known_ns, until_ns))
+        ;
+    return kv_epoch(fs->store) == before ? timeout : 0;
+}

@@ -1,0 +1,155 @@
+/* Following what other processes commit: the edge cache, and whoever asks. */
+#include "store/api/store.h"
+#include "store/base/name.h"
+#include "store/base/record.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --------------------------------------------------------------------------- the cache */
+
+static int follow_drop(void *arg, const struct engine_place *at, enum engine_table table, struct slice key,
+                       const struct slice *value)
+{
+    struct kv_store *store = arg;
+    char name[KV_KEY_MAX + 1];
+    struct kv_ref ref;
+    int size;
+
+    (void)at;
+    (void)value;
+    if (table != ENGINE_KEYS || key.size < 8)
+        return 0;
+    size = name_unpack((const uint8_t *)key.data + 8, key.size - 8, name);
+    if (size < 0)
+        return 0; /* no key of ours */
+    ref = kv_ref_key(name_get_u64(key.data), name, (size_t)size);
+    cache_drop(store->cache, &ref);
+    return 0;
+}
+
+void store_catch_up(struct kv_store *store)
+{
+    uint64_t epoch;
+
+    if (!store->follow.on)
+        return;
+    epoch = engine_epoch(store->engine);
+    if (epoch == atomic_load(&store->follow.epoch) || store->engine->ops->follow == NULL)
+        return;
+    pthread_mutex_lock(&store->follow.lock);
+    epoch = engine_epoch(store->engine);
+    if (epoch != atomic_load(&store->follow.epoch)) {
+        if (store->engine->ops->follow(store->engine, &store->follow.place, false, follow_drop, store) < 0)
+            cache_clear(store->cache);
+        atomic_store(&store->follow.epoch, epoch);
+    }
+    pthread_mutex_unlock(&store->follow.lock);
+}
+
+/* --------------------------------------------------------------------------- whoever asks */
+
+struct following {
+    kv_changed_visit *visit;
+    void *arg;
+    struct kv_feed at;
+};
+
+static int follow_key(struct kv_changed *changed, struct slice key, const struct slice *value)
+{
+    struct record_key record;
+    char name[KV_KEY_MAX + 1];
+    int size = key.size < 8 ? -EIO : name_unpack((const uint8_t *)key.data + 8, key.size - 8, name);
+
+    if (size < 0)
+        return size;
+    changed->kind = KV_CHANGED_KEY;
+    changed->ref = kv_ref_key(name_get_u64(key.data), name, (size_t)size);
+    changed->known = value != NULL && value->size > 0 && record_decode_key(*value, &record) == 0;
+    if (changed->known)
+        changed->meta = record.meta;
+    return 0;
+}
+
+static int follow_node(struct kv_changed *changed, struct slice key, const struct slice *value)
+{
+    struct record_node record;
+
+    if (key.size != 8)
+        return -EIO;
+    changed->kind = KV_CHANGED_NODE;
+    changed->ref = kv_ref_node(name_get_u64(key.data));
+    changed->known = value != NULL && value->size > 0 && record_decode_node(*value, &record) == 0;
+    if (changed->known)
+        changed->node = record.node;
+    return 0;
+}
+
+static int follow_name(struct kv_changed *changed, struct slice key)
+{
+    size_t size = key.size - 8;
+
+    if (key.size < 8 || size > KV_NAME_MAX)
+        return -EIO;
+    changed->kind = KV_CHANGED_NAME;
+    changed->ref = kv_ref_node(name_get_u64(key.data));
+    memcpy(changed->node.name, (const char *)key.data + 8, size);
+    changed->node.name[size] = '\0';
+    return 0;
+}
+
+static int follow_tell(void *arg, const struct engine_place *at, enum engine_table table, struct slice key,
+                       const struct slice *value)
+{
+    struct following *following = arg;
+    struct kv_changed changed = {.removed = value == NULL, .at = &following->at};
+    int rc;
+
+    following->at = (struct kv_feed){at->salt, at->pos, at->seq};
+    switch (table) {
+    case ENGINE_KEYS:
+        rc = follow_key(&changed, key, value);
+        break;
+    case ENGINE_NODES:
+        rc = follow_node(&changed, key, value);
+        break;
+    case ENGINE_NAMES:
+        rc = follow_name(&changed, key);
+        break;
+    default:
+        return 0;
+    }
+    return rc < 0 ? rc : following->visit(following->arg, &changed);
+}
+
+int kv_follow(struct kv_store *store, struct kv_feed *feed, bool own, kv_changed_visit *visit, void *arg)
+{
+    struct engine_place place = {feed->salt, feed->pos, feed->seq};
+    struct following following = {.visit = visit, .arg = arg};
+    int rc;
+
+    if (store->engine->ops->follow == NULL)
+        return 0;
+    rc = store->engine->ops->follow(store->engine, &place, own, follow_tell, &following);
+    *feed = (struct kv_feed){place.salt, place.pos, place.seq};
+    return rc;
+}
+
+uint64_t kv_epoch(struct kv_store *store) { return engine_epoch(store->engine); }
+
+int kv_wait(struct kv_store *store, uint64_t epoch, int64_t timeout_ms)
+{
+    const struct timespec nap = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
+
+    if (store->engine->ops->wait != NULL)
+        return store->engine->ops->wait(store->engine, epoch, timeout_ms * 1000000);
+    nanosleep(&nap, NULL);
+    return -ETIMEDOUT;
+}
+
+void kv_wake(struct kv_store *store)
+{
+    if (store->engine->ops->wake != NULL)
+        store->engine->ops->wake(store->engine);
+}

@@ -1,0 +1,102 @@
+/* Following: what other processes have committed, by the log.
+ *
+ * A record counts once the transaction of its commit is visible, which the mark tells: so nothing is read that was appended
+ * and not committed. Records are read without a lock; one that is written over meanwhile is none, and then whoever follows
+ * has fallen behind by more than the ring holds. */
+#include "store/lmdb/lmdb_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+uint64_t lmdb_epoch(struct engine *engine)
+{
+    struct lmdb *lmdb = (struct lmdb *)engine;
+    MDB_envinfo info = {.me_last_txnid = 0};
+
+    (void)lmdb_enter(lmdb, false); /* the map must stay where it is */
+    if (lmdb->env != NULL)
+        mdb_env_info(lmdb->env, &info);
+    (void)lmdb_leave(lmdb, NULL);
+    return info.me_last_txnid;
+}
+
+int lmdb_wait(struct engine *engine, uint64_t epoch, int64_t timeout_ns)
+{
+    struct lmdb *lmdb = (struct lmdb *)engine;
+    uint32_t told = lmdb_writer_told(lmdb);
+
+    if (lmdb_epoch(engine) == epoch)
+        lmdb_writer_wait(lmdb, told, timeout_ns);
+    return lmdb_epoch(engine) == epoch ? -ETIMEDOUT : 0;
+}
+
+void lmdb_wake(struct engine *engine)
+{
+    struct lmdb *lmdb = (struct lmdb *)engine;
+
+    if (lmdb->writer != NULL)
+        lmdb_writer_tell(lmdb);
+}
+
+/* Up to where do all see? */
+static int follow_end(struct lmdb *lmdb, struct lmdb_mark *mark)
+{
+    struct lmdb_txn *txn;
+    int rc = lmdb_txn_begin(lmdb, false, &txn);
+
+    if (rc < 0)
+        return rc;
+    rc = lmdb_mark_read(lmdb, txn->mdb, mark);
+    lmdb_txn_abort(txn);
+    return rc;
+}
+
+static int follow_record(const struct log_record *record, const struct engine_place *at, engine_changed *visit,
+                         void *arg)
+{
+    struct slice payload = slice_of(record->payload, record->size);
+    struct log_change change;
+    size_t pos = 0;
+    int rc = 0, more;
+
+    if (record->size == 0 && record->flags & LOG_INCOMPLETE)
+        return -ESTALE;
+    while (rc == 0 && (more = log_changes_next(payload, &pos, &change)) != 0)
+        rc = more < 0 ? more : visit(arg, at, change.table, change.key, change.removed ? NULL : &change.value);
+    return rc;
+}
+
+int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, engine_changed *visit, void *arg)
+{
+    struct lmdb *lmdb = (struct lmdb *)engine;
+    struct log_record record = {0};
+    struct log_slot ring = {.ring = lmdb->ring};
+    struct lmdb_mark mark;
+    int rc = follow_end(lmdb, &mark);
+
+    if (rc < 0)
+        return rc;
+    ring.salt = mark.salt;
+    if (place->salt == 0)
+        *place = (struct engine_place){mark.salt, mark.pos, mark.seq};
+    if (place->salt != mark.salt || place->pos > mark.pos || mark.pos - place->pos > lmdb->ring)
+        rc = -ESTALE;
+    while (rc == 0 && place->pos < mark.pos) {
+        struct engine_place next;
+
+        rc = log_read(lmdb->log_fd, &ring, place->pos, place->seq, &record);
+        if (rc == -ENOENT)
+            rc = -ESTALE;
+        if (rc < 0)
+            break;
+        next = (struct engine_place){mark.salt, record.next, record.seq + 1};
+        if (own || record.origin != lmdb->origin)
+            rc = follow_record(&record, &next, visit, arg);
+        if (rc == 0)
+            *place = next;
+    }
+    if (rc == -ESTALE)
+        *place = (struct engine_place){mark.salt, mark.pos, mark.seq};
+    free(record.payload);
+    return rc;
+}
