@@ -65,17 +65,21 @@ static void temporary_remove(struct fs *fs, struct fs_name *name, struct fs_inod
 
 int fs_unlink_temporary(struct fs *fs, struct fs_inode *namespace, const char *name)
 {
-    struct fs_name *locked = fs_name_lock(fs, namespace->name->node, name);
-    struct fs_inode *inode = locked != NULL ? fs_name_current(fs, locked) : NULL;
-    int rc = locked == NULL ? -ENOMEM : inode == NULL ? -ENOENT : 0;
+    struct fs_name *locked;
+    struct fs_inode *inode;
+    int rc;
 
-    if (rc == 0)
-        rc = fs_check_seen(fs, namespace, NULL);
+    if (strlen(name) > KV_KEY_MAX)
+        return -ENAMETOOLONG;
+    locked = fs_name_lock(fs, namespace->name->node, name);
+    if (locked == NULL)
+        return -ENOMEM;
+    inode = fs_name_current(fs, locked);
+    rc = inode == NULL ? -ENOENT : fs_check_seen(fs, namespace, NULL);
     if (rc == 0)
         temporary_remove(fs, locked, inode);
     fs_inode_put(fs, inode);
-    if (locked != NULL)
-        fs_name_unlock(fs, locked);
+    fs_name_unlock(fs, locked);
     return rc;
 }
 
@@ -176,7 +180,7 @@ int fs_rename_temporary(struct fs *fs, struct fs_inode *namespace, const char *n
         return -EINVAL;
     if (fs_inode_account(fs, namespace) != fs_inode_account(fs, to_namespace))
         return -EXDEV;
-    if (strlen(to_name) > KV_KEY_MAX)
+    if (strlen(name) > KV_KEY_MAX || strlen(to_name) > KV_KEY_MAX)
         return -ENAMETOOLONG;
     if (!to_key && !fs_is_temporary(to_name, O_RDWR | O_EXCL, 0600))
         return fs_because(-EINVAL, kv_name_rule(KV_NAME_KEY));

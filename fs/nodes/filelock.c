@@ -184,21 +184,26 @@ struct lock_wait {
     fuse_req_t req;
     struct fs_filelock *lock;
     struct kv_lock_range range;
-    uid_t uid; /* who is charged */
+    uid_t uid;        /* who is charged */
+    uintptr_t number; /* not 0. Interrupts say it: they can come late, when another wait has the memory */
     pthread_t thread;
-    bool begun, interrupted;
+    bool begun;
+    int end; /* 0; or that it is to end, with this answer */
     struct lock_wait *prev, *next;
 };
+
+enum { EVERY_WAIT = 0 };
 
 static struct {
     pthread_mutex_t lock;
     struct lock_wait *first;
     size_t count;
+    uintptr_t last_number;
 } lock_waits = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* End a wait, or with NULL all. The signal can come just before the system call, so it is sent until the wait is
- * over; one that has not begun will not begin. */
-static void lock_waits_interrupt(const struct lock_wait *wait)
+/* End a wait, or EVERY_WAIT, with this answer. The signal can come just before the system call, so it is sent until the
+ * wait is over; one that has not begun will not begin. */
+static void lock_waits_end(uintptr_t number, int rc)
 {
     const struct timespec again = {.tv_nsec = INTERRUPT_AGAIN_NS};
     struct lock_wait *each;
@@ -208,12 +213,12 @@ static void lock_waits_interrupt(const struct lock_wait *wait)
         found = false;
         pthread_mutex_lock(&lock_waits.lock);
         DL_FOREACH(lock_waits.first, each) {
-            if (wait != NULL && each != wait)
+            if (number != EVERY_WAIT && each->number != number)
                 continue;
-            each->interrupted = true;
+            each->end = rc;
             if (each->begun)
                 pthread_kill(each->thread, INTERRUPT);
-            found = each->begun || wait == NULL;
+            found |= each->begun || number == EVERY_WAIT;
         }
         pthread_mutex_unlock(&lock_waits.lock);
         if (found)
@@ -224,7 +229,7 @@ static void lock_waits_interrupt(const struct lock_wait *wait)
 static void lock_wait_interrupted(fuse_req_t req, void *arg)
 {
     (void)req;
-    lock_waits_interrupt(arg);
+    lock_waits_end((uintptr_t)arg, -EINTR);
 }
 
 static void lock_reply(fuse_req_t req, struct fs_filelock *lock, const struct kv_lock_range *range, int rc)
@@ -248,23 +253,33 @@ static void filelock_have(struct fs *fs, struct fs_filelock *lock)
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
-static void *lock_wait_run(void *arg)
+/* returns  0; what it was to end with; else as kv_lock_set(). Nobody signals the thread any more. */
+static int lock_wait_for(struct lock_wait *wait)
 {
-    struct lock_wait *wait = arg;
-    int rc;
+    int end, rc = 0;
 
     pthread_mutex_lock(&lock_waits.lock);
     wait->thread = pthread_self();
-    wait->begun = !wait->interrupted;
-    rc = wait->begun ? 0 : -EINTR;
-    pthread_mutex_unlock(&lock_waits.lock);
-    if (rc == 0)
+    while ((end = wait->end) == 0) {
+        wait->begun = true;
+        pthread_mutex_unlock(&lock_waits.lock);
         rc = kv_lock_set(wait->lock->held, &wait->range, true);
+        pthread_mutex_lock(&lock_waits.lock);
+        wait->begun = false;
+        if (rc != -EINTR)
+            break;
+    }
+    pthread_mutex_unlock(&lock_waits.lock);
+    return end < 0 ? end : rc;
+}
+
+static void *lock_wait_run(void *arg)
+{
+    struct lock_wait *wait = arg;
+    int rc = lock_wait_for(wait);
+
     if (rc == 0)
         filelock_have(wait->fs, wait->lock);
-    pthread_mutex_lock(&lock_waits.lock);
-    wait->begun = false; /* there is nothing to interrupt any more */
-    pthread_mutex_unlock(&lock_waits.lock);
     lock_reply(wait->req, wait->lock, &wait->range, rc);
     filelock_unref(wait->fs, wait->lock);
     fs_ledger_release(wait->fs->users, wait->uid, FS_LOCK_WAITERS, 1);
@@ -286,8 +301,8 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
     const struct sigaction action = {.sa_handler = lock_wait_handler};
     struct lock_wait *wait = calloc(1, sizeof(*wait));
     uid_t uid = fuse_req_ctx(req)->uid;
+    uintptr_t number = 0;
     pthread_t thread;
-    bool room = false;
 
     if (wait == NULL ||
         fs_ledger_charge(fs->users, uid, FS_LOCK_WAITERS, 1, fs_limit_of(uid, FS_LOCK_WAITERS_MAX)) < 0) {
@@ -297,14 +312,14 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
     pthread_mutex_lock(&lock_waits.lock);
     if (lock_waits.count < FS_LOCK_WAITS) {
         *wait = (struct lock_wait){.fs = fs, .req = req, .lock = lock, .range = *range, .uid = uid};
+        number = wait->number = ++lock_waits.last_number;
         DL_APPEND(lock_waits.first, wait);
         lock_waits.count++;
-        room = true;
     }
     pthread_mutex_unlock(&lock_waits.lock);
-    if (room) {
+    if (number != 0) {
         sigaction(INTERRUPT, &action, NULL);
-        fuse_req_interrupt_func(req, lock_wait_interrupted, wait);
+        fuse_req_interrupt_func(req, lock_wait_interrupted, (void *)number);
         if (pthread_create(&thread, NULL, lock_wait_run, wait) == 0) {
             pthread_detach(thread);
             return 0;
@@ -364,4 +379,4 @@ int fs_filelock_test(struct fs *fs, struct fs_inode *inode, struct fs_filelocks 
     return rc;
 }
 
-void fs_filelock_waits_end(void) { lock_waits_interrupt(NULL); }
+void fs_filelock_waits_end(void) { lock_waits_end(EVERY_WAIT, -ENOTCONN); }

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SHORTLY_MS = 200, WAITERS = 80, LOCKED_KEYS = 1024 };
+enum { SHORTLY_MS = 200, AGAIN_MS = 10, WAITS = 100, WAITERS = 80, LOCKED_KEYS = 1024 };
 
 /* Two nodes, and a process on each; z is one more on the first. */
 struct scene {
@@ -65,14 +65,37 @@ static long lock_let_go(struct agent *agent, int fd, bool is_flock)
     return is_flock ? lock_flock(agent, fd, LOCK_UN) : lock_fcntl(agent, fd, F_UNLCK, 0, 0);
 }
 
-/* Begin to wait for it. */
-static void lock_wait(struct agent *agent, int fd, bool is_flock)
+static void lock_begin(struct agent *agent, int fd, bool is_flock)
 {
     if (is_flock)
         AGENT_BEGIN(agent, SYS_flock, fd, LOCK_EX);
     else
         AGENT_BEGIN(agent, SYS_fcntl, fd, F_SETLKW, (long)lock_range(agent, F_WRLCK, 0, 0));
-    assert_false(agent_answers(agent, SHORTLY_MS));
+}
+
+static void expect_waiting(struct agent *agent, int for_ms)
+{
+    if (agent_answers(agent, for_ms))
+        fail_msg("answered with %ld, errno %d", agent->memory->result, agent->memory->error);
+}
+
+/* Begin to wait for it. */
+static void lock_wait(struct agent *agent, int fd, bool is_flock)
+{
+    lock_begin(agent, fd, is_flock);
+    expect_waiting(agent, SHORTLY_MS);
+}
+
+/* A signal can come just before the call waits, and then ends nothing: so it is sent again. Of a call that waits the
+ * kernel tells the daemon once. */
+static void lock_interrupt(struct agent *agent)
+{
+    int ms = 0;
+
+    do
+        MOUNT_OK(kill(agent->pid, AGENT_SIGNAL));
+    while (!agent_answers(agent, AGAIN_MS) && (ms += AGAIN_MS) < AGENT_MS);
+    MOUNT_FAILS(EINTR, agent_end(agent));
 }
 
 /* A process that has nothing open yet gets no lock, on either node. */
@@ -217,11 +240,40 @@ static void a_signal_ends_the_waiting(void **state)
 
         MOUNT_OK(lock_take(&s.x, s.fx, is_flock));
         lock_wait(waiter, fd, is_flock);
-        MOUNT_OK(kill(waiter->pid, AGENT_SIGNAL));
-        MOUNT_FAILS(EINTR, agent_end(waiter));
+        lock_interrupt(waiter);
         MOUNT_OK(lock_let_go(&s.x, s.fx, is_flock));
         MOUNT_OK(lock_take(&s.x, s.fx, is_flock)); /* nobody waits any more */
         MOUNT_OK(lock_let_go(&s.x, s.fx, is_flock));
+    }
+}
+
+/* Not another wait that begins before the daemon is done with the signal, either. */
+static void a_signal_ends_one_wait_only(void **state)
+{
+    struct scene s = scene_of(state, O_RDWR);
+
+    MOUNT_OK(lock_take(&s.x, s.fx, true));
+    MOUNT_OK(lock_take(&s.x, s.fx, false));
+    for (int i = 0; i < WAITS; i++) {
+        lock_begin(&s.z, s.fz, i % 2 == 0);
+        expect_waiting(&s.z, AGAIN_MS);
+        lock_interrupt(&s.z);
+    }
+}
+
+/* Nobody interrupted it: the kernel would pass a wrong word on. */
+static void the_end_of_a_node_ends_the_waiting(void **state)
+{
+    for (int is_flock = 0; is_flock < 2; is_flock++) {
+        struct scene s = scene_of(state, O_RDWR);
+
+        MOUNT_OK(lock_take(&s.x, s.fx, is_flock));
+        lock_wait(&s.y, s.fy, is_flock);
+        mount_signal(s.b, SIGTERM);
+        MOUNT_FAILS(ENOTCONN, agent_end(&s.y));
+        MOUNT_OK(lock_let_go(&s.x, s.fx, is_flock));
+        MOUNT_OK(lock_take(&s.z, s.fz, is_flock));
+        MOUNT_OK(agent_close(&s.z, s.fz));
     }
 }
 
@@ -503,6 +555,8 @@ static int run(void)
         MOUNT_TEST_WITH("cache_ttl=0", locks_of_other_names_are_others),
         MOUNT_TEST_WITH("cache_ttl=0", whoever_waits_gets_the_lock_when_it_is_let_go),
         MOUNT_TEST_WITH("cache_ttl=0", a_signal_ends_the_waiting),
+        MOUNT_TEST_WITH("cache_ttl=0", a_signal_ends_one_wait_only),
+        MOUNT_TEST_WITH("cache_ttl=0", the_end_of_a_node_ends_the_waiting),
         MOUNT_TEST_WITH("cache_ttl=0", a_killed_process_lets_go),
         MOUNT_TEST_WITH("cache_ttl=0", a_killed_node_lets_go),
         MOUNT_TEST_WITH("cache_ttl=0", waiting_costs_no_cpu),

@@ -1,7 +1,8 @@
 /* What fuzz targets share.
  *
  * A target is one file fuzz_WHAT.c with LLVMFuzzerTestOneInput(). It takes its input apart as a program: each
- * field is read from the front, and what is missing at the end is zeros, so that every input means something.
+ * field is read from the front, and what is missing at the end is zeros, so that every input means something. It means
+ * the same with every compiler: no two arguments of one call read from it.
  * Whatever must hold is a FUZZ_CHECK(), which aborts.
  */
 #ifndef KVFS_TESTS_FUZZ_FUZZ_H

@@ -261,7 +261,9 @@ static void op_readlink(struct fuzz_input *in)
 
 static void op_unlink(struct fuzz_input *in)
 {
-    begin(fuzz_u8(in) & 1 ? FUSE_UNLINK : FUSE_RMDIR, choose_node(in, DIRS));
+    uint32_t opcode = fuzz_u8(in) & 1 ? FUSE_UNLINK : FUSE_RMDIR;
+
+    begin(opcode, choose_node(in, DIRS));
     kernel_add_name(&request, choose_name(in));
     send_simple();
 }
@@ -710,9 +712,10 @@ static void op_other(struct fuzz_input *in)
 {
     static const uint32_t opcodes[] = {FUSE_ACCESS, FUSE_LSEEK, FUSE_GETLK, FUSE_IOCTL, FUSE_POLL, FUSE_BMAP, 999};
     static const uint8_t zeros[64];
+    uint32_t opcode = opcodes[fuzz_below(in, sizeof(opcodes) / sizeof(opcodes[0]))];
     struct kernel_reply reply;
 
-    begin(opcodes[fuzz_below(in, sizeof(opcodes) / sizeof(opcodes[0]))], choose_node(in, FILES | DIRS));
+    begin(opcode, choose_node(in, FILES | DIRS));
     kernel_add(&request, zeros, sizeof(zeros));
     FUZZ_CHECK(!send(&reply) && reply.error != 0);
 }
