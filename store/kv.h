@@ -411,9 +411,9 @@ struct kv_change {
     int rc;
 };
 
-/* A key whose record is damaged reads as -EIO. KV_DELETE removes it, and KV_PUT and KV_RENAME replace it as if it had not
- * been there, where nothing depends on what it was: a condition is not met, and -EIO is the answer where what is there would
- * have to go with what was seen. Its namespace is then counted anew, in the same transaction. */
+/* A key whose record is damaged reads as -EIO. KV_DELETE removes it, and KV_PUT and KV_RENAME replace it as if it had
+ * not been there; its namespace is counted anew in the same transaction. Nothing is known of what it was: a condition
+ * is not met, and -EIO is the answer where it would have to go with what was seen. */
 
 /* Errors of changes (through done or kv_apply):
  *   -ENOENT the key, node or namespace is not there     -EEXIST it is there already

@@ -1,7 +1,7 @@
 /* Keys whose records are damaged: they can be removed and replaced, although nothing is known of them.
  *
- * What such a key was charged with is not known any more. So its namespace is counted anew with it, as record_count_key()
- * says, and what its counts lose is the difference to what they were. The account's and the root's lose the same. */
+ * What such a key was charged with is not known any more. So its namespace is counted anew, as record_count_key() says,
+ * and what its counts lose is the difference to what they were. The account's and the root's lose the same. */
 #include "store/rules/apply.h"
 
 #include <errno.h>

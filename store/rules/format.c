@@ -1,7 +1,7 @@
 /* The format of a store: what it begins with, and which ones this program knows.
  *
- * The record is the magic, the version as 4 bytes, little endian, and a seal. It has this form in every format from 2 on,
- * so that each program can tell a newer store from a damaged one. In format 1 it had no seal. */
+ * The record is the magic, the version as 4 bytes, little endian, and a seal. It has this form in every format from 2
+ * on, so that each program can tell a newer store from a damaged one. In format 1 it had no seal. */
 #include "store/rules/tx.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* Records: whatever bytes the central has, they are refused, or they are a record.
  *
- * Input: what the rest is (enum below), then its bytes. No fuzzer finds a seal: but for the kinds "as it is", a record gets the
- * right one, so that what is behind it is reached. */
+ * Input: what the rest is (enum below), then its bytes. No fuzzer finds a seal: but for the kinds "as it is", a record
+ * gets the right one, so that what is behind it is reached. */
 #include "store/base/name.h"
 #include "store/base/record.h"
 

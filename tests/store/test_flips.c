@@ -1,5 +1,5 @@
-/* Every single bit of a small store flipped, in the records and in the names that they are kept under: a check finds each,
- * and no read answers with anything but what was there, or with an error. */
+/* Every single bit of a small store flipped, in the records and in the names that they are kept under: a check finds
+ * each, and no read answers with anything but what was there, or with an error. */
 #include "store/base/name.h"
 #include "store/base/record.h"
 #include "tests/support/store.h"
