@@ -329,7 +329,8 @@ enum kv_change_kind {
     KV_NODE_LIMITS, /* node.{id,limit_bytes,limit_namespaces,limit_keys,limit_bindings}, of at most KV_LIMIT_MAX:
                        all four are set -> node */
     KV_DROP_BROKEN, /* node.id: a namespace. Its keys whose records or names are damaged are removed; what else is
-                        there is counted anew -> node, dropped. What remains of their values is for kv_check() */
+                        there is counted anew -> node, dropped. What remains of their values is for kv_check(). The
+                       edge cache is not told */
     KV_RESERVE_IDS, /* private to the store */
 };
 

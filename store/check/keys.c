@@ -133,7 +133,9 @@ static int check_record(struct check *check, struct slice name, struct slice val
     int rc = record_count_key(name, value, &record, &charge);
 
     if (rc < 0) {
-        check_found(check, "key", false, where, "its record or its name is damaged");
+        check_found(check, "key", false, where,
+                    "its record or its name is damaged, so that it reads as an error; delete it or put it anew "
+                    "with kvctl");
         check->lost_values = true;
         sums->damaged = true;
         return 0;

@@ -199,6 +199,32 @@ static void a_recount_takes_damaged_keys_for_keys_without_bytes(void **state)
     test_expect_sound(test->inner);
 }
 
+/* More than can be counted may be right while there is a damaged key; less is not. */
+static void a_sum_below_what_can_be_counted_is_found_beside_a_damaged_key(void **state)
+{
+    struct test_store *test = *state;
+    struct record_node record = {.node = test_node(test, test->namespace.id)};
+    struct kv_ref marked = test_key(test, "marked");
+    struct record_bytes bytes;
+    struct name name;
+
+    make_keys(test);
+    damage(test, "marked");
+    assert_int_equal(check(test, false), 1);
+    record.node = test_node(test, test->namespace.id);
+    record.node.bytes = 11 + 20004 - 1;
+    name_of_node(record.node.id, &name);
+    record_encode_node(name_slice(&name), &record, &bytes);
+    put_record(test->inner, ENGINE_NODES, name_slice(&name), record_slice(&bytes));
+    assert_int_equal(check(test, true), 2);
+    assert_int_equal(test_node(test, test->namespace.id).bytes, 11 + 20004);
+    assert_int_equal(test_node(test, test->account.id).bytes, 11 + 20004 + 24); /* as it may be */
+    assert_int_equal(check(test, false), 1);
+    assert_int_equal(kv_delete(test->kv, &marked), 0);
+    assert_int_equal(check(test, true), 2); /* the account's and the root's */
+    expect_use(test, 2, 11 + 20004);
+}
+
 static void what_depends_on_what_a_damaged_key_was_is_refused(void **state)
 {
     struct test_store *test = *state;
@@ -319,6 +345,7 @@ int main(void)
         TEST_ON_MEMORY(a_damaged_key_can_be_replaced_by_a_rename_and_not_be_renamed),
         TEST_ON_MEMORY(parts_of_a_damaged_key_stay_until_a_repair),
         TEST_ON_MEMORY(a_recount_takes_damaged_keys_for_keys_without_bytes),
+        TEST_ON_MEMORY(a_sum_below_what_can_be_counted_is_found_beside_a_damaged_key),
         TEST_ON_MEMORY(what_depends_on_what_a_damaged_key_was_is_refused),
         TEST_ON_MEMORY(the_limits_hold_for_what_replaces_a_damaged_key),
         TEST_ON_MEMORY(damaged_keys_of_any_name_can_be_dropped_together),
