@@ -26,8 +26,9 @@
 #define KV_KEY_MAX 512                     /* symbols in a key */
 #define KV_NAME_MAX 64                     /* bytes in every other name */
 #define KV_VALUE_MAX 26214400u             /* 25 MiB */
-#define KV_ACCOUNT_BYTES (1ull << 30)      /* default; sum of key and value bytes */
+#define KV_ACCOUNT_BYTES (1ull << 30)      /* default; sum of key, value and attribute bytes */
 #define KV_ACCOUNT_NAMESPACES 10           /* default */
+#define KV_ACCOUNT_BINDINGS 1024           /* default; projects and bindings together */
 #define KV_LIMIT_MAX ((uint64_t)INT64_MAX) /* that an account's limits can be set to */
 #define KV_LIST_MAX 256                    /* keys in a page of kv_list() */
 #define KV_XATTR_MAX 1024                  /* bytes of names and values per object */
@@ -71,11 +72,13 @@ struct kv_node {
     uint64_t id, parent;
     char name[KV_NAME_MAX + 1];
     struct kv_attr attr;
-    uint64_t keys, bytes;      /* ROOT, ACCOUNT, NAMESPACE: of all keys below; bytes = key + value bytes */
-    uint64_t children;         /* child nodes; of an ACCOUNT its namespaces (PROJECTS not counted) */
-    uint64_t limit_bytes;      /* ACCOUNT */
-    uint64_t limit_namespaces; /* ACCOUNT */
-    uint64_t target;           /* BINDING: id of the namespace */
+    /* ROOT, ACCOUNT, NAMESPACE: of all keys below. bytes: of their names, values and attributes (names and values) */
+    uint64_t keys, bytes;
+    uint64_t children; /* child nodes; of an ACCOUNT its namespaces (PROJECTS not counted) */
+    uint64_t bindings; /* ACCOUNT: projects and bindings in it, together */
+    /* ACCOUNT: the most that it may have of each. Of keys and bindings 0 means that there is no limit. */
+    uint64_t limit_bytes, limit_namespaces, limit_keys, limit_bindings;
+    uint64_t target; /* BINDING: id of the namespace */
     bool has_xattrs;
 };
 
@@ -261,9 +264,9 @@ struct kv_seen {
     uint32_t mode, uid, gid;
 };
 
-/* How full an account is. */
+/* How full an account is. limit_keys 0: no limit. */
 struct kv_usage {
-    uint64_t account, bytes, limit_bytes;
+    uint64_t account, bytes, limit_bytes, keys, limit_keys;
 };
 
 /* Is every one of these nodes there, as it was seen? One look at the central, in one read transaction.
@@ -365,7 +368,11 @@ enum kv_change_kind {
     KV_NODE_DELETE, /* node.{parent,name}; must be empty. An account goes with its empty PROJECTS,
                        a namespace with the bindings to it */
     KV_NODE_RENAME, /* node.{parent,name} to to_parent, to_name; flags */
-    KV_NODE_LIMITS, /* node.{id,limit_bytes,limit_namespaces}, of at most KV_LIMIT_MAX -> node */
+    KV_NODE_LIMITS, /* node.{id,limit_bytes,limit_namespaces,limit_keys,limit_bindings}, of at most KV_LIMIT_MAX:
+                       all four are set -> node */
+    KV_DROP_BROKEN, /* node.id: a namespace. Its keys whose records or names are damaged are removed; what else is
+                        there is counted anew -> node, dropped. What remains of their values is for kv_check(). The
+                       edge cache is not told */
     KV_RESERVE_IDS, /* private to the store */
 };
 
@@ -429,6 +436,7 @@ struct kv_change {
 
     struct kv_meta meta; /* results */
     struct kv_node node; /* argument of node changes; a result where the kind says so */
+    uint64_t dropped;    /* KV_DROP_BROKEN: keys that were removed */
 
     /* Called once, from the store's committer thread or within kv_submit(): it must be quick and must not
      * wait for another change. The change is the submitter's again from here on. */
@@ -445,11 +453,16 @@ struct kv_change {
     int rc;
 };
 
+/* A key whose record is damaged reads as -EIO. KV_DELETE removes it, and KV_PUT and KV_RENAME replace it as if it had
+ * not been there; its namespace is counted anew in the same transaction. Nothing is known of what it was: a condition
+ * is not met, and -EIO is the answer where it would have to go with what was seen. */
+
 /* Errors of changes (through done or kv_apply):
  *   -ENOENT the key, node or namespace is not there     -EEXIST it is there already
  *   -EINVAL, -ENAMETOOLONG the name breaks its rule      -EFBIG  the value is over KV_VALUE_MAX, a limit over
  *                                                                KV_LIMIT_MAX
- *   -EDQUOT over the account's bytes or namespaces       -ENOSPC disk or map full; attributes full
+ *   -EDQUOT over the account's bytes, keys, namespaces   -ENOSPC disk or map full; attributes full
+ *           or bindings
  *   -ENOTEMPTY a node with children or keys              -EXDEV  rename between accounts
  *   -EROFS opened read-only                              -ECANCELED condition not met
  *   -ESTALE what is there is not what was seen
@@ -471,7 +484,8 @@ KV_CHECKED int kv_sync(struct kv_store *store);
 /* An inode number for a key that will be put later. Numbers are leased from the central in blocks. */
 KV_CHECKED int kv_new_ino(struct kv_store *store, uint64_t *out);
 
-/* Would a value of `size` bytes at `ref` certainly pass the account's limit now? Does not wait for the committer.
+/* Would a value of `size` bytes at `ref` certainly pass the account's limits now? The key is taken to keep the
+ * attributes that it has. Does not wait for the committer.
  * extra    bytes that others are going to add to the account: counted as growth, too
  * returns  0 no; -EDQUOT yes; other errors as kv_stat() */
 KV_CHECKED int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra);
@@ -552,7 +566,7 @@ void kv_stats(struct kv_store *store, struct kv_stats *out);
  * 24 bytes of memory for a key and about 400 for a node.
  */
 struct kv_finding {
-    /* database, counter, node, name, count, limit, binding, key, value, chunk, number: see check.h */
+    /* database, format, counter, node, name, count, limit, binding, key, value, chunk, number: see check.h */
     const char *kind;
     const char *where; /* ACCOUNT/NAMESPACE/KEY, or what comes nearest */
     const char *what;  /* in words */
@@ -569,7 +583,7 @@ struct kv_check_options {
 };
 
 struct kv_check_report {
-    uint64_t keys, bytes, nodes, chunks; /* that are there; bytes: of keys and values */
+    uint64_t keys, bytes, nodes, chunks; /* that are there; bytes: of keys, values and attributes */
     uint64_t findings, repaired;
 };
 

@@ -11,6 +11,8 @@ static int create_check_account(const struct opening *opening, size_t size)
     const struct kv_usage *usage = &opening->usage;
     uint64_t dirty = fs_ledger_used(opening->fs->accounts, usage->account, FS_DIRTY_BYTES);
 
+    if (usage->limit_keys != 0 && usage->keys >= usage->limit_keys)
+        return -EDQUOT;
     return usage->bytes + dirty + size > usage->limit_bytes ? -EDQUOT : 0;
 }
 

@@ -69,14 +69,17 @@ static int xattr_computed_of_node(struct fs *fs, struct fs_inode *inode, const c
         return snprintf(text, size, "%" PRIu64, node.keys);
     if (strcmp(what, "bytes") == 0)
         return snprintf(text, size, "%" PRIu64, node.bytes);
-    if (strcmp(what, "quota_bytes") != 0)
+    if (strcmp(what, "quota_bytes") != 0 && strcmp(what, "quota_keys") != 0)
         return -ENODATA;
     account = node;
     if (node.kind == KV_NAMESPACE)
         rc = kv_node_get(fs->store, node.parent, &account);
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
-    return snprintf(text, size, "%" PRIu64, account.limit_bytes);
+    if (strcmp(what, "quota_bytes") == 0)
+        return snprintf(text, size, "%" PRIu64, account.limit_bytes);
+    return account.limit_keys != 0 ? snprintf(text, size, "%" PRIu64, account.limit_keys)
+                                   : snprintf(text, size, "none");
 }
 
 /* ---------------------------------------------------------------------------------- kept */

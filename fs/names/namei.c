@@ -78,10 +78,13 @@ static int namei_create_node(struct fs *fs, struct fs_inode *parent, enum kv_nod
     }
     if (rc == -EINVAL || rc == -ENAMETOOLONG)
         return fs_because(rc, kv_name_rule(kinds[kind]));
-    if (rc == -EDQUOT)
+    if (rc == -EDQUOT && kind == KV_NAMESPACE)
         return fs_because(
             rc, "the account has as many namespaces as it may: delete one, or raise its limit with kvctl "
                 "account limit --namespaces");
+    if (rc == -EDQUOT)
+        return fs_because(rc, "the account has as many projects and bindings as it may: delete one, or raise its "
+                              "limit with kvctl account limit --bindings");
     return rc < 0 ? rc : fs_lookup_node(fs, parent, &change.node, entry);
 }
 

@@ -25,6 +25,14 @@ static bool space_may_read(const struct kv_attr *attr, const struct fuse_ctx *wh
     return who->uid == 0 || (attr->mode >> shift & 05) == 05;
 }
 
+/* How many keys more there may be: one a block that is free, unless the account has a limit of its own. */
+static uint64_t space_free_keys(const struct kv_node *account, uint64_t blocks)
+{
+    uint64_t left = account->limit_keys > account->keys ? account->limit_keys - account->keys : 0;
+
+    return account->limit_keys != 0 && left < blocks ? left : blocks;
+}
+
 int fs_statfs(struct fs *fs, struct fs_inode *inode, const struct fuse_ctx *who, struct statvfs *out)
 {
     bool in_namespace = inode->kind == FS_KEY || fs_is_namespace(inode);
@@ -41,12 +49,12 @@ int fs_statfs(struct fs *fs, struct fs_inode *inode, const struct fuse_ctx *who,
         room = account.limit_bytes > account.bytes ? account.limit_bytes - account.bytes : 0;
         out->f_blocks = (account.bytes + room) / BLOCK;
         out->f_bfree = out->f_bavail = room / BLOCK;
-        out->f_files = account.keys;
+        out->f_ffree = space_free_keys(&account, out->f_bavail);
+        out->f_files = account.keys + out->f_ffree;
     } else {
         rc = space_of_store(fs, out);
+        out->f_files = out->f_ffree = out->f_bavail;
     }
-    /* Keys are limited by their bytes only. */
-    out->f_ffree = out->f_favail = out->f_bavail;
-    out->f_files += out->f_ffree;
+    out->f_favail = out->f_ffree;
     return rc;
 }

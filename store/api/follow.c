@@ -66,7 +66,7 @@ static int follow_key(struct kv_changed *changed, struct slice key, const struct
         return size;
     changed->kind = KV_CHANGED_KEY;
     changed->ref = kv_ref_key(name_get_u64(key.data), name, (size_t)size);
-    changed->known = value != NULL && value->size > 0 && record_decode_key(*value, &record) == 0;
+    changed->known = value != NULL && value->size > 0 && record_decode_key(key, *value, &record) == 0;
     if (changed->known)
         changed->meta = record.meta;
     return 0;
@@ -80,7 +80,7 @@ static int follow_node(struct kv_changed *changed, struct slice key, const struc
         return -EIO;
     changed->kind = KV_CHANGED_NODE;
     changed->ref = kv_ref_node(name_get_u64(key.data));
-    changed->known = value != NULL && value->size > 0 && record_decode_node(*value, &record) == 0;
+    changed->known = value != NULL && value->size > 0 && record_decode_node(key, *value, &record) == 0;
     if (changed->known)
         changed->node = record.node;
     return 0;

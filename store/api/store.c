@@ -80,8 +80,7 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
                        options->create && !options->read_only, store->commit_timeout_ns, &version);
 
     if (rc == -EPROTONOSUPPORT)
-        return fail(error, rc, "%s: the store has format %u, which this program does not know; use a newer kvfs",
-                    dir, version);
+        return fail(error, rc, "%s: the store has format %u, %s", dir, version, tx_format_advice(version));
     if (rc < 0)
         return fail(error, rc, "%s: this is not a kvfs store, or it is damaged (%s); give another directory", dir,
                     strerror(-rc));

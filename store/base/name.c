@@ -48,6 +48,25 @@ const char *kv_name_rule(enum kv_name_kind kind)
     return "";
 }
 
+bool name_is_of(enum kv_node_kind kind, const char *name, size_t size)
+{
+    switch (kind) {
+    case KV_ROOT:
+        return size == 0;
+    case KV_ACCOUNT:
+        return kv_name_check(KV_NAME_ACCOUNT, name, size) == 0;
+    case KV_NAMESPACE:
+        return kv_name_check(KV_NAME_NAMESPACE, name, size) == 0;
+    case KV_PROJECTS:
+        return size == strlen(NAME_PROJECTS) && memcmp(name, NAME_PROJECTS, size) == 0;
+    case KV_PROJECT:
+        return kv_name_check(KV_NAME_PROJECT, name, size) == 0;
+    case KV_BINDING:
+        return kv_name_check(KV_NAME_VARIABLE, name, size) == 0;
+    }
+    return false;
+}
+
 /* 1 to 63 in ASCII order of the symbols; 0 for what is no symbol. */
 static unsigned code_of(char c)
 {
@@ -157,6 +176,12 @@ bool name_leads_to(struct slice name, const struct kv_node *node)
 
     name_of_child(node->parent, node->name, strlen(node->name), &own);
     return name.size == own.size && memcmp(name.data, own.data, own.size) == 0;
+}
+
+void name_of_setting(const char *text, struct name *out)
+{
+    out->size = strlen(text);
+    memcpy(out->data, text, out->size);
 }
 
 void name_of_node(uint64_t id, struct name *out)

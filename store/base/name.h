@@ -15,6 +15,12 @@ KV_CHECKED int name_pack(const char *key, size_t size, uint8_t *out);
  * returns  the number of symbols; -EIO bytes that name_pack() never makes */
 KV_CHECKED int name_unpack(const uint8_t *packed, size_t size, char *key);
 
+/* The name of an account's list of projects. No other node can have it. */
+#define NAME_PROJECTS ".projects"
+
+/* Is this what a node of this kind can be named? */
+bool name_is_of(enum kv_node_kind kind, const char *name, size_t size);
+
 /* A record's name in the engine: `data` and `size` make the slice. */
 struct name {
     size_t size;
@@ -27,6 +33,8 @@ KV_CHECKED int name_of_key(uint64_t namespace_id, const char *key, size_t size, 
 void name_of_child(uint64_t parent, const char *child, size_t size, struct name *out);
 /* Does the node say itself that this is its name there? An entry that leads elsewhere is damage. */
 bool name_leads_to(struct slice name, const struct kv_node *node);
+/* ENGINE_META: text of at most ENGINE_KEY_MAX bytes. */
+void name_of_setting(const char *text, struct name *out);
 /* ENGINE_NODES: id. */
 void name_of_node(uint64_t id, struct name *out);
 /* ENGINE_CHUNKS: value version and chunk number. */

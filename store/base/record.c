@@ -1,5 +1,7 @@
 #include "store/base/record.h"
 
+#include "store/base/name.h"
+
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
@@ -78,22 +80,94 @@ static void get_attr(struct reader *in, struct kv_attr *attr)
         in->bad = true;
 }
 
+/* --------------------------------------------------------------------- seals */
+
+/* The table seeds the hash of the name, and that the hash of the bytes. */
+static uint64_t seal_of(enum engine_table table, struct slice name, struct slice bytes)
+{
+    uint64_t seed = XXH3_64bits_withSeed(name.size > 0 ? name.data : "", name.size, (uint64_t)table);
+
+    return XXH3_64bits_withSeed(bytes.size > 0 ? bytes.data : "", bytes.size, seed);
+}
+
+void record_seal(enum engine_table table, struct slice name, struct record_bytes *record)
+{
+    put_uint(record, seal_of(table, name, record_slice(record)), RECORD_SEAL);
+}
+
+/* The bytes from `start` up to where `in` is now are followed by their seal. */
+static void check_seal(struct reader *in, enum engine_table table, struct slice name, const void *start)
+{
+    struct slice sealed = slice_of(start, (size_t)(in->at - (const uint8_t *)start));
+    uint64_t seal = get_u64(in);
+
+    if (in->bad || seal != seal_of(table, name, sealed))
+        in->bad = true;
+}
+
+int record_unseal(enum engine_table table, struct slice name, struct slice record, struct slice *out)
+{
+    struct reader in = {record.data, record.size, false};
+    struct slice bytes;
+
+    if (record.size < RECORD_SEAL)
+        return -EIO;
+    bytes = get_bytes(&in, record.size - RECORD_SEAL);
+    check_seal(&in, table, name, record.data);
+    if (in.bad)
+        return -EIO;
+    *out = bytes;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- attributes */
+
 static void put_xattrs(struct record_bytes *out, struct slice xattrs)
 {
     put_uint(out, xattrs.size, 2);
     put_bytes(out, xattrs.data, xattrs.size);
 }
 
+/* Steps through an encoded set. returns 0 and the bytes of all names and values; -EIO bytes that are no entry */
+static int sum_xattrs(struct slice encoded, uint64_t *sum)
+{
+    struct reader in = {encoded.data, encoded.size, false};
+
+    *sum = 0;
+    while (in.left > 0 && !in.bad) {
+        size_t name_size = (size_t)get_uint(&in, 1), value_size = (size_t)get_uint(&in, 2);
+
+        (void)get_bytes(&in, name_size + value_size);
+        *sum += name_size + value_size;
+    }
+    return in.bad || encoded.size > sizeof(((struct kv_xattrs *)0)->data) ? -EIO : 0;
+}
+
 static struct slice get_xattrs(struct reader *in)
 {
-    struct slice xattrs = get_bytes(in, get_uint(in, 2));
+    struct slice xattrs = get_bytes(in, (size_t)get_uint(in, 2));
+    uint64_t sum;
 
-    if (xattrs.size > sizeof(((struct kv_xattrs *)0)->data))
+    if (sum_xattrs(xattrs, &sum) < 0)
         in->bad = true;
     return xattrs;
 }
 
-void record_encode_key(const struct record_key *key, struct record_bytes *out)
+int record_xattrs(struct slice encoded, struct kv_xattrs *out)
+{
+    uint64_t sum;
+
+    if (sum_xattrs(encoded, &sum) < 0)
+        return -EIO;
+    out->size = encoded.size;
+    if (encoded.size > 0)
+        memcpy(out->data, encoded.data, encoded.size);
+    return 0;
+}
+
+/* ---------------------------------------------------------------------- keys */
+
+void record_encode_key(struct slice name, const struct record_key *key, struct record_bytes *out)
 {
     out->size = 0;
     put_uint(out, FORMAT_KEY, 1);
@@ -103,13 +177,23 @@ void record_encode_key(const struct record_key *key, struct record_bytes *out)
     put_uint(out, key->checksum, 8);
     put_uint(out, key->cut, 1);
     put_xattrs(out, key->xattrs);
+    record_seal(ENGINE_KEYS, name, out);
     put_bytes(out, key->inlined.data, key->inlined.size);
 }
 
-int record_decode_key(struct slice bytes, struct record_key *out)
+/* Is this an id and a packed key? */
+static bool is_key_name(struct slice name)
+{
+    char key[KV_KEY_MAX + 1];
+
+    return name.size > 8 && name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) > 0;
+}
+
+int record_decode_key(struct slice name, struct slice bytes, struct record_key *out)
 {
     struct reader in = {bytes.data, bytes.size, false};
     struct record_key key = {0};
+    bool is_inline;
 
     if (get_uint(&in, 1) != FORMAT_KEY)
         return -EIO;
@@ -120,16 +204,40 @@ int record_decode_key(struct slice bytes, struct record_key *out)
     key.cut = (uint8_t)get_uint(&in, 1);
     key.xattrs = get_xattrs(&in);
     key.meta.has_xattrs = key.xattrs.size > 0;
+    check_seal(&in, ENGINE_KEYS, name, bytes.data);
     key.inlined = slice_of(in.at, in.left);
-    if (in.bad || key.meta.version == 0 || key.meta.size > KV_VALUE_MAX ||
-        key.cut >= (key.meta.size <= RECORD_INLINE_MAX ? 1 : RECORD_CUTS) ||
-        key.inlined.size != (key.meta.size <= RECORD_INLINE_MAX ? key.meta.size : 0))
+    is_inline = key.meta.size <= RECORD_INLINE_MAX;
+    if (in.bad || !is_key_name(name) || key.meta.version == 0 || key.meta.size > KV_VALUE_MAX ||
+        key.cut >= (is_inline ? 1 : RECORD_CUTS) || key.inlined.size != (is_inline ? key.meta.size : 0))
         return -EIO;
     *out = key;
     return 0;
 }
 
-void record_encode_node(const struct record_node *record, struct record_bytes *out)
+uint64_t record_charge(size_t key_size, const struct record_key *key)
+{
+    uint64_t sum;
+
+    return sum_xattrs(key->xattrs, &sum) == 0 ? key_size + key->meta.size + sum : key_size + key->meta.size;
+}
+
+int record_count_key(struct slice name, struct slice bytes, struct record_key *out, uint64_t *charge)
+{
+    char key[KV_KEY_MAX + 1];
+    int rc = record_decode_key(name, bytes, out), size;
+
+    *charge = 0;
+    if (rc < 0)
+        return rc;
+    size = name_unpack((const uint8_t *)name.data + 8, name.size - 8, key);
+    if (size > 0)
+        *charge = record_charge((size_t)size, out);
+    return 0;
+}
+
+/* --------------------------------------------------------------------- nodes */
+
+void record_encode_node(struct slice name, const struct record_node *record, struct record_bytes *out)
 {
     const struct kv_node *node = &record->node;
     size_t name_size = strlen(node->name);
@@ -143,20 +251,36 @@ void record_encode_node(const struct record_node *record, struct record_bytes *o
     put_uint(out, node->keys, 8);
     put_uint(out, node->bytes, 8);
     put_uint(out, node->children, 8);
+    put_uint(out, node->bindings, 8);
     put_uint(out, node->limit_bytes, 8);
     put_uint(out, node->limit_namespaces, 8);
+    put_uint(out, node->limit_keys, 8);
+    put_uint(out, node->limit_bindings, 8);
     put_uint(out, node->target, 8);
     put_uint(out, name_size, 1);
     put_bytes(out, node->name, name_size);
     put_xattrs(out, record->xattrs);
+    record_seal(ENGINE_NODES, name, out);
 }
 
-int record_decode_node(struct slice bytes, struct record_node *out)
+static void get_counts(struct reader *in, struct kv_node *node)
+{
+    node->keys = get_u64(in);
+    node->bytes = get_u64(in);
+    node->children = get_u64(in);
+    node->bindings = get_u64(in);
+    node->limit_bytes = get_u64(in);
+    node->limit_namespaces = get_u64(in);
+    node->limit_keys = get_u64(in);
+    node->limit_bindings = get_u64(in);
+}
+
+int record_decode_node(struct slice name, struct slice bytes, struct record_node *out)
 {
     struct reader in = {bytes.data, bytes.size, false};
     struct record_node record = {0};
     struct kv_node *node = &record.node;
-    struct slice name;
+    struct slice text;
     unsigned kind;
 
     if (get_uint(&in, 1) != FORMAT_NODE)
@@ -166,45 +290,43 @@ int record_decode_node(struct slice bytes, struct record_node *out)
     node->id = get_u64(&in);
     node->parent = get_u64(&in);
     get_attr(&in, &node->attr);
-    node->keys = get_u64(&in);
-    node->bytes = get_u64(&in);
-    node->children = get_u64(&in);
-    node->limit_bytes = get_u64(&in);
-    node->limit_namespaces = get_u64(&in);
+    get_counts(&in, node);
     node->target = get_u64(&in);
-    name = get_bytes(&in, get_uint(&in, 1));
+    text = get_bytes(&in, (size_t)get_uint(&in, 1));
     record.xattrs = get_xattrs(&in);
     node->has_xattrs = record.xattrs.size > 0;
+    check_seal(&in, ENGINE_NODES, name, bytes.data);
     if (in.bad || in.left > 0 || kind < KV_ROOT || kind > KV_BINDING || node->id == 0 ||
-        node->id != node->attr.ino || name.size > KV_NAME_MAX ||
-        (name.size > 0 && memchr(name.data, '\0', name.size) != NULL))
+        node->id != node->attr.ino || name.size != 8 || name_get_u64(name.data) != node->id ||
+        !name_is_of(node->kind, text.data, text.size))
         return -EIO;
-    if (name.size > 0)
-        memcpy(node->name, name.data, name.size);
+    if (text.size > 0)
+        memcpy(node->name, text.data, text.size);
     *out = record;
     return 0;
 }
 
-int record_xattrs(struct slice encoded, struct kv_xattrs *out)
-{
-    struct kv_xattrs set;
-    const char *name;
-    const void *value;
-    size_t pos = 0, name_size, value_size;
+/* ------------------------------------------------------------------- numbers */
 
-    if (encoded.size > sizeof(set.data))
+/* Big endian, as the numbers in names are. */
+void record_encode_number(enum engine_table table, struct slice name, uint64_t number, struct record_bytes *out)
+{
+    name_put_u64(out->data, number);
+    out->size = 8;
+    record_seal(table, name, out);
+}
+
+int record_decode_number(enum engine_table table, struct slice name, struct slice bytes, uint64_t *out)
+{
+    struct slice number;
+
+    if (record_unseal(table, name, bytes, &number) < 0 || number.size != 8)
         return -EIO;
-    set.size = encoded.size;
-    if (encoded.size > 0)
-        memcpy(set.data, encoded.data, encoded.size);
-    while (kv_xattrs_next(&set, &pos, &name, &name_size, &value, &value_size))
-        ;
-    if (pos != set.size)
-        return -EIO;
-    out->size = set.size;
-    memcpy(out->data, set.data, set.size);
+    *out = name_get_u64(number.data);
     return 0;
 }
+
+/* -------------------------------------------------------------------- values */
 
 size_t record_chunk_most(uint8_t cut) { return ((RECORD_CHUNK + 16) >> 2 * cut) - 16; }
 

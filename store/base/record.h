@@ -1,8 +1,12 @@
 /* Records: how objects are written as bytes in the engine's tables.
  *
- * All integers are little endian. A record starts with its format byte; what
- * does not decode is -EIO, whatever the bytes are: a damaged database page must
- * never become a wrong answer or a crash.
+ * Integers are little endian, but for the numbers that names of records have, too. Every record ends with a seal: the
+ * XXH3 of its table, its name and its bytes. So a bit that flips in a record, or in the name that it is kept
+ * under, is seen by whoever decodes it. Two things have no seal of their own: the value within a key's record, which
+ * stands behind the seal, and the chunks of a larger one. Both are covered by the checksum of the value, which is
+ * sealed; so a key with a damaged value can still be listed, and its attributes be read.
+ *
+ * What does not decode is -EIO, whatever the bytes are: damage must never become a wrong answer or a crash.
  */
 #ifndef KVFS_STORE_RECORD_H
 #define KVFS_STORE_RECORD_H
@@ -16,7 +20,8 @@
 #define RECORD_CHUNK (256u * 1024 - 16)
 #define RECORD_CUTS 4u
 
-#define RECORD_MAX (160 + sizeof(((struct kv_xattrs *)0)->data) + RECORD_INLINE_MAX)
+#define RECORD_SEAL 8u /* bytes */
+#define RECORD_MAX (256 + sizeof(((struct kv_xattrs *)0)->data) + RECORD_INLINE_MAX)
 
 struct record_bytes {
     size_t size;
@@ -36,15 +41,39 @@ struct record_node {
     struct slice xattrs;
 };
 
-/* Encoding takes consistent structures and cannot fail. Decoding fills all of *out; its slices are
- * borrowed from `bytes`. returns 0; -EIO */
-void record_encode_key(const struct record_key *key, struct record_bytes *out);
-KV_CHECKED int record_decode_key(struct slice bytes, struct record_key *out);
-void record_encode_node(const struct record_node *node, struct record_bytes *out);
-KV_CHECKED int record_decode_node(struct slice bytes, struct record_node *out);
+/* The records. `name` is what the record is kept under in its table. Encoding takes consistent structures and cannot
+ * fail. Decoding fills all of *out; its slices are borrowed from `bytes`.
+ * returns  0; -EIO the seal is broken, or it is nothing that encoding makes: names of keys and nodes obey their rules,
+ *          attributes can be stepped through to their end, a node is kept under its own id */
+void record_encode_key(struct slice name, const struct record_key *key, struct record_bytes *out);
+KV_CHECKED int record_decode_key(struct slice name, struct slice bytes, struct record_key *out);
+void record_encode_node(struct slice name, const struct record_node *node, struct record_bytes *out);
+KV_CHECKED int record_decode_node(struct slice name, struct slice bytes, struct record_node *out);
+/* ENGINE_NAMES: the child's id. ENGINE_META: the counter of ids. */
+void record_encode_number(enum engine_table table, struct slice name, uint64_t number, struct record_bytes *out);
+KV_CHECKED int record_decode_number(enum engine_table table, struct slice name, struct slice bytes, uint64_t *out);
 
-/* Copy an encoded attribute set out of a record. returns 0; -EIO */
+/* What they all are made with: put a seal behind the bytes of a record, or take it off.
+ * returns  0 and the bytes before it, borrowed; -EIO it is broken, or there is none */
+void record_seal(enum engine_table table, struct slice name, struct record_bytes *record);
+KV_CHECKED int record_unseal(enum engine_table table, struct slice name, struct slice record, struct slice *out);
+
+static inline struct slice record_slice(const struct record_bytes *bytes)
+{
+    return slice_of(bytes->data, bytes->size);
+}
+
+/* Copy an encoded attribute set out of a record. returns 0; -EIO, which no set of a decoded record is */
 KV_CHECKED int record_xattrs(struct slice encoded, struct kv_xattrs *out);
+
+/* What an account pays for a key: the bytes of its name, of its value and of its attributes' names and values. */
+uint64_t record_charge(size_t key_size, const struct record_key *key);
+
+/* How the keys of a namespace are counted, wherever that is done: each record that is kept under its id and a name is a
+ * key. It has the bytes of its charge, but a damaged one, which does not tell, has none.
+ * charge   set, whatever is answered
+ * returns  as record_decode_key(); *out may be untouched */
+KV_CHECKED int record_count_key(struct slice name, struct slice bytes, struct record_key *out, uint64_t *charge);
 
 /* The size of all chunks of a value but the last. */
 size_t record_chunk_most(uint8_t cut);

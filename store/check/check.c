@@ -183,13 +183,59 @@ static int check_database(struct check *check)
     return ops->verify != NULL ? ops->verify(check->txn, 0, found_in_database, check) : 0;
 }
 
-static int check_counter(struct check *check)
+/* What is there beside the counter and the format was the name of one of them. */
+static int visit_setting(void *arg, struct slice name, struct slice value)
+{
+    static const char *const known[] = {TX_NEXT_ID, TX_FORMAT};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (name.size == strlen(known[i]) && memcmp(name.data, known[i], name.size) == 0)
+            return 0;
+    (void)value;
+    check_found(arg, "format", true, "(unknown)", "a record of the store's settings that no store has");
+    return check_note_record(&((struct check *)arg)->drop_settings, name);
+}
+
+static int check_format(struct check *check)
+{
+    struct slice record;
+    struct name name;
+    uint32_t version;
+    int rc;
+
+    name_of_setting(TX_FORMAT, &name);
+    rc = check->txn->ops->get(check->txn, ENGINE_META, name_slice(&name), &record);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (rc < 0 || tx_format_decode(record, &version) < 0)
+        check_found(
+            check, "format", false, TX_FORMAT,
+            "the record of the store's format is damaged, so that it cannot be opened again; copy what is in "
+            "it to a new store");
+    else if (rc < 0)
+        return rc;
+    return check_scan(check, ENGINE_META, slice_of(NULL, 0), visit_setting);
+}
+
+int check_read_counter(struct engine_txn *txn, uint64_t *next_id)
 {
     struct slice bytes;
-    int rc = check->txn->ops->get(check->txn, ENGINE_META, slice_of(TX_NEXT_ID, strlen(TX_NEXT_ID)), &bytes);
-    uint64_t next_id = rc == 0 && bytes.size == 8 ? name_get_u64(bytes.data) : 0;
+    struct name name;
+    int rc;
 
-    if (rc < 0 && rc != -ENOENT)
+    name_of_setting(TX_NEXT_ID, &name);
+    rc = txn->ops->get(txn, ENGINE_META, name_slice(&name), &bytes);
+    if (rc == -ENOENT || (rc == 0 && record_decode_number(ENGINE_META, name_slice(&name), bytes, next_id) < 0))
+        return 1;
+    return rc;
+}
+
+static int check_counter(struct check *check)
+{
+    uint64_t next_id = 0;
+    int rc = check_read_counter(check->txn, &next_id);
+
+    if (rc < 0)
         return rc;
     if (next_id > check->highest && next_id >= TX_FIRST_ID && next_id <= CHECK_ID_MAX) {
         check->no_ids = next_id > CHECK_ID_REPAIRABLE;
@@ -197,7 +243,7 @@ static int check_counter(struct check *check)
     }
     check->no_ids = check->highest > CHECK_ID_REPAIRABLE;
     check->raise_next_id = !check->no_ids;
-    if (rc == -ENOENT || bytes.size != 8)
+    if (rc == 1)
         check_found(check, "counter", check->raise_next_id, TX_NEXT_ID,
                     "the counter of ids is missing or damaged");
     else
@@ -211,8 +257,8 @@ static int check_counter(struct check *check)
 static int look(struct check *check)
 {
     static int (*const steps[])(struct check *) = {
-        check_database, check_nodes,   check_names,  check_tree,    check_keys,
-        check_chunks,   check_numbers, check_counts, check_counter,
+        check_database, check_format, check_nodes,   check_names,  check_tree,
+        check_keys,     check_chunks, check_numbers, check_counts, check_counter,
     };
     int rc = 0;
 
@@ -240,6 +286,7 @@ static void free_noted(struct check *check)
     free(check->value);
     free(check->drop_chunks.bytes);
     free(check->drop_names.bytes);
+    free(check->drop_settings.bytes);
     free(check->renumber.bytes);
 }
 

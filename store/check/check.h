@@ -11,11 +11,13 @@
  *
  * Kinds of findings, and what a repair does with them
  *   database  the engine's own structures, or a table that cannot be read to its end: the check ends there
+ *   format    the record of the format is damaged; a setting that no store has: removed
  *   counter   next_id is missing, or not above all numbers in use: raised
  *   node      its record is damaged or missing; its parent cannot have it; an account without .projects: made anew
- *   name      an entry that leads nowhere or to a node of another name: removed. A node that no entry leads
- *             to gets its name back, where that is free
- *   count     keys, bytes or children of a node are not those of a recount: set to it
+ *   name      an entry that is damaged, or leads nowhere or to a node of another name: removed, unless it may be the
+ *             one of a damaged node. A node that no entry leads to gets its name back, where that is free
+ *   count     keys, bytes, children or bindings of a node are not those of a recount (record_count_key()): set to
+ *             it. Where there are damaged keys, more bytes than the recount's can be right
  *   limit     of an account: beyond what anything can reach
  *   binding   its namespace does not exist, or is another account's: removed
  *   key       its record is damaged, or its namespace does not exist
@@ -24,6 +26,7 @@
  *   number    an inode number or version that two have, or that no counter gave out: a key gets another inode
  *             number
  *
+ * A record is damaged where its seal is broken: a bit of it, or of the name that it is kept under, is not what it was.
  * Nothing that holds something of the user's is removed: damaged keys, values and nodes stay for the user to
  * decide. Where they make a sum unknowable, that stays, too.
  */
@@ -41,24 +44,23 @@
 
 struct check_sums {
     uint64_t keys, bytes;
-    bool bytes_unknown; /* there are keys that do not tell their size */
+    bool damaged; /* there are keys that do not tell their size, and count as 0 bytes */
 };
 
 struct check_node {
     struct kv_node node; /* of a damaged one: id and, where an entry leads to it, parent and name */
     bool damaged;
     bool lost;         /* damaged: there is no record at all */
-    bool bad_xattrs;   /* they do not decode */
     bool named;        /* the entry of its name leads to it */
     bool has_projects; /* an account */
 
     struct check_sums own; /* of the keys in it */
     struct check_sums all; /* of the keys below it */
-    uint64_t children;
+    uint64_t children, bindings;
 
     /* For the repair. */
     bool drop, link, add_projects;
-    uint64_t dropped_children;
+    uint64_t dropped_children, dropped_bindings;
     UT_hash_handle hh; /* by node.id */
 };
 
@@ -93,6 +95,7 @@ struct check {
     struct check_entry *entries; /* the bad ones */
     size_t entries_count, entries_capacity;
     bool nameless; /* there are damaged nodes that no entry leads to */
+    bool unbound;  /* there are projects or bindings of which it is unknown whose they are */
     bool astray;   /* there are keys of which it is unknown whose they are */
 
     uint64_t *inos; /* of nodes and keys */
@@ -108,8 +111,8 @@ struct check {
         uint64_t version, count, bytes;
     } orphans; /* chunks of one value, which nobody has */
 
-    struct check_records drop_chunks, drop_names; /* for the repair */
-    struct check_records renumber;                /* keys */
+    struct check_records drop_chunks, drop_names, drop_settings; /* for the repair */
+    struct check_records renumber;                               /* keys */
     bool raise_next_id;
 };
 
@@ -140,6 +143,9 @@ bool check_next_record(const struct check_records *records, size_t *pos, struct 
 /* A number that is in use. returns 0; -ENOMEM */
 KV_CHECKED int check_note_ino(struct check *check, uint64_t ino);
 void check_note_number(struct check *check, uint64_t number);
+
+/* The counter of ids. returns 0; 1 it is missing or damaged; else as the engine's get() */
+KV_CHECKED int check_read_counter(struct engine_txn *txn, uint64_t *next_id);
 
 /* ------------------------------------------------------------------- check_tree.c */
 

@@ -129,19 +129,19 @@ static int check_record(struct check *check, struct slice name, struct slice val
                         struct check_sums *sums)
 {
     struct record_key record;
-    struct kv_xattrs xattrs;
-    int rc;
+    uint64_t charge;
+    int rc = record_count_key(name, value, &record, &charge);
 
-    if (record_decode_key(value, &record) < 0) {
-        check_found(check, "key", false, where, "its record is damaged");
+    if (rc < 0) {
+        check_found(check, "key", false, where,
+                    "its record or its name is damaged, so that it reads as an error; delete it or put it anew "
+                    "with kvctl");
         check->lost_values = true;
-        sums->bytes_unknown = true;
+        sums->damaged = true;
         return 0;
     }
-    sums->bytes += record.meta.size;
-    check->report.bytes += record.meta.size;
-    if (record_xattrs(record.xattrs, &xattrs) < 0)
-        check_found(check, "key", false, where, "its extended attributes are damaged");
+    sums->bytes += charge;
+    check->report.bytes += charge;
     rc = check_key_numbers(check, name, &record.meta, where);
     if (rc == 0 && is_given_out(record.meta.attr.ino))
         rc = check_note_ino(check, record.meta.attr.ino);
@@ -158,12 +158,12 @@ static int visit_key(void *arg, struct slice name, struct slice value)
     struct check_place place;
     char key[KV_KEY_MAX + 1];
     uint64_t id;
-    int size;
 
     check->report.keys++;
     if (name.size <= 8) {
         check_found(check, "key", false, "(no name)", "a key's record is kept under no name");
-        return check_record(check, name, value, "(no name)", sums);
+        check->lost_values = true;
+        return 0;
     }
     id = name_get_u64(name.data);
     found = check_find(check, id);
@@ -171,16 +171,10 @@ static int visit_key(void *arg, struct slice name, struct slice value)
         note_no_namespace(check, id);
     else
         sums = &found->own;
-    size = name_unpack((const uint8_t *)name.data + 8, name.size - 8, key);
-    place = check_place_key(check, id, size < 0 ? "(unreadable)" : key);
+    if (name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) < 0)
+        strcpy(key, "(unreadable)");
+    place = check_place_key(check, id, key);
     sums->keys++;
-    if (size < 0) {
-        check_found(check, "key", false, place.text, "its name is damaged");
-        sums->bytes_unknown = true;
-    } else {
-        sums->bytes += (uint64_t)size;
-        check->report.bytes += (uint64_t)size;
-    }
     return check_record(check, name, value, place.text, sums);
 }
 
@@ -305,7 +299,7 @@ static int visit_doubles(void *arg, struct slice name, struct slice value)
     struct check_place place;
 
     if (name.size <= 8 || name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) < 0 ||
-        record_decode_key(value, &record) < 0)
+        record_decode_key(name, value, &record) < 0)
         return 0;
     place = check_place_key(check, name_get_u64(name.data), key);
     version.version = record.meta.version;

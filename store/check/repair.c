@@ -40,19 +40,19 @@ static int put_node(struct repair *repair, const struct record_node *record)
     struct record_bytes bytes;
     struct name name;
 
-    record_encode_node(record, &bytes);
     name_of_node(record->node.id, &name);
-    return put(repair, ENGINE_NODES, name_slice(&name), slice_of(bytes.data, bytes.size));
+    record_encode_node(name_slice(&name), record, &bytes);
+    return put(repair, ENGINE_NODES, name_slice(&name), record_slice(&bytes));
 }
 
 static int link_node(struct repair *repair, const struct kv_node *node)
 {
+    struct record_bytes bytes;
     struct name entry;
-    uint8_t id[8];
 
     name_of_child(node->parent, node->name, strlen(node->name), &entry);
-    name_put_u64(id, node->id);
-    return put(repair, ENGINE_NAMES, name_slice(&entry), slice_of(id, sizeof(id)));
+    record_encode_number(ENGINE_NAMES, name_slice(&entry), node->id, &bytes);
+    return put(repair, ENGINE_NAMES, name_slice(&entry), record_slice(&bytes));
 }
 
 static int drop_node(struct repair *repair, const struct check_node *found)
@@ -71,7 +71,7 @@ static int add_projects(struct repair *repair, const struct kv_node *account)
     struct record_node record = {.node = {.kind = KV_PROJECTS,
                                           .id = repair->next_id++,
                                           .parent = account->id,
-                                          .name = TX_PROJECTS_NAME,
+                                          .name = NAME_PROJECTS,
                                           .attr = account->attr}};
     int rc;
 
@@ -92,17 +92,20 @@ static int count_node(struct repair *repair, const struct check_node *found)
 
     if (!check->nameless)
         node.children = found->children - found->dropped_children;
+    if (!check->nameless && !check->unbound)
+        node.bindings = found->bindings - found->dropped_bindings;
     if (!check->astray || (node.kind != KV_ROOT && node.kind != KV_ACCOUNT)) {
         node.keys = found->all.keys;
-        if (!found->all.bytes_unknown)
+        if (!found->all.damaged || node.bytes < found->all.bytes)
             node.bytes = found->all.bytes;
     }
-    if (node.children == found->node.children && node.keys == found->node.keys && node.bytes == found->node.bytes)
+    if (node.children == found->node.children && node.bindings == found->node.bindings &&
+        node.keys == found->node.keys && node.bytes == found->node.bytes)
         return 0;
     name_of_node(node.id, &name);
     rc = repair->txn->ops->get(repair->txn, ENGINE_NODES, name_slice(&name), &bytes);
     if (rc == 0)
-        rc = record_decode_node(bytes, &record);
+        rc = record_decode_node(name_slice(&name), bytes, &record);
     if (rc < 0)
         return rc;
     record.node = node;
@@ -133,35 +136,34 @@ static int renumber_key(struct repair *repair, struct slice name)
     int rc = repair->txn->ops->get(repair->txn, ENGINE_KEYS, name, &old);
 
     if (rc == 0)
-        rc = record_decode_key(old, &record);
+        rc = record_decode_key(name, old, &record);
     if (rc < 0)
         return rc;
     record.meta.attr.ino = repair->next_id++;
     record.meta.attr.ctime_ns = repair->now_ns;
-    record_encode_key(&record, &bytes);
-    return put(repair, ENGINE_KEYS, name, slice_of(bytes.data, bytes.size));
+    record_encode_key(name, &record, &bytes);
+    return put(repair, ENGINE_KEYS, name, record_slice(&bytes));
 }
 
 static int find_next_id(struct repair *repair)
 {
-    struct slice bytes;
-    int rc = repair->txn->ops->get(repair->txn, ENGINE_META, slice_of(TX_NEXT_ID, strlen(TX_NEXT_ID)), &bytes);
+    int rc = check_read_counter(repair->txn, &repair->next_id);
 
-    if (rc < 0 && rc != -ENOENT)
+    if (rc < 0)
         return rc;
-    if (!repair->check->raise_next_id && rc == 0 && bytes.size == 8)
-        repair->next_id = name_get_u64(bytes.data);
-    else
+    if (repair->check->raise_next_id || rc == 1)
         repair->next_id = repair->check->highest < TX_FIRST_ID ? TX_FIRST_ID : repair->check->highest + 1;
     return 0;
 }
 
 static int put_next_id(struct repair *repair)
 {
-    uint8_t bytes[8];
+    struct record_bytes bytes;
+    struct name name;
 
-    name_put_u64(bytes, repair->next_id);
-    return put(repair, ENGINE_META, slice_of(TX_NEXT_ID, strlen(TX_NEXT_ID)), slice_of(bytes, sizeof(bytes)));
+    name_of_setting(TX_NEXT_ID, &name);
+    record_encode_number(ENGINE_META, name_slice(&name), repair->next_id, &bytes);
+    return put(repair, ENGINE_META, name_slice(&name), record_slice(&bytes));
 }
 
 static int mend(struct repair *repair)
@@ -173,6 +175,8 @@ static int mend(struct repair *repair)
 
     if (rc == 0)
         rc = drop_all(repair, ENGINE_CHUNKS, &check->drop_chunks);
+    if (rc == 0)
+        rc = drop_all(repair, ENGINE_META, &check->drop_settings);
     if (rc == 0)
         rc = drop_all(repair, ENGINE_NAMES, &check->drop_names); /* before others take their place */
     for (struct check_node *node = check->nodes; rc == 0 && node != NULL; node = node->hh.next)

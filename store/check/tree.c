@@ -24,7 +24,6 @@ static int visit_node(void *arg, struct slice key, struct slice value)
 {
     struct check *check = arg;
     struct record_node record;
-    struct kv_xattrs xattrs;
     struct check_node *added;
     uint64_t id;
     int rc;
@@ -38,11 +37,9 @@ static int visit_node(void *arg, struct slice key, struct slice value)
     rc = add_node(check, id, &added);
     if (rc < 0)
         return rc;
-    added->damaged = record_decode_node(value, &record) < 0 || record.node.id != id;
-    if (!added->damaged) {
+    added->damaged = record_decode_node(key, value, &record) < 0;
+    if (!added->damaged)
         added->node = record.node;
-        added->bad_xattrs = record_xattrs(record.xattrs, &xattrs) < 0;
-    }
     return check_note_ino(check, id);
 }
 
@@ -102,9 +99,8 @@ static int visit_entry(void *arg, struct slice key, struct slice value)
     struct check_node *found;
     uint64_t id;
 
-    if (key.size <= 8 || key.size > 8 + KV_NAME_MAX || value.size != 8)
+    if (key.size <= 8 || key.size > 8 + KV_NAME_MAX || record_decode_number(ENGINE_NAMES, key, value, &id) < 0)
         return note_entry(check, key, true, 0);
-    id = name_get_u64(value.data);
     found = check_find(check, id);
     if (found != NULL && found->damaged && !found->named && id != KV_ROOT_ID)
         give_name(found, key);
@@ -184,24 +180,16 @@ int check_names(struct check *check)
 struct kind {
     const char *text;
     enum kv_node_kind parent;
-    enum kv_name_kind name;
 };
 
 static const struct kind kinds[] = {
-    [KV_ROOT] = {"the root", 0, 0},
-    [KV_ACCOUNT] = {"an account", KV_ROOT, KV_NAME_ACCOUNT},
-    [KV_NAMESPACE] = {"a namespace", KV_ACCOUNT, KV_NAME_NAMESPACE},
-    [KV_PROJECTS] = {"a list of projects", KV_ACCOUNT, 0},
-    [KV_PROJECT] = {"a project", KV_PROJECTS, KV_NAME_PROJECT},
-    [KV_BINDING] = {"a binding", KV_PROJECT, KV_NAME_VARIABLE},
+    [KV_ROOT] = {"the root", 0},
+    [KV_ACCOUNT] = {"an account", KV_ROOT},
+    [KV_NAMESPACE] = {"a namespace", KV_ACCOUNT},
+    [KV_PROJECTS] = {"a list of projects", KV_ACCOUNT},
+    [KV_PROJECT] = {"a project", KV_PROJECTS},
+    [KV_BINDING] = {"a binding", KV_PROJECT},
 };
-
-static bool is_name_legal(const struct kv_node *node)
-{
-    if (node->kind == KV_PROJECTS)
-        return strcmp(node->name, TX_PROJECTS_NAME) == 0;
-    return kv_name_check(kinds[node->kind].name, node->name, strlen(node->name)) == 0;
-}
 
 /* Can a node that no entry leads to have its name back? returns 1, 0, or a negative errno */
 static int can_link(struct check *check, const struct check_node *found)
@@ -210,18 +198,19 @@ static int can_link(struct check *check, const struct check_node *found)
     struct check_node *parent = check_find(check, node->parent), *other;
     struct slice bytes;
     struct name entry;
+    uint64_t id;
     int rc;
 
     if (parent == NULL || parent->damaged || node->kind == KV_ROOT ||
-        parent->node.kind != kinds[node->kind].parent || !is_name_legal(node))
+        parent->node.kind != kinds[node->kind].parent)
         return 0;
     name_of_child(node->parent, node->name, strlen(node->name), &entry);
     rc = check->txn->ops->get(check->txn, ENGINE_NAMES, name_slice(&entry), &bytes);
     if (rc < 0)
         return rc == -ENOENT ? 1 : rc;
-    if (bytes.size != 8)
+    if (record_decode_number(ENGINE_NAMES, name_slice(&entry), bytes, &id) < 0)
         return 1;
-    other = check_find(check, name_get_u64(bytes.data));
+    other = check_find(check, id);
     return other == NULL || (!other->damaged && !is_name_of(name_slice(&entry), other));
 }
 
@@ -242,9 +231,10 @@ static int check_entry(struct check *check, const struct check_entry *entry)
     place = check_place_key(check, key.size >= 8 ? name_get_u64(key.data) : 0, name);
     if (entry->malformed) {
         rc = !check->nameless; /* one of those may have been meant */
-        check_found(check, "name", rc, place.text, "an entry that leads nowhere");
+        check_found(check, "name", rc, place.text, "an entry whose record or name is damaged");
     } else if (found == NULL) {
-        check_found(check, "name", true, place.text, "an entry that leads to id %" PRIu64 ", which does not exist",
+        rc = !check->nameless;
+        check_found(check, "name", rc, place.text, "an entry that leads to id %" PRIu64 ", which does not exist",
                     entry->id);
     } else {
         rc = found->damaged ? 0 : found->named ? 1 : can_link(check, found);
@@ -260,8 +250,6 @@ static int check_own_name(struct check *check, struct check_node *found, const c
 {
     int rc;
 
-    if (!is_name_legal(&found->node))
-        check_found(check, "name", false, where, "this is no name for %s", kinds[found->node.kind].text);
     if (found->named)
         return 0;
     rc = can_link(check, found);
@@ -295,6 +283,23 @@ static struct check_node *account_of(struct check *check, struct check_node *fou
     return NULL;
 }
 
+/* Of a damaged one its name is all that is known. */
+static bool is_projects(const struct check_node *found)
+{
+    return found->damaged ? strcmp(found->node.name, NAME_PROJECTS) == 0 : found->node.kind == KV_PROJECTS;
+}
+
+/* The account that counts this node among its projects and bindings; NULL: it is neither. */
+static struct check_node *account_of_binding(struct check *check, const struct check_node *found)
+{
+    for (int depth = 0; found != NULL && found->node.id != KV_ROOT_ID && depth < CHECK_DEPTH_MAX; depth++) {
+        found = found->damaged && !found->named ? NULL : check_find(check, found->node.parent);
+        if (found != NULL && is_projects(found))
+            return found->damaged && !found->named ? NULL : check_find(check, found->node.parent);
+    }
+    return NULL;
+}
+
 static void check_binding(struct check *check, struct check_node *found, const char *where)
 {
     struct check_node *target = check_find(check, found->node.target);
@@ -315,20 +320,24 @@ static void check_binding(struct check *check, struct check_node *found, const c
     found->drop = true;
     if (project != NULL)
         project->dropped_children++;
+    account = account_of_binding(check, found);
+    if (account != NULL)
+        account->dropped_bindings++;
 }
 
 static void check_account(struct check *check, struct check_node *found, const char *where)
 {
     const struct kv_node *node = &found->node;
 
-    if (node->limit_bytes > KV_LIMIT_MAX || node->limit_namespaces > KV_LIMIT_MAX)
+    if (node->limit_bytes > KV_LIMIT_MAX || node->limit_namespaces > KV_LIMIT_MAX ||
+        node->limit_keys > KV_LIMIT_MAX || node->limit_bindings > KV_LIMIT_MAX)
         check_found(check, "limit", false, where,
-                    "its limits are %" PRIu64 " bytes and %" PRIu64
-                    " namespaces, beyond what can be set; set them with: kvctl account limit",
-                    node->limit_bytes, node->limit_namespaces);
+                    "its limits are %" PRIu64 " bytes, %" PRIu64 " keys, %" PRIu64 " namespaces and %" PRIu64
+                    " projects and bindings, which is beyond what can be set; set them with: kvctl account limit",
+                    node->limit_bytes, node->limit_keys, node->limit_namespaces, node->limit_bindings);
     if (!found->has_projects) {
         found->add_projects = !check->nameless; /* one of those may be it */
-        check_found(check, "node", found->add_projects, where, "the account has no " TX_PROJECTS_NAME);
+        check_found(check, "node", found->add_projects, where, "the account has no " NAME_PROJECTS);
     }
 }
 
@@ -342,8 +351,6 @@ static int check_node(struct check *check, struct check_node *found)
         check_found(check, "node", false, place.text, "its record is %s", found->lost ? "missing" : "damaged");
         return 0;
     }
-    if (found->bad_xattrs)
-        check_found(check, "node", false, place.text, "its extended attributes are damaged");
     if (node->id != KV_ROOT_ID && (node->id < TX_FIRST_ID || node->id > CHECK_ID_MAX))
         check_found(check, "number", false, place.text, "its id is %" PRIu64 ", which is never given out",
                     node->id);
@@ -365,15 +372,18 @@ static int check_node(struct check *check, struct check_node *found)
 static void count_child(struct check *check, struct check_node *found)
 {
     struct check_node *parent = found->node.id == KV_ROOT_ID ? NULL : check_find(check, found->node.parent);
-    bool projects =
-        found->damaged ? strcmp(found->node.name, TX_PROJECTS_NAME) == 0 : found->node.kind == KV_PROJECTS;
+    struct check_node *account = account_of_binding(check, found);
 
     if (found->damaged && !found->named && found->node.id != KV_ROOT_ID)
         check->nameless = true;
-    else if (parent != NULL && projects)
+    else if (parent != NULL && is_projects(found))
         parent->has_projects = true;
     else if (parent != NULL)
         parent->children++;
+    if (account != NULL)
+        account->bindings++;
+    else if (!found->damaged && (found->node.kind == KV_PROJECT || found->node.kind == KV_BINDING))
+        check->unbound = true;
 }
 
 int check_tree(struct check *check)
@@ -395,7 +405,7 @@ static void add_sums(struct check_sums *to, const struct check_sums *more)
 {
     to->keys += more->keys;
     to->bytes += more->bytes;
-    to->bytes_unknown |= more->bytes_unknown;
+    to->damaged |= more->damaged;
 }
 
 /* Add the keys in a node to all above it. */
@@ -436,11 +446,13 @@ int check_counts(struct check *check)
         if (!check->nameless)
             check_count(check, found, node->kind == KV_ACCOUNT ? "namespaces" : "children", node->children,
                         found->children);
+        if (!check->nameless && !check->unbound)
+            check_count(check, found, "projects and bindings", node->bindings, found->bindings);
         if (check->astray && (node->kind == KV_ROOT || node->kind == KV_ACCOUNT))
             continue;
         check_count(check, found, "keys", node->keys, found->all.keys);
-        if (!found->all.bytes_unknown)
-            check_count(check, found, "bytes of keys and values", node->bytes, found->all.bytes);
+        if (!found->all.damaged || node->bytes < found->all.bytes)
+            check_count(check, found, "bytes of keys, values and attributes", node->bytes, found->all.bytes);
     }
     return 0;
 }

@@ -75,6 +75,8 @@ int apply(struct tx *tx, struct kv_change *change)
         return apply_node_rename(tx, change);
     case KV_NODE_LIMITS:
         return apply_node_limits(tx, change);
+    case KV_DROP_BROKEN:
+        return apply_drop_damaged(tx, change);
     case KV_RESERVE_IDS:
         change->first_id = tx_reserve_ids(tx, change->ids);
         return 0;

@@ -18,6 +18,9 @@ KV_CHECKED int apply_put(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_delete(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_rename(struct tx *tx, struct kv_change *change);
 
+/* damaged.c */
+KV_CHECKED int apply_drop_damaged(struct tx *tx, struct kv_change *change);
+
 /* attr.c: attributes of keys and nodes */
 KV_CHECKED int apply_setattr(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_setxattr(struct tx *tx, struct kv_change *change);
@@ -28,16 +31,32 @@ KV_CHECKED int apply_node_delete(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_node_rename(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_node_limits(struct tx *tx, struct kv_change *change);
 
+/* A namespace with the nodes whose counts include it. */
+struct apply_place {
+    struct tx_node *namespace, *account, *root;
+};
+/* returns  0; -ENOENT no such namespace; -EIO */
+KV_CHECKED int apply_place_of(struct tx *tx, uint64_t namespace_id, struct apply_place *out);
+/* Change the counts of a place. An underflow means that they were wrong before: -EIO, and the transaction is broken. */
+KV_CHECKED int apply_count(struct tx *tx, const struct apply_place *place, int64_t keys, int64_t bytes);
+/* May the account have a key more, and grow by this many bytes? returns 0; -EDQUOT */
+KV_CHECKED int apply_check_quota(const struct apply_place *place, bool one_more, int64_t growth);
+
 /* A key's record, copied out of the engine so that writes do not move it. */
 struct apply_key {
     bool there;
+    bool damaged; /* there, but it cannot be read: `record` is not set */
     struct name name;
     struct record_key record; /* its slices point into `bytes` */
     struct record_bytes bytes;
-    size_t charge; /* what its account pays for it; 0 where not there */
+    /* What the counts of its namespace lose with it; 0 where not there. Of a damaged one they lose what a recount does
+     * not find: that can be anything. */
+    int64_t keys, charge;
 };
-/* returns  0, whether it is there or not; -EINVAL, -ENAMETOOLONG; -EIO */
+/* returns  0, whether it is there or not; -EINVAL, -ENAMETOOLONG; -ENOENT a damaged one in no namespace; -EIO */
 KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out);
+/* Private to apply_key_load(): fill in what is known of a damaged key. */
+KV_CHECKED int apply_key_damaged(struct tx *tx, uint64_t namespace_id, struct apply_key *out);
 KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record);
 
 /* Does what is there go with what was seen (kv_change.object)? Where a change has no `seen`, always.

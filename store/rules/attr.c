@@ -33,7 +33,7 @@ static int follow_account(struct tx *tx, const struct kv_change *change)
 
     if (change->kind != KV_SETATTR || mask == 0)
         return 0;
-    rc = tx_node_child(tx, change->ref.node, TX_PROJECTS_NAME, &projects);
+    rc = tx_node_child(tx, change->ref.node, NAME_PROJECTS, &projects);
     if (rc == -ENOENT || (rc == 0 && projects->node.children > 0))
         return 0;
     if (rc < 0)
@@ -60,12 +60,31 @@ static int edit_node(struct tx *tx, struct kv_change *change, attr_edit *edit)
     return 0;
 }
 
+/* Write a key with other attributes back, which can be charged otherwise. */
+static int write_edited(struct tx *tx, const struct kv_change *change, const struct apply_key *key)
+{
+    int64_t growth = (int64_t)record_charge(change->ref.size, &key->record) - key->charge;
+    struct apply_place place;
+    int rc;
+
+    if (growth == 0)
+        return apply_key_write(tx, &key->name, &key->record);
+    rc = apply_place_of(tx, change->ref.node, &place);
+    if (rc == 0)
+        rc = apply_check_quota(&place, false, growth);
+    if (rc == 0)
+        rc = apply_key_write(tx, &key->name, &key->record);
+    return rc == 0 ? apply_count(tx, &place, 0, growth) : rc;
+}
+
 static int edit_key(struct tx *tx, struct kv_change *change, attr_edit *edit)
 {
     struct kv_xattrs xattrs;
     struct apply_key old;
     int rc = apply_key_load(tx, &change->ref, &old);
 
+    if (rc == 0 && old.damaged)
+        rc = -EIO;
     if (rc < 0)
         return rc;
     if (!apply_may_edit(change, &old))
@@ -79,7 +98,7 @@ static int edit_key(struct tx *tx, struct kv_change *change, attr_edit *edit)
         return rc;
     old.record.xattrs = slice_of(xattrs.data, xattrs.size);
     old.record.meta.has_xattrs = xattrs.size > 0;
-    rc = apply_key_write(tx, &old.name, &old.record);
+    rc = write_edited(tx, change, &old);
     if (rc == 0)
         change->meta = old.record.meta;
     return rc;

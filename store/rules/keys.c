@@ -3,14 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* A namespace with the nodes whose counts include it. */
-struct place {
-    struct tx_node *namespace, *account, *root;
-};
-
-static int place_of(struct tx *tx, uint64_t namespace_id, struct place *out)
+int apply_place_of(struct tx *tx, uint64_t namespace_id, struct apply_place *out)
 {
-    struct place place;
+    struct apply_place place;
     int rc = tx_node_of_kind(tx, namespace_id, KV_NAMESPACE, &place.namespace);
 
     if (rc < 0)
@@ -24,10 +19,9 @@ static int place_of(struct tx *tx, uint64_t namespace_id, struct place *out)
     return 0;
 }
 
-/* Change the counts of a place. An underflow means that they were wrong before. */
-static int count(struct tx *tx, struct place place, int64_t keys, int64_t bytes)
+int apply_count(struct tx *tx, const struct apply_place *place, int64_t keys, int64_t bytes)
 {
-    struct tx_node *slots[] = {place.namespace, place.account, place.root};
+    struct tx_node *slots[] = {place->namespace, place->account, place->root};
 
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
         struct kv_node *node = &slots[i]->node;
@@ -43,6 +37,15 @@ static int count(struct tx *tx, struct place place, int64_t keys, int64_t bytes)
     return 0;
 }
 
+int apply_check_quota(const struct apply_place *place, bool one_more, int64_t growth)
+{
+    const struct kv_node *account = &place->account->node;
+
+    if (one_more && account->limit_keys != 0 && account->keys >= account->limit_keys)
+        return -EDQUOT;
+    return apply_quota_allows(account->bytes, growth, account->limit_bytes) ? 0 : -EDQUOT;
+}
+
 int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out)
 {
     struct slice bytes;
@@ -52,27 +55,29 @@ int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *ou
         rc = name_of_key(ref->node, ref->key, ref->size, &out->name);
     if (rc < 0)
         return rc;
-    out->charge = 0;
+    out->damaged = false;
+    out->keys = out->charge = 0;
     rc = tx_get(tx, ENGINE_KEYS, &out->name, &bytes);
     out->there = rc == 0;
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
     if (bytes.size > sizeof(out->bytes.data))
-        return -EIO;
+        return apply_key_damaged(tx, ref->node, out);
     out->bytes.size = bytes.size;
     memcpy(out->bytes.data, bytes.data, bytes.size);
-    rc = record_decode_key(slice_of(out->bytes.data, out->bytes.size), &out->record);
-    if (rc == 0)
-        out->charge = ref->size + out->record.meta.size;
-    return rc;
+    if (record_decode_key(name_slice(&out->name), record_slice(&out->bytes), &out->record) < 0)
+        return apply_key_damaged(tx, ref->node, out);
+    out->keys = 1;
+    out->charge = (int64_t)record_charge(ref->size, &out->record);
+    return 0;
 }
 
 int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record)
 {
     struct record_bytes bytes;
 
-    record_encode_key(record, &bytes);
-    return tx_put(tx, ENGINE_KEYS, name, slice_of(bytes.data, bytes.size));
+    record_encode_key(name_slice(name), record, &bytes);
+    return tx_put(tx, ENGINE_KEYS, name, record_slice(&bytes));
 }
 
 static int write_chunks(struct tx *tx, const struct record_key *record, const struct kv_value *value)
@@ -94,9 +99,11 @@ static int write_chunks(struct tx *tx, const struct record_key *record, const st
     return 0;
 }
 
-static int drop_chunks(struct tx *tx, const struct record_key *record)
+/* Those of a damaged key cannot be found: a repair finds that nobody has them. */
+static int drop_chunks(struct tx *tx, const struct apply_key *key)
 {
-    uint32_t chunks = record_chunks(record->meta.size, record->cut);
+    const struct record_key *record = &key->record;
+    uint32_t chunks = key->there && !key->damaged ? record_chunks(record->meta.size, record->cut) : 0;
 
     for (uint32_t i = 0; i < chunks; i++) {
         struct name name;
@@ -126,87 +133,103 @@ static int choose_cut(struct tx *tx, size_t size, uint8_t *out)
 
 static int check_condition(const struct kv_change *change, const struct apply_key *old)
 {
+    bool readable = old->there && !old->damaged;
+
     if (!change->conditional)
         return 0;
-    if (change->if_version == 0)
-        return old->there && (change->attr.ino == 0 || old->record.meta.attr.ino != change->attr.ino) ? -EEXIST
-                                                                                                      : 0;
-    return old->there && old->record.meta.version == change->if_version ? 0 : -ECANCELED;
+    if (change->if_version != 0)
+        return readable && old->record.meta.version == change->if_version ? 0 : -ECANCELED;
+    if (!old->there || (readable && change->attr.ino != 0 && old->record.meta.attr.ino == change->attr.ino))
+        return 0;
+    return -EEXIST;
 }
 
-/* May the account grow by this many bytes? */
-static int check_quota(const struct place *place, int64_t delta)
+/* May the key be deleted, moved away or replaced? returns 0; -ESTALE; -EIO that depends on what cannot be read */
+static int check_remove(const struct kv_change *change, const struct tx_node *namespace,
+                        const struct apply_key *key, const struct kv_attr *object)
 {
-    const struct kv_node *account = &place->account->node;
+    static const struct kv_attr nobody;
 
-    return apply_quota_allows(account->bytes, delta, account->limit_bytes) ? 0 : -EDQUOT;
+    if (key->damaged) /* where anything may be removed, this may be, too */
+        return apply_may_remove(change, namespace, &nobody, NULL) ? 0 : -EIO;
+    return apply_may_remove(change, namespace, key->there ? &key->record.meta.attr : NULL, object) ? 0 : -ESTALE;
 }
 
-static const struct kv_attr *key_attr(const struct apply_key *key)
-{
-    return key->there ? &key->record.meta.attr : NULL;
-}
-
-static bool may_put(const struct kv_change *change, const struct tx_node *namespace, const struct apply_key *old)
+static int check_put(const struct kv_change *change, const struct tx_node *namespace, const struct apply_key *old)
 {
     if (change->replace)
-        return apply_may_remove(change, namespace, key_attr(old), change->to_object);
-    return !old->there || apply_may_put(change, &old->record.meta.attr);
+        return check_remove(change, namespace, old, change->to_object);
+    if (old->damaged)
+        return change->seen_count == 0 && change->object == NULL ? 0 : -EIO;
+    return !old->there || apply_may_put(change, &old->record.meta.attr) ? 0 : -ESTALE;
+}
+
+/* What a put makes of the key; its inode number may be missing, and version and cut are. */
+static struct record_key put_record(const struct kv_change *change, const struct apply_key *old)
+{
+    const struct kv_value *value = change->value;
+    struct record_key record = {.meta = {.attr = change->attr}};
+
+    record.meta.attr.mode &= 07777;
+    if (old->there && !old->damaged && !change->replace) {
+        record = old->record;
+        kv_attr_set(&record.meta.attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
+    }
+    if (change->xattrs != NULL)
+        record.xattrs = slice_of(change->xattrs->data, change->xattrs->size);
+    record.meta.has_xattrs = record.xattrs.size > 0;
+    record.meta.size = value->size;
+    record.checksum = change->checksum;
+    record.inlined = slice_of(value->data, value->size <= RECORD_INLINE_MAX ? value->size : 0);
+    return record;
+}
+
+static int write_put(struct tx *tx, const struct kv_change *change, const struct apply_key *old,
+                     const struct record_key *record)
+{
+    int rc = drop_chunks(tx, old);
+
+    if (rc == 0)
+        rc = write_chunks(tx, record, change->value);
+    return rc == 0 ? apply_key_write(tx, &old->name, record) : rc;
 }
 
 int apply_put(struct tx *tx, struct kv_change *change)
 {
     const struct kv_value *value = change->value;
+    struct apply_place place;
     struct record_key record;
     struct apply_key old;
-    struct place place;
     int64_t delta;
     uint8_t cut;
     int rc;
 
     if (value->size > KV_VALUE_MAX)
         return -EFBIG;
-    rc = place_of(tx, change->ref.node, &place);
+    rc = apply_place_of(tx, change->ref.node, &place);
     if (rc == 0)
         rc = apply_key_load(tx, &change->ref, &old);
     if (rc == 0)
         rc = check_condition(change, &old);
-    if (rc == 0 && !may_put(change, place.namespace, &old))
-        rc = -ESTALE;
+    if (rc == 0)
+        rc = check_put(change, place.namespace, &old);
     if (rc < 0)
         return rc;
-    delta = (int64_t)(change->ref.size + value->size) - (int64_t)old.charge;
-    rc = check_quota(&place, delta);
+    record = put_record(change, &old);
+    delta = (int64_t)record_charge(change->ref.size, &record) - old.charge;
+    rc = apply_check_quota(&place, !old.there, delta);
     if (rc == 0)
         rc = choose_cut(tx, value->size, &cut);
     if (rc < 0)
         return rc;
 
-    record = (struct record_key){.meta = {.attr = change->attr}};
-    record.meta.attr.mode &= 07777;
-    if (old.there && !change->replace) {
-        record = old.record;
-        kv_attr_set(&record.meta.attr, &change->attr, change->attr_mask | KV_MTIME | KV_CTIME);
-    } else if (record.meta.attr.ino == 0) {
+    if (record.meta.attr.ino == 0)
         record.meta.attr.ino = tx_new_id(tx);
-    }
-    if (change->xattrs != NULL)
-        record.xattrs = slice_of(change->xattrs->data, change->xattrs->size);
-    record.meta.has_xattrs = record.xattrs.size > 0;
     record.meta.version = tx_new_id(tx);
-    record.meta.size = value->size;
-    record.checksum = change->checksum;
     record.cut = cut;
-    record.inlined = slice_of(value->data, value->size <= RECORD_INLINE_MAX ? value->size : 0);
-
-    if (old.there)
-        rc = drop_chunks(tx, &old.record);
+    rc = write_put(tx, change, &old, &record);
     if (rc == 0)
-        rc = write_chunks(tx, &record, value);
-    if (rc == 0)
-        rc = apply_key_write(tx, &old.name, &record);
-    if (rc == 0)
-        rc = count(tx, place, old.there ? 0 : 1, delta);
+        rc = apply_count(tx, &place, 1 - old.keys, delta);
     if (rc < 0)
         return rc;
     if (!old.there)
@@ -217,9 +240,9 @@ int apply_put(struct tx *tx, struct kv_change *change)
 
 int apply_delete(struct tx *tx, struct kv_change *change)
 {
+    struct apply_place place;
     struct apply_key old;
-    struct place place;
-    int rc = place_of(tx, change->ref.node, &place);
+    int rc = apply_place_of(tx, change->ref.node, &place);
 
     if (rc == 0)
         rc = apply_key_load(tx, &change->ref, &old);
@@ -229,14 +252,15 @@ int apply_delete(struct tx *tx, struct kv_change *change)
         return rc;
     if (!old.there)
         return -ENOENT;
-    if (!apply_may_remove(change, place.namespace, key_attr(&old), change->object))
-        return -ESTALE;
+    rc = check_remove(change, place.namespace, &old, change->object);
+    if (rc < 0)
+        return rc;
 
     rc = tx_del(tx, ENGINE_KEYS, &old.name);
     if (rc == 0)
-        rc = drop_chunks(tx, &old.record);
+        rc = drop_chunks(tx, &old);
     if (rc == 0)
-        rc = count(tx, place, -1, -(int64_t)old.charge);
+        rc = apply_count(tx, &place, -old.keys, -old.charge);
     if (rc < 0)
         return rc;
     tx_node_touch(tx, place.namespace);
@@ -244,9 +268,9 @@ int apply_delete(struct tx *tx, struct kv_change *change)
 }
 
 static int exchange_keys(struct tx *tx, struct kv_change *change, struct apply_key *from, struct apply_key *to,
-                         struct place from_place, struct place to_place)
+                         const struct apply_place *from_place, const struct apply_place *to_place)
 {
-    int64_t grown = (int64_t)to->record.meta.size - (int64_t)from->record.meta.size;
+    int64_t grown = (int64_t)record_charge(0, &to->record) - (int64_t)record_charge(0, &from->record);
     int rc;
 
     from->record.meta.attr.ctime_ns = to->record.meta.attr.ctime_ns = tx->now_ns;
@@ -254,66 +278,76 @@ static int exchange_keys(struct tx *tx, struct kv_change *change, struct apply_k
     if (rc == 0)
         rc = apply_key_write(tx, &to->name, &from->record);
     if (rc == 0)
-        rc = count(tx, from_place, 0, grown);
+        rc = apply_count(tx, from_place, 0, grown);
     if (rc == 0)
-        rc = count(tx, to_place, 0, -grown);
+        rc = apply_count(tx, to_place, 0, -grown);
     if (rc == 0)
         change->meta = from->record.meta;
     return rc;
 }
 
 static int move_key(struct tx *tx, struct kv_change *change, struct apply_key *from, struct apply_key *to,
-                    struct place from_place, struct place to_place)
+                    const struct apply_place *from_place, const struct apply_place *to_place)
 {
-    uint64_t size = from->record.meta.size;
-    int rc = check_quota(&from_place, (int64_t)(change->to.size + size) - (int64_t)(from->charge + to->charge));
+    int64_t charge = (int64_t)record_charge(change->to.size, &from->record);
+    int rc = apply_check_quota(from_place, false, charge - from->charge - to->charge);
 
     if (rc < 0)
         return rc;
     from->record.meta.attr.ctime_ns = tx->now_ns;
     rc = tx_del(tx, ENGINE_KEYS, &from->name);
-    if (rc == 0 && to->there)
-        rc = drop_chunks(tx, &to->record);
+    if (rc == 0)
+        rc = drop_chunks(tx, to);
     if (rc == 0)
         rc = apply_key_write(tx, &to->name, &from->record);
     if (rc == 0)
-        rc = count(tx, from_place, -1, -(int64_t)from->charge);
+        rc = apply_count(tx, from_place, -from->keys, -from->charge);
     if (rc == 0)
-        rc = count(tx, to_place, to->there ? 0 : 1, (int64_t)(change->to.size + size) - (int64_t)to->charge);
+        rc = apply_count(tx, to_place, 1 - to->keys, charge - to->charge);
     if (rc == 0)
         change->meta = from->record.meta;
     return rc;
 }
 
+static int check_rename(const struct kv_change *change, const struct apply_key *from, const struct apply_key *to,
+                        const struct apply_place *from_place, const struct apply_place *to_place)
+{
+    int rc;
+
+    if (!from->there || (!to->there && change->flags & KV_EXCHANGE))
+        return -ENOENT;
+    if (to->there && change->flags & KV_NOREPLACE)
+        return -EEXIST;
+    if (from->damaged || (to->damaged && change->flags & KV_EXCHANGE))
+        return -EIO;
+    rc = check_remove(change, from_place->namespace, from, change->object);
+    return rc == 0 ? check_remove(change, to_place->namespace, to, change->to_object) : rc;
+}
+
 int apply_rename(struct tx *tx, struct kv_change *change)
 {
-    struct place from_place, to_place;
+    struct apply_place from_place, to_place;
     struct apply_key from, to;
-    int rc = place_of(tx, change->ref.node, &from_place);
+    int rc = apply_place_of(tx, change->ref.node, &from_place);
 
     if (rc == 0)
-        rc = place_of(tx, change->to.node, &to_place);
+        rc = apply_place_of(tx, change->to.node, &to_place);
     if (rc == 0 && from_place.account != to_place.account)
         rc = -EXDEV;
     if (rc == 0)
         rc = apply_key_load(tx, &change->ref, &from);
     if (rc == 0)
         rc = apply_key_load(tx, &change->to, &to);
+    if (rc == 0)
+        rc = check_rename(change, &from, &to, &from_place, &to_place);
     if (rc < 0)
         return rc;
-    if (!from.there || (!to.there && change->flags & KV_EXCHANGE))
-        return -ENOENT;
-    if (to.there && change->flags & KV_NOREPLACE)
-        return -EEXIST;
-    if (!apply_may_remove(change, from_place.namespace, key_attr(&from), change->object) ||
-        !apply_may_remove(change, to_place.namespace, key_attr(&to), change->to_object))
-        return -ESTALE;
     change->meta = from.record.meta;
     if (kv_ref_same(&change->ref, &change->to))
         return 0;
 
-    rc = change->flags & KV_EXCHANGE ? exchange_keys(tx, change, &from, &to, from_place, to_place)
-                                     : move_key(tx, change, &from, &to, from_place, to_place);
+    rc = change->flags & KV_EXCHANGE ? exchange_keys(tx, change, &from, &to, &from_place, &to_place)
+                                     : move_key(tx, change, &from, &to, &from_place, &to_place);
     if (rc < 0)
         return rc;
     tx_node_touch(tx, from_place.namespace);

@@ -48,12 +48,57 @@ static int check_binding(struct tx *tx, struct tx_node *project, uint64_t target
     return rc;
 }
 
+static bool is_counted(enum kv_node_kind kind) { return kind == KV_PROJECT || kind == KV_BINDING; }
+
+/* One project or binding more, or less, in an account. */
+static int count_binding(struct tx *tx, struct tx_node *account, bool more)
+{
+    if (!more && account->node.bindings == 0)
+        return tx_damaged(tx);
+    account->node.bindings = more ? account->node.bindings + 1 : account->node.bindings - 1;
+    account->dirty = true;
+    return 0;
+}
+
+/* Are there as many nodes of this kind in the account as there may be? *account is set where they are counted there. */
+static int check_limit(struct tx *tx, enum kv_node_kind kind, struct tx_node *parent, struct tx_node **account)
+{
+    int rc;
+
+    *account = NULL;
+    if (kind == KV_NAMESPACE)
+        return parent->node.children >= parent->node.limit_namespaces ? -EDQUOT : 0;
+    if (!is_counted(kind))
+        return 0;
+    rc = account_of(tx, parent, account);
+    if (rc < 0)
+        return rc;
+    return (*account)->node.limit_bindings != 0 && (*account)->node.bindings >= (*account)->node.limit_bindings
+               ? -EDQUOT
+               : 0;
+}
+
+/* What a new node has, beside what the change says. */
+static void fill_node(struct tx *tx, struct kv_node *node)
+{
+    bool account = node->kind == KV_ACCOUNT;
+
+    node->id = node->attr.ino = tx_new_id(tx);
+    node->attr.mode &= 07777;
+    node->keys = node->bytes = node->children = node->bindings = 0;
+    node->limit_bytes = account ? KV_ACCOUNT_BYTES : 0;
+    node->limit_namespaces = account ? KV_ACCOUNT_NAMESPACES : 0;
+    node->limit_keys = 0;
+    node->limit_bindings = account ? KV_ACCOUNT_BINDINGS : 0;
+    node->target = node->kind == KV_BINDING ? node->target : 0;
+    node->has_xattrs = false;
+}
+
 int apply_node_create(struct tx *tx, struct kv_change *change)
 {
     struct kv_node *node = &change->node;
     const struct kind_rule *rule = rule_of(node->kind);
-    struct tx_node *parent;
-    struct tx_node *existing;
+    struct tx_node *parent, *existing, *account;
     int rc;
 
     if (rule == NULL)
@@ -66,29 +111,25 @@ int apply_node_create(struct tx *tx, struct kv_change *change)
     rc = tx_node_child(tx, node->parent, node->name, &existing);
     if (rc != -ENOENT)
         return rc == 0 ? -EEXIST : rc;
-    if (node->kind == KV_NAMESPACE && parent->node.children >= parent->node.limit_namespaces)
-        return -EDQUOT;
-    rc = node->kind == KV_BINDING ? check_binding(tx, parent, node->target) : 0;
+    rc = check_limit(tx, node->kind, parent, &account);
+    if (rc == 0 && node->kind == KV_BINDING)
+        rc = check_binding(tx, parent, node->target);
     if (rc == 0)
         rc = tx_room(tx, 0, 0);
     if (rc < 0)
         return rc;
 
-    node->id = node->attr.ino = tx_new_id(tx);
-    node->attr.mode &= 07777;
-    node->keys = node->bytes = node->children = 0;
-    node->limit_bytes = node->kind == KV_ACCOUNT ? KV_ACCOUNT_BYTES : 0;
-    node->limit_namespaces = node->kind == KV_ACCOUNT ? KV_ACCOUNT_NAMESPACES : 0;
-    node->target = node->kind == KV_BINDING ? node->target : 0;
-    node->has_xattrs = false;
+    fill_node(tx, node);
     rc = tx_node_add(tx, node);
     if (rc == 0 && node->kind == KV_ACCOUNT) {
         struct kv_node projects = {
-            .kind = KV_PROJECTS, .parent = node->id, .name = TX_PROJECTS_NAME, .attr = node->attr};
+            .kind = KV_PROJECTS, .parent = node->id, .name = NAME_PROJECTS, .attr = node->attr};
 
         projects.id = projects.attr.ino = tx_new_id(tx);
         rc = tx_node_add(tx, &projects);
     }
+    if (rc == 0 && account != NULL)
+        rc = count_binding(tx, account, true);
     if (rc < 0)
         return rc;
     parent->node.children++;
@@ -99,7 +140,7 @@ int apply_node_create(struct tx *tx, struct kv_change *change)
 /* The PROJECTS node that every account has. */
 static int projects_of(struct tx *tx, uint64_t account, struct tx_node **out)
 {
-    int rc = tx_node_child(tx, account, TX_PROJECTS_NAME, out);
+    int rc = tx_node_child(tx, account, NAME_PROJECTS, out);
 
     return rc == -ENOENT || (rc == 0 && (*out)->node.kind != KV_PROJECTS) ? -EIO : rc;
 }
@@ -107,11 +148,13 @@ static int projects_of(struct tx *tx, uint64_t account, struct tx_node **out)
 /* Find the bindings of a namespace among the children of one project. */
 static int bindings_in(struct tx *tx, uint64_t project, uint64_t target, bool remove)
 {
-    struct tx_node *parent;
+    struct tx_node *parent, *account;
     uint64_t *ids = NULL;
     size_t ids_count = 0;
     int rc = tx_node_of_kind(tx, project, KV_PROJECT, &parent);
 
+    if (rc == 0)
+        rc = account_of(tx, parent, &account);
     if (rc == 0)
         rc = tx_node_children(tx, project, &ids, &ids_count);
     for (size_t i = 0; rc == 0 && i < ids_count; i++) {
@@ -120,6 +163,8 @@ static int bindings_in(struct tx *tx, uint64_t project, uint64_t target, bool re
         rc = tx_node_of_kind(tx, ids[i], KV_BINDING, &binding);
         if (rc == 0 && remove && binding->node.target == target) {
             rc = tx_node_drop(tx, binding);
+            if (rc == 0)
+                rc = count_binding(tx, account, false);
             parent->node.children--;
             tx_node_touch(tx, parent);
         }
@@ -169,9 +214,13 @@ static int check_empty(struct tx *tx, struct tx_node *slot, struct tx_node **pro
 /* Remove a node that check_empty() allowed. */
 static int remove_node(struct tx *tx, struct tx_node *slot, struct tx_node *projects)
 {
-    struct tx_node *parent;
+    struct tx_node *parent, *account;
     int rc = tx_node_get(tx, slot->node.parent, &parent);
 
+    if (rc == 0 && is_counted(slot->node.kind))
+        rc = account_of(tx, slot, &account);
+    if (rc == 0 && is_counted(slot->node.kind))
+        rc = count_binding(tx, account, false);
     if (rc == 0 && slot->node.kind == KV_NAMESPACE)
         rc = namespace_bindings(tx, &slot->node, true);
     if (rc == 0 && projects != NULL)
@@ -307,10 +356,13 @@ int apply_node_limits(struct tx *tx, struct kv_change *change)
 
     if (rc < 0)
         return rc;
-    if (change->node.limit_bytes > KV_LIMIT_MAX || change->node.limit_namespaces > KV_LIMIT_MAX)
+    if (change->node.limit_bytes > KV_LIMIT_MAX || change->node.limit_namespaces > KV_LIMIT_MAX ||
+        change->node.limit_keys > KV_LIMIT_MAX || change->node.limit_bindings > KV_LIMIT_MAX)
         return -EFBIG;
     slot->node.limit_bytes = change->node.limit_bytes;
     slot->node.limit_namespaces = change->node.limit_namespaces;
+    slot->node.limit_keys = change->node.limit_keys;
+    slot->node.limit_bindings = change->node.limit_bindings;
     slot->node.attr.ctime_ns = tx->now_ns;
     slot->dirty = true;
     change->node = slot->node;

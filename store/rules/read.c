@@ -44,7 +44,7 @@ static int get_key(struct reading *reading, const struct kv_ref *ref, struct rec
 
     if (rc == 0)
         rc = get(reading, ENGINE_KEYS, &name, &bytes);
-    return rc == 0 ? record_decode_key(bytes, out) : rc;
+    return rc == 0 ? record_decode_key(name_slice(&name), bytes, out) : rc;
 }
 
 /* Put a value together from its chunks. A missing or short chunk is damage. */
@@ -121,9 +121,7 @@ static int get_node(struct reading *reading, uint64_t id, struct record_node *ou
 
     name_of_node(id, &name);
     rc = get(reading, ENGINE_NODES, &name, &bytes);
-    if (rc == 0)
-        rc = record_decode_node(bytes, out);
-    return rc == 0 && out->node.id != id ? -EIO : rc;
+    return rc == 0 ? record_decode_node(name_slice(&name), bytes, out) : rc;
 }
 
 int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out)
@@ -142,6 +140,8 @@ int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quot
     rc = get_key(&reading, ref, &key);
     if (rc < 0 && rc != -ENOENT)
         return rc;
+    if (rc < 0 && account.node.limit_keys != 0 && account.node.keys >= account.node.limit_keys)
+        return -EDQUOT;
     *out = (struct read_quota){account.node.id, account.node.bytes, account.node.limit_bytes,
                                rc == 0 ? ref->size + key.meta.size : 0};
     return 0;
@@ -160,7 +160,8 @@ int read_seen(struct engine *engine, const struct kv_seen *seen, size_t count, s
         if (rc == -ENOENT || (rc == 0 && !record_is_as_seen(&record.node, &seen[i])))
             rc = -ESTALE;
         else if (rc == 0 && record.node.kind == KV_ACCOUNT && found.account == 0)
-            found = (struct kv_usage){record.node.id, record.node.bytes, record.node.limit_bytes};
+            found = (struct kv_usage){record.node.id, record.node.bytes, record.node.limit_bytes, record.node.keys,
+                                      record.node.limit_keys};
     }
     if (rc == 0 && usage != NULL)
         *usage = found;
@@ -183,11 +184,11 @@ int read_node(struct engine *engine, uint64_t id, struct kv_node *out)
 /* The node that an entry of ENGINE_NAMES leads to must be there, and have that name. */
 static int get_entry(struct reading *reading, struct slice name, struct slice entry, struct record_node *out)
 {
-    int rc;
+    uint64_t id;
+    int rc = record_decode_number(ENGINE_NAMES, name, entry, &id);
 
-    if (entry.size != 8)
-        return -EIO;
-    rc = get_node(reading, name_get_u64(entry.data), out);
+    if (rc == 0)
+        rc = get_node(reading, id, out);
     if (rc == -ENOENT || (rc == 0 && !name_leads_to(name, &out->node)))
         return -EIO;
     return rc;
@@ -277,7 +278,7 @@ static int scan_key(void *arg, struct slice name, struct slice value)
     size = name_unpack((const uint8_t *)name.data + 8, name.size - 8, key);
     if (size < 0)
         return size;
-    rc = record_decode_key(value, &record);
+    rc = record_decode_key(name, value, &record);
     return rc < 0 ? rc : told(scan, scan->visit_key(scan->arg, key, (size_t)size, &record.meta));
 }
 

@@ -16,9 +16,10 @@ KV_CHECKED int read_seen(struct engine *engine, const struct kv_seen *seen, size
 /* What a put at `ref` would be weighed against, as of one moment. */
 struct read_quota {
     uint64_t account, bytes, limit; /* the account: id, bytes used, most that it may use */
-    uint64_t charge;                /* what it pays for the key now; 0 where that is not there */
+    uint64_t charge;                /* what it pays for name and value of the key now; 0 where that is not there */
 };
-/* returns  0, whether the key is there or not; -ENOENT no such namespace */
+/* returns  0, whether the key is there or not; -EDQUOT it is not, and the account may have no more keys; -ENOENT no
+ * such namespace */
 KV_CHECKED int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out);
 KV_CHECKED int read_node(struct engine *engine, uint64_t id, struct kv_node *out);
 KV_CHECKED int read_child(struct engine *engine, uint64_t parent, const char *name, size_t size,

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ------------------------------------------------------------------- records */
 
@@ -27,6 +26,11 @@ int tx_put(struct tx *tx, enum engine_table table, const struct name *name, stru
 int tx_del(struct tx *tx, enum engine_table table, const struct name *name)
 {
     return watch(tx, tx->txn->ops->del(tx->txn, table, name_slice(name)));
+}
+
+int tx_scan(struct tx *tx, enum engine_table table, const struct name *from, engine_visit *visit, void *arg)
+{
+    return watch(tx, tx->txn->ops->scan(tx->txn, table, name_slice(from), visit, arg));
 }
 
 int tx_room(struct tx *tx, uint64_t bytes, size_t part)
@@ -67,10 +71,10 @@ static int node_new(struct tx *tx, struct tx_node **out)
     return 0;
 }
 
-static int node_decode(struct slice bytes, struct tx_node *slot)
+static int node_decode(const struct name *name, struct slice bytes, struct tx_node *slot)
 {
     struct record_node record;
-    int rc = record_decode_node(bytes, &record);
+    int rc = record_decode_node(name_slice(name), bytes, &record);
 
     if (rc == 0)
         rc = record_xattrs(record.xattrs, &slot->xattrs);
@@ -97,9 +101,7 @@ int tx_node_get(struct tx *tx, uint64_t id, struct tx_node **out)
         rc = node_new(tx, &slot);
     if (rc < 0)
         return rc;
-    rc = node_decode(bytes, slot);
-    if (rc == 0 && slot->node.id != id)
-        rc = -EIO;
+    rc = node_decode(&name, bytes, slot);
     if (rc < 0) {
         free(slot);
         return rc;
@@ -139,15 +141,16 @@ int tx_node_child(struct tx *tx, uint64_t parent, const char *name, struct tx_no
     struct tx_node *child, *above;
     struct slice bytes;
     struct name entry;
+    uint64_t id;
     int rc;
 
     name_of_child(parent, name, strlen(name), &entry);
     rc = tx_get(tx, ENGINE_NAMES, &entry, &bytes);
+    if (rc == 0)
+        rc = record_decode_number(ENGINE_NAMES, name_slice(&entry), bytes, &id);
     if (rc < 0)
         return rc;
-    if (bytes.size != 8)
-        return -EIO;
-    rc = tx_node_get(tx, name_get_u64(bytes.data), &child);
+    rc = tx_node_get(tx, id, &child);
     if (rc == -ENOENT || (rc == 0 && !name_leads_to(name_slice(&entry), &child->node)))
         return -EIO;
     if (rc == 0)
@@ -166,17 +169,17 @@ struct children {
 static int collect_child(void *arg, struct slice key, struct slice value)
 {
     struct children *found = arg;
-    uint64_t *grown;
+    uint64_t *grown, id;
 
     if (key.size < 8 || name_get_u64(key.data) != found->parent)
         return 1;
-    if (value.size != 8)
+    if (record_decode_number(ENGINE_NAMES, key, value, &id) < 0)
         return -EIO;
     grown = realloc(found->ids, (found->count + 1) * sizeof(*grown));
     if (grown == NULL)
         return -ENOMEM;
     found->ids = grown;
-    found->ids[found->count++] = name_get_u64(value.data);
+    found->ids[found->count++] = id;
     return 0;
 }
 
@@ -187,10 +190,10 @@ int tx_node_children(struct tx *tx, uint64_t parent, uint64_t **ids, size_t *cou
     int rc;
 
     name_of_child(parent, "", 0, &from);
-    rc = tx->txn->ops->scan(tx->txn, ENGINE_NAMES, name_slice(&from), collect_child, &found);
+    rc = tx_scan(tx, ENGINE_NAMES, &from, collect_child, &found);
     if (rc < 0) {
         free(found.ids);
-        return watch(tx, rc);
+        return rc;
     }
     *ids = found.ids;
     *count = found.count;
@@ -199,12 +202,12 @@ int tx_node_children(struct tx *tx, uint64_t parent, uint64_t **ids, size_t *cou
 
 int tx_node_link(struct tx *tx, const struct kv_node *node)
 {
+    struct record_bytes bytes;
     struct name entry;
-    uint8_t id[8];
 
     name_of_child(node->parent, node->name, strlen(node->name), &entry);
-    name_put_u64(id, node->id);
-    return tx_put(tx, ENGINE_NAMES, &entry, slice_of(id, sizeof(id)));
+    record_encode_number(ENGINE_NAMES, name_slice(&entry), node->id, &bytes);
+    return tx_put(tx, ENGINE_NAMES, &entry, record_slice(&bytes));
 }
 
 int tx_node_unlink(struct tx *tx, const struct kv_node *node)
@@ -256,36 +259,30 @@ void tx_node_touch(struct tx *tx, struct tx_node *node)
 
 /* -------------------------------------------------------------- begin and end */
 
-static struct name meta_name(const char *text)
-{
-    struct name name;
-
-    name.size = strlen(text);
-    memcpy(name.data, text, name.size);
-    return name;
-}
-
 static int read_next_id(struct tx *tx)
 {
-    struct name name = meta_name(TX_NEXT_ID);
     struct slice bytes;
-    int rc = tx_get(tx, ENGINE_META, &name, &bytes);
+    struct name name;
+    int rc;
 
-    if (rc == -ENOENT || (rc == 0 && bytes.size != 8))
+    name_of_setting(TX_NEXT_ID, &name);
+    rc = tx_get(tx, ENGINE_META, &name, &bytes);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    if (rc == -ENOENT || record_decode_number(ENGINE_META, name_slice(&name), bytes, &tx->next_id) < 0)
         return tx_damaged(tx);
-    if (rc == 0)
-        tx->next_id = name_get_u64(bytes.data);
-    return rc;
+    return 0;
 }
 
 static int write_next_id(struct tx *tx)
 {
-    struct name name = meta_name(TX_NEXT_ID);
-    uint8_t bytes[8];
+    struct record_bytes bytes;
+    struct name name;
 
-    name_put_u64(bytes, tx->next_id);
+    name_of_setting(TX_NEXT_ID, &name);
+    record_encode_number(ENGINE_META, name_slice(&name), tx->next_id, &bytes);
     tx->next_id_dirty = false;
-    return tx_put(tx, ENGINE_META, &name, slice_of(bytes, sizeof(bytes)));
+    return tx_put(tx, ENGINE_META, &name, record_slice(&bytes));
 }
 
 static int write_nodes(struct tx *tx)
@@ -298,9 +295,9 @@ static int write_nodes(struct tx *tx)
 
         if (!slot->dirty)
             continue;
-        record_encode_node(&record, &bytes);
         name_of_node(slot->node.id, &name);
-        rc = tx_put(tx, ENGINE_NODES, &name, slice_of(bytes.data, bytes.size));
+        record_encode_node(name_slice(&name), &record, &bytes);
+        rc = tx_put(tx, ENGINE_NODES, &name, record_slice(&bytes));
         if (rc < 0)
             return rc;
         slot->dirty = false;
@@ -319,8 +316,7 @@ static void tx_free(struct tx *tx)
     free(tx);
 }
 
-/* Begin without knowing yet whether the store has a format. */
-static int begin_bare(struct engine *engine, int64_t now_ns, struct tx **out)
+int tx_begin_bare(struct engine *engine, int64_t now_ns, struct tx **out)
 {
     struct tx *tx = calloc(1, sizeof(*tx));
     int rc;
@@ -340,7 +336,7 @@ static int begin_bare(struct engine *engine, int64_t now_ns, struct tx **out)
 int tx_begin(struct engine *engine, int64_t now_ns, struct tx **out)
 {
     struct tx *tx;
-    int rc = begin_bare(engine, now_ns, &tx);
+    int rc = tx_begin_bare(engine, now_ns, &tx);
 
     if (rc < 0)
         return rc;
@@ -377,91 +373,4 @@ void tx_abort(struct tx *tx)
 {
     tx->txn->ops->abort(tx->txn);
     tx_free(tx);
-}
-
-/* -------------------------------------------------------------------- format */
-
-#define FORMAT "format" /* in ENGINE_META: the magic, then the version as 4 bytes, little endian */
-#define FORMAT_MAGIC "kvfs store"
-#define FORMAT_VERSION 1u
-
-enum { MAGIC_SIZE = sizeof(FORMAT_MAGIC) - 1, FORMAT_SIZE = MAGIC_SIZE + 4 };
-
-static int check_format(struct slice bytes, uint32_t *version)
-{
-    const uint8_t *at = bytes.data;
-
-    if (bytes.size != FORMAT_SIZE || memcmp(at, FORMAT_MAGIC, MAGIC_SIZE) != 0)
-        return -EIO;
-    at += MAGIC_SIZE;
-    *version = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-    return *version == FORMAT_VERSION ? 0 : -EPROTONOSUPPORT;
-}
-
-static int read_format(struct engine_txn *txn, uint32_t *version)
-{
-    struct name name = meta_name(FORMAT);
-    struct slice bytes;
-    int rc = txn->ops->get(txn, ENGINE_META, name_slice(&name), &bytes);
-
-    return rc == 0 ? check_format(bytes, version) : rc;
-}
-
-static int write_format(struct tx *tx)
-{
-    struct kv_node root = {.kind = KV_ROOT, .id = KV_ROOT_ID, .attr = {.ino = KV_ROOT_ID, .mode = 0755}};
-    struct name name = meta_name(FORMAT);
-    uint8_t bytes[FORMAT_SIZE] = FORMAT_MAGIC;
-    int rc;
-
-    bytes[MAGIC_SIZE] = FORMAT_VERSION;
-    rc = tx_put(tx, ENGINE_META, &name, slice_of(bytes, sizeof(bytes)));
-    if (rc < 0)
-        return rc;
-    tx->next_id = TX_FIRST_ID;
-    tx->next_id_dirty = true;
-    root.attr.uid = geteuid();
-    root.attr.gid = getegid();
-    root.attr.atime_ns = root.attr.mtime_ns = root.attr.ctime_ns = root.attr.btime_ns = tx->now_ns;
-    return tx_node_add(tx, &root);
-}
-
-static int create_format(struct engine *engine, int64_t now_ns, uint32_t *version)
-{
-    struct tx *tx;
-    int rc = begin_bare(engine, now_ns, &tx);
-
-    if (rc < 0)
-        return rc;
-    rc = read_format(tx->txn, version);
-    if (rc != -ENOENT) { /* another process was first */
-        tx_abort(tx);
-        return rc;
-    }
-    rc = write_format(tx);
-    if (rc < 0) {
-        tx_abort(tx);
-        return rc;
-    }
-    *version = FORMAT_VERSION;
-    return tx_commit(tx);
-}
-
-int tx_format(struct engine *engine, int64_t now_ns, bool create, int64_t wait_ns, uint32_t *version)
-{
-    struct engine_txn *txn;
-    int rc = engine->ops->begin(engine, false, &txn);
-
-    if (rc < 0)
-        return rc;
-    rc = read_format(txn, version);
-    txn->ops->abort(txn);
-    if (rc != -ENOENT)
-        return rc;
-    rc = create ? engine_acquire(engine, wait_ns) : -EIO;
-    if (rc < 0)
-        return rc;
-    rc = create_format(engine, now_ns, version);
-    engine_release(engine);
-    return rc;
 }

@@ -8,11 +8,12 @@
  *
  * Nodes that the group touches are decoded once and written once, at the
  * commit: their counts change with every put. Invariants that hold at a commit:
- *   - keys and bytes of a namespace are the number of its keys and the sum of
- *     their key and value sizes; an account's are the sums over its namespaces,
- *     the root's the sums over its accounts;
+ *   - keys and bytes of a namespace are the number of its keys and the sum of what
+ *     they are charged with (record_count_key()); an account's are the sums over its
+ *     namespaces, the root's the sums over its accounts;
  *   - children is the number of the node's entries in ENGINE_NAMES (an account's
- *     ".projects" is not counted);
+ *     ".projects" is not counted); bindings of an account is the number of its projects
+ *     and bindings;
  *   - ids, inode numbers and versions come from one counter, so none is used twice.
  */
 #ifndef KVFS_STORE_TX_H
@@ -23,9 +24,10 @@
 
 #include <uthash.h>
 
-#define TX_PROJECTS_NAME ".projects"
-#define TX_NEXT_ID "next_id" /* in ENGINE_META: the counter, as 8 bytes, big endian */
-#define TX_FIRST_ID 1024u    /* ids below are the root's and the mount's own files' */
+/* In ENGINE_META: the counter (record_encode_number()), and the format. */
+#define TX_NEXT_ID "next_id"
+#define TX_FORMAT "format"
+#define TX_FIRST_ID 1024u /* ids below are the root's and the mount's own files' */
 
 struct tx {
     struct engine_txn *txn;
@@ -44,6 +46,8 @@ struct tx_node {
     UT_hash_handle hh; /* by node.id */
 };
 
+/* Begin without a look at the counter, which a store has only once it has a format. Errors as the engine's begin() */
+KV_CHECKED int tx_begin_bare(struct engine *engine, int64_t now_ns, struct tx **out);
 /* Begin. returns 0 and *out, to be ended by tx_commit() or tx_abort(); else as the engine's begin() */
 KV_CHECKED int tx_begin(struct engine *engine, int64_t now_ns, struct tx **out);
 /* Write what the commit would write first, the nodes and the counter, so that a failure is known to be none of the
@@ -59,11 +63,17 @@ void tx_abort(struct tx *tx);
  * returns  0; -EPROTONOSUPPORT a format that this program does not know; -EIO damaged, or nothing there
  *          and `create` is false; -ETIMEDOUT */
 KV_CHECKED int tx_format(struct engine *engine, int64_t now_ns, bool create, int64_t wait_ns, uint32_t *version);
+/* The version in the record of the format. returns  0; -EPROTONOSUPPORT, with the version; -EIO damaged */
+KV_CHECKED int tx_format_decode(struct slice record, uint32_t *version);
+/* What a format that this program does not know is, and what to do, in words: "the store has format N, ..." */
+const char *tx_format_advice(uint32_t version);
 
 /* Records. As the engine's, but a failure other than -ENOENT breaks the transaction. */
 KV_CHECKED int tx_get(struct tx *tx, enum engine_table table, const struct name *name, struct slice *out);
 KV_CHECKED int tx_put(struct tx *tx, enum engine_table table, const struct name *name, struct slice value);
 KV_CHECKED int tx_del(struct tx *tx, enum engine_table table, const struct name *name);
+KV_CHECKED int tx_scan(struct tx *tx, enum engine_table table, const struct name *from, engine_visit *visit,
+                       void *arg);
 /* May the transaction grow by `bytes` more, in records of at most `part` bytes? returns 0; -ENOSPC */
 KV_CHECKED int tx_room(struct tx *tx, uint64_t bytes, size_t part);
 

@@ -536,6 +536,8 @@ static void without_a_ttl_the_source_is_the_central(void **state)
 
 static void counts_of_namespaces_and_accounts_can_be_read(void **state)
 {
+    char text[32];
+
     MOUNT_OK(mkdir(A("a/m"), 0755));
     mount_write_text(A("a/n/key"), "12345");
     mount_write_text(A("a/n/other"), "");
@@ -548,6 +550,12 @@ static void counts_of_namespaces_and_accounts_can_be_read(void **state)
     MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
     assert_int_equal(number(A("a"), "user.kvfs.quota_bytes"), 1000);
     assert_int_equal(number(A("a/n"), "user.kvfs.quota_bytes"), 1000);
+    assert_int_equal(MOUNT_OK(getxattr(A("a"), "user.kvfs.quota_keys", text, sizeof(text))), 4);
+    assert_memory_equal(text, "none", 4);
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--keys", "77");
+    assert_int_equal(number(A("a/n"), "user.kvfs.quota_keys"), 77);
+    MOUNT_OK(setxattr(A("a/n/key"), "user.b", "1234", 4, 0)); /* attributes count */
+    assert_int_equal(number(A("a/n"), "user.kvfs.bytes"), 23);
 }
 
 static void computed_attributes_are_read_only_and_not_listed(void **state)

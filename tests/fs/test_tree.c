@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define VALUE_MAX 26214400
@@ -339,6 +340,50 @@ static void an_eleventh_namespace_says_edquot(void **state)
     MOUNT_FAILS(EDQUOT, mkdir(P("a/n13"), 0755));
     MOUNT_OK(mkdir(P("b"), 0755)); /* another account has its own limit */
     MOUNT_OK(mkdir(P("b/n"), 0755));
+}
+
+static void a_key_more_than_the_limit_says_edquot(void **state)
+{
+    struct statvfs space;
+
+    mount_write_text(P("a/n/one"), "1");
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--keys", "2");
+    MOUNT_OK(statvfs(P("a"), &space));
+    assert_int_equal(space.f_files, 2);
+    assert_int_equal(space.f_ffree, 1);
+    assert_int_equal(space.f_favail, 1);
+    mount_write_text(P("a/n/two"), "2");
+    MOUNT_FAILS(EDQUOT, create(P("a/n/three")));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/three create: the account is full"));
+    MOUNT_OK(statvfs(P("a/n"), &space));
+    assert_int_equal(space.f_ffree, 0);
+    mount_write_text(P("a/n/two"), "as before");
+    MOUNT_OK(rename(P("a/n/two"), P("a/n/three")));
+    MOUNT_OK(unlink(P("a/n/one")));
+    mount_write_text(P("a/n/two"), "2");
+}
+
+static void a_binding_more_than_the_limit_says_edquot(void **state)
+{
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--bindings", "2");
+    MOUNT_OK(mkdir(P("a/.projects/web"), 0755));
+    MOUNT_OK(symlink("../../n", P("a/.projects/web/ONE")));
+    MOUNT_FAILS(EDQUOT, symlink("../../n", P("a/.projects/web/TWO")));
+    MOUNT_FAILS(EDQUOT, mkdir(P("a/.projects/app"), 0755));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "as many projects and bindings as it may"));
+    MOUNT_OK(unlink(P("a/.projects/web/ONE")));
+    MOUNT_OK(symlink("../../n", P("a/.projects/web/TWO")));
+}
+
+static void an_attribute_that_fills_the_account_says_edquot(void **state)
+{
+    mount_write_text(P("a/n/key"), "value");
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "18");
+    MOUNT_FAILS(EDQUOT, setxattr(P("a/n/key"), "user.b", "12345", 5, 0));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/key setxattr: the account is full"));
+    MOUNT_OK(setxattr(P("a/n/key"), "user.b", "1234", 4, 0));
+    MOUNT_FAILS(EDQUOT, truncate(P("a/n/key"), 6));
+    mount_expect_text(P("a/n/key"), "value");
 }
 
 static void a_write_that_fills_the_account_says_edquot(void **state)
@@ -800,6 +845,9 @@ static int run(void)
         MOUNT_TEST(symbolic_links_are_made_in_projects_only),
         MOUNT_TEST(a_value_over_the_limit_says_efbig_where_it_crosses_it),
         MOUNT_TEST(an_eleventh_namespace_says_edquot),
+        MOUNT_TEST(a_key_more_than_the_limit_says_edquot),
+        MOUNT_TEST(a_binding_more_than_the_limit_says_edquot),
+        MOUNT_TEST(an_attribute_that_fills_the_account_says_edquot),
         MOUNT_TEST(a_write_that_fills_the_account_says_edquot),
         MOUNT_TEST(a_close_that_fills_the_account_says_edquot),
         MOUNT_TEST(a_full_account_can_be_emptied_and_used_again),

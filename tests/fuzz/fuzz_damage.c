@@ -216,10 +216,10 @@ static void damage_node(struct engine_txn *txn, struct fuzz_input *in)
     static struct record_bytes bytes;
     struct record_node record;
     struct kv_node *node = &record.node;
-    unsigned field = fuzz_below(in, 10);
+    unsigned field = fuzz_below(in, 13);
     uint64_t number = choose_number(in);
 
-    FUZZ_CHECK(record_decode_node(original->value, &record) == 0);
+    FUZZ_CHECK(record_decode_node(original->key, original->value, &record) == 0);
     switch (field) {
     case 0:
         node->kind = (enum kv_node_kind)(1 + number % 6);
@@ -251,8 +251,17 @@ static void damage_node(struct engine_txn *txn, struct fuzz_input *in)
     case 9:
         node->target = number;
         break;
+    case 10:
+        node->bindings = number;
+        break;
+    case 11:
+        node->limit_keys = number;
+        break;
+    case 12:
+        node->limit_bindings = number;
+        break;
     }
-    record_encode_node(&record, &bytes);
+    record_encode_node(original->key, &record, &bytes);
     put_record(txn, ENGINE_NODES, original->key, slice_of(bytes.data, bytes.size));
 }
 
@@ -264,7 +273,7 @@ static void damage_key(struct engine_txn *txn, struct fuzz_input *in)
     unsigned field = fuzz_below(in, 5);
     uint64_t number = choose_number(in);
 
-    FUZZ_CHECK(record_decode_key(original->value, &record) == 0);
+    FUZZ_CHECK(record_decode_key(original->key, original->value, &record) == 0);
     switch (field) {
     case 0:
         record.meta.version = number;
@@ -282,27 +291,28 @@ static void damage_key(struct engine_txn *txn, struct fuzz_input *in)
         record.xattrs = slice_of("\x05\xff\xffuser", fuzz_below(in, 8));
         break;
     }
-    record_encode_key(&record, &bytes);
+    record_encode_key(original->key, &record, &bytes);
     put_record(txn, ENGINE_KEYS, original->key, slice_of(bytes.data, bytes.size));
 }
 
 static void damage_entry(struct engine_txn *txn, struct fuzz_input *in)
 {
     const char *text = choose_name(in);
+    struct record_bytes bytes;
     struct name name;
-    uint8_t id[8];
 
     name_of_child(choose_id(in), text, strlen(text), &name);
-    name_put_u64(id, choose_number(in));
-    put_record(txn, ENGINE_NAMES, name_slice(&name), slice_of(id, sizeof(id)));
+    record_encode_number(ENGINE_NAMES, name_slice(&name), choose_number(in), &bytes);
+    put_record(txn, ENGINE_NAMES, name_slice(&name), record_slice(&bytes));
 }
 
 static void damage_counter(struct engine_txn *txn, struct fuzz_input *in)
 {
-    uint8_t bytes[8];
+    struct slice name = slice_of("next_id", 7);
+    struct record_bytes bytes;
 
-    name_put_u64(bytes, choose_number(in));
-    put_record(txn, ENGINE_META, slice_of("next_id", 7), slice_of(bytes, sizeof(bytes)));
+    record_encode_number(ENGINE_META, name, choose_number(in), &bytes);
+    put_record(txn, ENGINE_META, name, record_slice(&bytes));
 }
 
 static void damage(struct engine_txn *txn, struct fuzz_input *in)
@@ -322,8 +332,7 @@ static int note_checksum(void *arg, struct slice key, struct slice value)
     struct record_key record;
 
     (void)arg;
-    (void)key;
-    if (record_decode_key(value, &record) == 0)
+    if (record_decode_key(key, value, &record) == 0)
         know_checksum(record.checksum);
     return 0;
 }
@@ -569,7 +578,21 @@ static void op_limits(struct fuzz_input *in)
 
     change.node.limit_bytes = choose_number(in);
     change.node.limit_namespaces = choose_number(in);
+    change.node.limit_keys = choose_number(in);
+    change.node.limit_bindings = choose_number(in);
     check_change(kv_apply(store, &change));
+}
+
+/* What it leaves can be read, if the namespace can. */
+static void op_drop(struct fuzz_input *in)
+{
+    struct kv_change change = {.kind = KV_DROP_BROKEN, .node = {.id = choose_id(in)}};
+    int rc = kv_apply(store, &change);
+
+    check_change(rc);
+    FUZZ_CHECK(damaged || rc < 0 || change.dropped == 0);
+    if (rc == 0)
+        FUZZ_CHECK(kv_scan(store, change.node.id, "", 0, false, visit_key, NULL) == 0);
 }
 
 static void op_sync(struct fuzz_input *in)
@@ -622,8 +645,9 @@ static void op_check(struct fuzz_input *in)
 static void operate(struct fuzz_input *in)
 {
     static void (*const operations[])(struct fuzz_input *) = {
-        op_get,    op_get,    op_stat,    op_quota,    op_list,   op_scan,   op_find, op_xattrs, op_put,  op_put,
-        op_delete, op_rename, op_setattr, op_setxattr, op_create, op_remove, op_move, op_limits, op_sync, op_check,
+        op_get,    op_get,    op_stat, op_quota,  op_list,   op_scan,    op_find,
+        op_xattrs, op_put,    op_put,  op_delete, op_rename, op_setattr, op_setxattr,
+        op_create, op_remove, op_move, op_limits, op_sync,   op_check,   op_drop,
     };
 
     for (int i = 0; i < 24 && in->left > 0; i++)

@@ -78,8 +78,8 @@ static void put_key(struct engine_txn *txn, uint64_t namespace_id, const char *k
     static struct record_bytes bytes;
     struct name name;
 
-    record_encode_key(&record, &bytes);
     FUZZ_CHECK(name_of_key(namespace_id, key, strlen(key), &name) == 0);
+    record_encode_key(name_slice(&name), &record, &bytes);
     FUZZ_CHECK(txn->ops->put(txn, ENGINE_KEYS, name_slice(&name), slice_of(bytes.data, bytes.size)) == 0);
 }
 

@@ -188,26 +188,26 @@ static void write_node(struct test_store *test, const struct kv_node *node)
     struct name name = node_name(node->id);
     struct record_bytes bytes;
 
-    record_encode_node(&record, &bytes);
+    record_encode_node(name_slice(&name), &record, &bytes);
     put_record(test, ENGINE_NODES, &name, bytes.data, bytes.size);
 }
 
 static void write_entry(struct test_store *test, uint64_t parent, const char *child, uint64_t id)
 {
     struct name name = child_name(parent, child);
-    uint8_t bytes[8];
+    struct record_bytes bytes;
 
-    name_put_u64(bytes, id);
-    put_record(test, ENGINE_NAMES, &name, bytes, sizeof(bytes));
+    record_encode_number(ENGINE_NAMES, name_slice(&name), id, &bytes);
+    put_record(test, ENGINE_NAMES, &name, bytes.data, bytes.size);
 }
 
 static void write_counter(struct test_store *test, uint64_t next_id)
 {
     struct name name = text_name(TX_NEXT_ID);
-    uint8_t bytes[8];
+    struct record_bytes bytes;
 
-    name_put_u64(bytes, next_id);
-    put_record(test, ENGINE_META, &name, bytes, sizeof(bytes));
+    record_encode_number(ENGINE_META, name_slice(&name), next_id, &bytes);
+    put_record(test, ENGINE_META, &name, bytes.data, bytes.size);
 }
 
 typedef void edit_key(struct record_key *record);
@@ -219,9 +219,9 @@ static void change_key(struct test_store *test, const char *key, edit_key *edit)
     struct record_bytes bytes;
     struct record_key record;
 
-    assert_int_equal(record_decode_key(old, &record), 0);
+    assert_int_equal(record_decode_key(name_slice(&name), old, &record), 0);
     edit(&record);
-    record_encode_key(&record, &bytes);
+    record_encode_key(name_slice(&name), &record, &bytes);
     put_record(test, ENGINE_KEYS, &name, bytes.data, bytes.size);
 }
 
@@ -342,6 +342,28 @@ static void project_counts_too_many_bindings(struct test_store *test)
 
     node.children = 9;
     write_node(test, &node);
+}
+
+static void account_counts_a_binding_less(struct test_store *test)
+{
+    struct kv_node node = test_node(test, test->account.id);
+
+    node.bindings--;
+    write_node(test, &node);
+}
+
+static void setting_is_unknown(struct test_store *test)
+{
+    struct name name = text_name("next_ie");
+
+    put_record(test, ENGINE_META, &name, "x", 1);
+}
+
+static void format_is_damaged(struct test_store *test)
+{
+    struct name name = text_name(TX_FORMAT);
+
+    flip(test, ENGINE_META, &name, 10);
 }
 
 static void binding_counts_keys(struct test_store *test)
@@ -523,14 +545,14 @@ static void node_has_damaged_attributes(struct test_store *test)
     struct name name = node_name(spare.id);
     struct record_bytes bytes;
 
-    record_encode_node(&record, &bytes);
+    record_encode_node(name_slice(&name), &record, &bytes);
     put_record(test, ENGINE_NODES, &name, bytes.data, bytes.size);
 }
 
 static void account_has_no_projects(struct test_store *test)
 {
     struct kv_node projects = test_projects(test, zeta.id);
-    struct name name = node_name(projects.id), entry = child_name(zeta.id, TX_PROJECTS_NAME);
+    struct name name = node_name(projects.id), entry = child_name(zeta.id, NAME_PROJECTS);
 
     del_record(test, ENGINE_NODES, &name);
     del_record(test, ENGINE_NAMES, &entry);
@@ -541,6 +563,14 @@ static void limit_is_absurd(struct test_store *test)
     struct kv_node node = test_node(test, test->account.id);
 
     node.limit_bytes = UINT64_MAX;
+    write_node(test, &node);
+}
+
+static void limit_of_keys_is_absurd(struct test_store *test)
+{
+    struct kv_node node = test_node(test, test->account.id);
+
+    node.limit_keys = UINT64_MAX;
     write_node(test, &node);
 }
 
@@ -590,12 +620,12 @@ static void key_has_no_namespace(struct test_store *test)
     struct record_bytes bytes;
 
     write_counter(test, 10000);
-    record_encode_key(&record, &bytes);
+    record_encode_key(name_slice(&name), &record, &bytes);
     put_record(test, ENGINE_KEYS, &name, bytes.data, bytes.size);
     name = key_name(NOT_THERE, "lost2");
     record.meta.attr.ino = 9997;
     record.meta.version = 9996;
-    record_encode_key(&record, &bytes);
+    record_encode_key(name_slice(&name), &record, &bytes);
     put_record(test, ENGINE_KEYS, &name, bytes.data, bytes.size);
 }
 
@@ -712,6 +742,9 @@ static const struct damage damages[] = {
     {"an absurd sum in the root", root_counts_too_much, "count", "/", 1, true, NULL},
     {"bindings too many in a project's count", project_counts_too_many_bindings, "count", "acme/.projects/web", 1,
      true, NULL},
+    {"a binding missing in an account's count", account_counts_a_binding_less, "count", "acme", 1, true, NULL},
+    {"an unknown setting", setting_is_unknown, "format", "(unknown)", 1, true, NULL},
+    {"a damaged format", format_is_damaged, "format", "format", 1, false, NULL},
     {"keys counted in a binding", binding_counts_keys, "count", "acme/.projects/web/DATA", 1, true, NULL},
     {"a counter that is too low", counter_is_too_low, "counter", "next_id", 1, true, NULL},
     {"an absurd counter", counter_is_absurd, "counter", "next_id", 1, true, NULL},
@@ -725,7 +758,7 @@ static const struct damage damages[] = {
     {"exchanged names", entries_are_exchanged, "name", "acme/main", 4, true, NULL},
     {"a name that leads to another node", entry_leads_to_another_node, "name", "acme/main", 2, true, NULL},
     {"two nodes of one name", nodes_have_the_same_name, "name", "acme/main", 1, false, NULL},
-    {"an illegal name", name_is_illegal, "name", "acme/s??", 1, false, NULL},
+    {"an illegal name", name_is_illegal, "node", "acme/s??", 1, false, NULL},
     {"a damaged node", node_is_damaged, "node", "acme/main", 1, false, NULL},
     {"a node that was cut", node_is_cut, "node", "acme/.projects/web", 1, false, NULL},
     {"a node in another's place", node_is_another, "node", "acme/spare", 1, false, NULL},
@@ -740,6 +773,7 @@ static const struct damage damages[] = {
     {"a node without an id", node_is_under_no_id, "node", "(no id)", 1, false, NULL},
     {"damaged attributes of a node", node_has_damaged_attributes, "node", "acme/spare", 1, false, NULL},
     {"an account without .projects", account_has_no_projects, "node", "zeta", 1, true, NULL},
+    {"an absurd limit of keys", limit_of_keys_is_absurd, "limit", "acme", 1, false, NULL},
     {"an absurd limit", limit_is_absurd, "limit", "acme", 1, false, NULL},
     {"a binding to nothing", binding_leads_nowhere, "binding", "acme/.projects/web/DATA", 1, true, NULL},
     {"a binding to an account", binding_leads_to_an_account, "binding", "acme/.projects/web/DATA", 1, true, NULL},
@@ -749,7 +783,7 @@ static const struct damage damages[] = {
     {"a damaged key with parts", long_key_is_damaged, "key", "acme/main/long", 2, false, "long"},
     {"a key with a damaged name", key_has_a_damaged_name, "key", "acme/main/(unreadable)", 1, false, "small"},
     {"keys in no namespace", key_has_no_namespace, "key", "(id 77777)", 1, false, NULL},
-    {"damaged attributes of a key", key_has_damaged_attributes, "key", "acme/main/small", 1, false, NULL},
+    {"damaged attributes of a key", key_has_damaged_attributes, "key", "acme/main/small", 1, false, "small"},
     {"a key with the root's inode number", key_has_the_roots_number, "number", "acme/main/small", 1, true, NULL},
     {"an absurd inode number", key_has_an_absurd_number, "number", "acme/main/small", 1, true, NULL},
     {"an absurd version", key_has_an_absurd_version, "number", "acme/main/small", 1, false, NULL},
@@ -1095,15 +1129,9 @@ static void a_repair_that_fails_changes_nothing(void **state)
 static void damage_upon_damage_is_repaired_at_once(void **state)
 {
     struct test_store *test = *state;
-    struct name upper, lower;
-    uint8_t id[8];
 
-    name_of_child(NOT_THERE + 1, "n", 1, &upper);
-    name_put_u64(id, NOT_THERE);
-    put_record(test, ENGINE_NAMES, &upper, id, sizeof(id));
-    name_of_child(NOT_THERE, "m", 1, &lower);
-    name_put_u64(id, NOT_THERE + 2);
-    put_record(test, ENGINE_NAMES, &lower, id, sizeof(id));
+    write_entry(test, NOT_THERE + 1, "n", NOT_THERE);
+    write_entry(test, NOT_THERE, "m", NOT_THERE + 2);
     check_store(test, false, true);
     assert_int_equal(report.repaired, 2);
     expect_clean(test);
@@ -1116,7 +1144,7 @@ static void a_damaged_database_is_not_repaired(void **state)
 
     much_is_wrong(test);
     before = test_dump(test->inner);
-    engine_fault_arm(test->fault, ENGINE_SCAN, 5, 1, -EIO); /* of the keys: nodes and names were read */
+    engine_fault_arm(test->fault, ENGINE_SCAN, 6, 1, -EIO); /* of the keys: nodes and names were read */
     check_store(test, false, true);
     assert_true(findings_count > 1);
     assert_string_equal(findings[findings_count - 1].kind, "database");

@@ -1,4 +1,4 @@
-/* Limits of accounts: bytes and namespaces, exact to the byte. */
+/* Limits of accounts: bytes, keys, namespaces, projects and bindings, exact to the byte. */
 #include "tests/support/store.h"
 
 #include <errno.h>
@@ -6,11 +6,19 @@
 
 static int set_limits(struct test_store *test, uint64_t bytes, uint64_t namespaces)
 {
-    struct kv_change change = {.kind = KV_NODE_LIMITS};
+    struct kv_change change = {.kind = KV_NODE_LIMITS, .node = test_node(test, test->account.id)};
 
-    change.node.id = test->account.id;
     change.node.limit_bytes = bytes;
     change.node.limit_namespaces = namespaces;
+    return kv_apply(test->kv, &change);
+}
+
+static int set_more_limits(struct test_store *test, uint64_t keys, uint64_t bindings)
+{
+    struct kv_change change = {.kind = KV_NODE_LIMITS, .node = test_node(test, test->account.id)};
+
+    change.node.limit_keys = keys;
+    change.node.limit_bindings = bindings;
     return kv_apply(test->kv, &change);
 }
 
@@ -63,6 +71,9 @@ static void an_account_begins_with_the_default_limits_and_empty(void **state)
 
     assert_int_equal(account.limit_bytes, 1u << 30);
     assert_int_equal(account.limit_namespaces, 10);
+    assert_int_equal(account.limit_keys, 0);
+    assert_int_equal(account.limit_bindings, 1024);
+    assert_int_equal(account.bindings, 0);
     expect_use(test, 0, 0);
 }
 
@@ -229,6 +240,8 @@ static void limits_beyond_what_can_be_kept_are_refused(void **state)
     assert_int_equal(set_limits(test, KV_LIMIT_MAX, KV_LIMIT_MAX), 0);
     assert_int_equal(set_limits(test, KV_LIMIT_MAX + 1, 10), -EFBIG);
     assert_int_equal(set_limits(test, 1000, KV_LIMIT_MAX + 1), -EFBIG);
+    assert_int_equal(set_more_limits(test, KV_LIMIT_MAX + 1, 1), -EFBIG);
+    assert_int_equal(set_more_limits(test, 1, KV_LIMIT_MAX + 1), -EFBIG);
     account = test_node(test, test->account.id);
     assert_true(account.limit_bytes == KV_LIMIT_MAX && account.limit_namespaces == KV_LIMIT_MAX);
 }
@@ -311,6 +324,168 @@ static void a_quota_check_foresees_what_a_put_would_say(void **state)
     assert_int_equal(kv_quota_check(test->kv, &nowhere, 0, 0), -ENOENT);
 }
 
+/* ---------------------------------------------------------------------- attributes */
+
+static int set_xattr(struct test_store *test, const struct kv_ref *ref, const char *name, size_t size)
+{
+    static const char value[KV_XATTR_MAX];
+    struct kv_change change = {.kind = KV_SETXATTR,
+                               .ref = *ref,
+                               .xattr_name = name,
+                               .xattr_name_size = strlen(name),
+                               .xattr_value = size == SIZE_MAX ? NULL : value,
+                               .xattr_value_size = size == SIZE_MAX ? 0 : size};
+
+    return kv_apply(test->kv, &change);
+}
+
+static void attributes_count_and_those_of_namespaces_do_not(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_ref key = test_key(test, "a"), space = kv_ref_node(test->namespace.id);
+
+    assert_int_equal(put(test, "a", 10), 0);
+    assert_int_equal(set_xattr(test, &key, "user.b", 100), 0);
+    expect_use(test, 1, 11 + 106);
+    assert_int_equal(set_xattr(test, &key, "user.b", 7), 0);
+    assert_int_equal(set_xattr(test, &key, "user.cc", 0), 0);
+    expect_use(test, 1, 11 + 13 + 7);
+    assert_int_equal(put(test, "a", 20), 0); /* keeps them */
+    expect_use(test, 1, 21 + 20);
+    assert_int_equal(set_xattr(test, &key, "user.b", SIZE_MAX), 0);
+    expect_use(test, 1, 21 + 7);
+    assert_int_equal(set_xattr(test, &space, "user.b", 100), 0);
+    expect_use(test, 1, 21 + 7);
+    assert_int_equal(rename_key(test, "a", "abc"), 0);
+    expect_use(test, 1, 23 + 7);
+    key = test_key(test, "abc");
+    assert_int_equal(kv_delete(test->kv, &key), 0);
+    expect_use(test, 0, 0);
+}
+
+static void an_attribute_over_the_limit_says_edquot(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_ref key = test_key(test, "a");
+    struct kv_change chmod = {.kind = KV_SETATTR, .ref = key, .attr_mask = KV_MODE, .attr = {.mode = 0600}};
+
+    assert_int_equal(set_limits(test, 1000, 10), 0);
+    assert_int_equal(put(test, "a", 900), 0);
+    assert_int_equal(set_xattr(test, &key, "user.b", 94), -EDQUOT);
+    assert_false(test_stat(test, &key).has_xattrs);
+    expect_use(test, 1, 901);
+    assert_int_equal(set_xattr(test, &key, "user.b", 93), 0);
+    expect_use(test, 1, 1000);
+    assert_int_equal(set_xattr(test, &key, "user.c", 0), -EDQUOT);
+    assert_int_equal(set_xattr(test, &key, "user.b", 93), 0);
+    assert_int_equal(put(test, "a", 901), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &key, 901, 0), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &key, 900, 0), 0);
+    assert_int_equal(set_limits(test, 10, 10), 0);
+    assert_int_equal(kv_apply(test->kv, &chmod), 0); /* over the limit, and does not grow */
+    assert_int_equal(set_xattr(test, &key, "user.b", 92), 0);
+    assert_int_equal(set_xattr(test, &key, "user.b", 93), -EDQUOT);
+}
+
+static void a_put_pays_for_the_attributes_that_it_brings(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_xattrs xattrs = {0};
+    struct kv_change change = {.kind = KV_PUT, .ref = test_key(test, "a"), .xattrs = &xattrs};
+
+    assert_int_equal(kv_xattrs_set(&xattrs, "user.b", 6, "1234", 4, 0), 0);
+    assert_int_equal(kv_value_copy("value", 5, &change.value), 0);
+    assert_int_equal(set_limits(test, 15, 10), 0);
+    assert_int_equal(kv_apply(test->kv, &change), -EDQUOT);
+    assert_int_equal(set_limits(test, 16, 10), 0);
+    assert_int_equal(kv_apply(test->kv, &change), 0);
+    expect_use(test, 1, 16);
+    xattrs.size = 0;
+    assert_int_equal(kv_apply(test->kv, &change), 0);
+    expect_use(test, 1, 6);
+    kv_value_unref(change.value);
+}
+
+static void exchanged_keys_take_their_attributes_along(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_node second = test_make(test, KV_NAMESPACE, test->account.id, "second");
+    struct kv_change change = {.kind = KV_RENAME, .ref = test_key(test, "a"), .flags = KV_EXCHANGE};
+
+    change.to = kv_ref_key(second.id, "bb", 2);
+    assert_int_equal(put(test, "a", 10), 0);
+    assert_int_equal(put_size(test, second.id, "bb", 20), 0);
+    assert_int_equal(set_xattr(test, &change.ref, "user.b", 4), 0);
+    assert_int_equal(kv_apply(test->kv, &change), 0);
+    assert_int_equal(test_node(test, test->namespace.id).bytes, 21);
+    assert_int_equal(test_node(test, second.id).bytes, 22);
+    assert_int_equal(test_node(test, test->account.id).bytes, 43);
+}
+
+/* ---------------------------------------------------------------------------- keys */
+
+static void an_account_takes_as_many_keys_as_its_limit_says(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_node second = test_make(test, KV_NAMESPACE, test->account.id, "second");
+    struct kv_ref absent = test_key(test, "c"), a = test_key(test, "a");
+
+    assert_int_equal(set_more_limits(test, 2, 1024), 0);
+    assert_int_equal(test_node(test, test->account.id).limit_keys, 2);
+    assert_int_equal(put(test, "a", 1), 0);
+    assert_int_equal(kv_quota_check(test->kv, &absent, 0, 0), 0);
+    assert_int_equal(put_size(test, second.id, "b", 1), 0);
+    assert_int_equal(kv_quota_check(test->kv, &absent, 0, 0), -EDQUOT);
+    assert_int_equal(kv_quota_check(test->kv, &a, 100, 0), 0);
+    assert_int_equal(put(test, "c", 0), -EDQUOT);
+    assert_int_equal(put_size(test, second.id, "c", 0), -EDQUOT);
+    test_expect_absent(test, &absent);
+    assert_int_equal(put(test, "a", 100), 0);
+    assert_int_equal(rename_key(test, "a", "c"), 0);
+    assert_int_equal(set_more_limits(test, 1, 1024), 0); /* what is there stays */
+    assert_int_equal(put(test, "c", 200), 0);
+    assert_int_equal(put(test, "a", 0), -EDQUOT);
+    assert_int_equal(kv_delete(test->kv, &absent), 0);
+    assert_int_equal(put(test, "a", 0), -EDQUOT);
+    assert_int_equal(set_more_limits(test, 0, 1024), 0); /* none */
+    assert_int_equal(put(test, "a", 0), 0);
+}
+
+/* -------------------------------------------------------------- projects and bindings */
+
+static void projects_and_bindings_have_a_limit_together(void **state)
+{
+    struct test_store *test = *state;
+    uint64_t projects = test_projects(test, test->account.id).id;
+    struct kv_change rename = {.kind = KV_NODE_RENAME, .node = {.name = "KV"}, .to_name = "KV2"};
+    struct kv_node web, app, node;
+
+    assert_int_equal(set_more_limits(test, 0, 3), 0);
+    web = test_make(test, KV_PROJECT, projects, "web");
+    app = test_make(test, KV_PROJECT, projects, "app");
+    assert_int_equal(kv_node_make(test->kv, KV_BINDING, web.id, "KV", test->namespace.id, &node), 0);
+    assert_int_equal(test_node(test, test->account.id).bindings, 3);
+    assert_int_equal(kv_node_make(test->kv, KV_BINDING, app.id, "KV", test->namespace.id, &node), -EDQUOT);
+    assert_int_equal(kv_node_make(test->kv, KV_PROJECT, projects, "more", 0, &node), -EDQUOT);
+    assert_int_equal(kv_node_make(test->kv, KV_PROJECT, projects, "web", 0, &node), -EEXIST);
+    rename.node.parent = web.id; /* a rename is no more */
+    rename.to_parent = app.id;
+    assert_int_equal(kv_apply(test->kv, &rename), 0);
+    assert_int_equal(kv_node_remove(test->kv, projects, "web"), 0);
+    assert_int_equal(test_node(test, test->account.id).bindings, 2);
+    assert_int_equal(kv_node_make(test->kv, KV_BINDING, app.id, "KV", test->namespace.id, &node), 0);
+    rename.node.parent = rename.to_parent = app.id; /* one over the other is one less */
+    assert_int_equal(kv_apply(test->kv, &rename), 0);
+    assert_int_equal(test_node(test, test->account.id).bindings, 2);
+    assert_int_equal(kv_node_remove(test->kv, test->account.id, "main"), 0); /* with the bindings to it */
+    assert_int_equal(test_node(test, test->account.id).bindings, 1);
+    assert_int_equal(set_more_limits(test, 0, 0), 0); /* none */
+    test_make(test, KV_PROJECT, projects, "more");
+    test_make(test, KV_PROJECT, projects, "and_more");
+    test_make(test, KV_PROJECT, projects, "and_more_again");
+    test->namespace = test_make(test, KV_NAMESPACE, test->account.id, "main");
+}
+
 /* Whatever is done, by whomever it is refused: the sums are those of a recount. */
 static void sums_always_equal_a_recount(void **state)
 {
@@ -338,7 +513,10 @@ static void sums_always_equal_a_recount(void **state)
             to[1] = '\0';
         change.ref = kv_ref_key(spaces[test_random_below(&random, 4)].id, from, 1);
         change.to = kv_ref_key(spaces[test_random_below(&random, 4)].id, to, strlen(to));
-        switch (test_random_below(&random, 4)) {
+        switch (test_random_below(&random, 5)) {
+        case 4:
+            rc = set_xattr(test, &change.ref, "user.b", test_random_below(&random, 500));
+            break;
         case 0:
             change.kind = KV_DELETE;
             rc = kv_apply(test->kv, &change);
@@ -366,6 +544,12 @@ int main(void)
         TEST_ON_MEMORY(bytes_are_those_of_keys_and_values),
         TEST_ON_MEMORY(an_account_takes_its_limit_and_not_one_byte_more),
         TEST_ON_LMDB(an_account_takes_its_limit_and_not_one_byte_more),
+        TEST_ON_MEMORY(attributes_count_and_those_of_namespaces_do_not),
+        TEST_ON_MEMORY(an_attribute_over_the_limit_says_edquot),
+        TEST_ON_MEMORY(a_put_pays_for_the_attributes_that_it_brings),
+        TEST_ON_MEMORY(exchanged_keys_take_their_attributes_along),
+        TEST_ON_MEMORY(an_account_takes_as_many_keys_as_its_limit_says),
+        TEST_ON_MEMORY(projects_and_bindings_have_a_limit_together),
         TEST_ON_MEMORY(an_overwrite_pays_the_difference),
         TEST_ON_MEMORY(deleting_frees_what_it_held),
         TEST_ON_MEMORY(the_limit_holds_over_all_namespaces_of_the_account_only),

@@ -334,7 +334,7 @@ static void a_check_tells_whether_nodes_are_as_they_were_seen(void **state)
 {
     struct test_store *test = *state;
     struct path path = path_of(test);
-    struct kv_usage usage = {1, 2, 3};
+    struct kv_usage usage = {.account = 1, .bytes = 2, .limit_bytes = 3, .keys = 4, .limit_keys = 5};
     struct kv_node account;
 
     test_put(test, "key", "value");
@@ -342,11 +342,13 @@ static void a_check_tells_whether_nodes_are_as_they_were_seen(void **state)
     account = test_node(test, test->account.id);
     assert_int_equal(usage.account, account.id);
     assert_int_equal(usage.bytes, 8);
+    assert_int_equal(usage.keys, 1);
     assert_int_equal(usage.limit_bytes, account.limit_bytes);
     assert_int_equal(kv_check_seen(test->kv, path.seen, 1, &usage), 0);
     assert_int_equal(usage.account, 0);
     assert_int_equal(usage.bytes, 0);
     assert_int_equal(usage.limit_bytes, 0);
+    assert_int_equal(usage.keys + usage.limit_keys, 0);
     assert_int_equal(kv_check_seen(test->kv, NULL, 0, NULL), 0);
 
     chmod_node(test, test->namespace.id, 0700);

@@ -66,42 +66,48 @@ static void a_store_in_a_directory_opens_again_with_what_it_had(void **state)
     kv_close(store);
 }
 
+/* What a store of this format begins with. Format 1 had no seal. */
+static void put_format(struct engine *engine, uint8_t version, bool sealed)
+{
+    struct record_bytes bytes = {.size = 14, .data = "kvfs store"};
+    struct slice name = slice_of("format", 6);
+    struct engine_txn *txn;
+
+    bytes.data[10] = version;
+    if (sealed)
+        record_seal(ENGINE_META, name, &bytes);
+    assert_int_equal(engine->ops->begin(engine, true, &txn), 0);
+    assert_int_equal(txn->ops->put(txn, ENGINE_META, name, record_slice(&bytes)), 0);
+    assert_int_equal(txn->ops->commit(txn), 0);
+}
+
 static void a_store_of_another_format_is_refused_with_its_number(void **state)
 {
-    struct test_store *test = *state;
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
-    struct engine *engine;
-    struct engine_txn *txn;
     struct kv_store *store;
-    struct slice format;
-    uint8_t bytes[64];
+    struct engine *engine;
 
-    (void)test;
+    (void)state;
     assert_int_equal(engine_memory_open(&engine), 0);
     options.engine = engine;
     options.create = false;
     assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EIO); /* nothing there */
     assert_non_null(strstr(error.text, "elsewhere"));
 
-    assert_int_equal(test->inner->ops->begin(test->inner, false, &txn), 0);
-    assert_int_equal(txn->ops->get(txn, ENGINE_META, slice_of("format", 6), &format), 0);
-    assert_true(format.size <= sizeof(bytes));
-    memcpy(bytes, format.data, format.size);
-    txn->ops->abort(txn);
-    bytes[format.size - 4] = 77;
-
-    assert_int_equal(engine->ops->begin(engine, true, &txn), 0);
-    assert_int_equal(txn->ops->put(txn, ENGINE_META, slice_of("format", 6), slice_of(bytes, format.size)), 0);
-    assert_int_equal(txn->ops->commit(txn), 0);
     options.create = true;
+    put_format(engine, 77, true);
     assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EPROTONOSUPPORT);
-    assert_non_null(strstr(error.text, "77"));
-
-    assert_int_equal(engine->ops->begin(engine, true, &txn), 0);
-    bytes[0] ^= 1;
-    assert_int_equal(txn->ops->put(txn, ENGINE_META, slice_of("format", 6), slice_of(bytes, format.size)), 0);
-    assert_int_equal(txn->ops->commit(txn), 0);
+    assert_string_equal(error.text,
+                        "elsewhere: the store has format 77, which is newer than this program; use a newer kvfs");
+    put_format(engine, 1, false);
+    assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EPROTONOSUPPORT);
+    assert_non_null(
+        strstr(error.text, "elsewhere: the store has format 1, of a version before the first release"));
+    assert_non_null(strstr(error.text, "make a new store"));
+    put_format(engine, 2, false);
+    assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EIO); /* damaged */
+    put_format(engine, 77, false);
     assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EIO);
     engine->ops->close(engine); /* still the caller's after a failure */
 }
@@ -208,7 +214,7 @@ static void a_value_that_lost_a_chunk_says_eio_and_can_be_replaced(void **state)
     test_expect_bytes(test, &key, 50, 2);
 }
 
-/* Everything that wants to know of what is damaged says -EIO, and changes nothing. */
+/* Everything that wants to know of what is damaged says -EIO, and changes nothing. (What does not: test_damaged.c) */
 static void expect_damaged(struct test_store *test)
 {
     struct kv_ref key = test_key(test, "key");
@@ -221,8 +227,6 @@ static void expect_damaged(struct test_store *test)
     struct kv_change rename = {.kind = KV_RENAME, .ref = key, .to = test_key(test, "other")};
     struct test_dump before = test_dump(test->inner), after;
 
-    assert_int_equal(kv_put(test->kv, &key, "new", 3), -EIO);
-    assert_int_equal(kv_delete(test->kv, &key), -EIO);
     assert_int_equal(kv_apply(test->kv, &xattr), -EIO);
     assert_int_equal(kv_apply(test->kv, &rename), -EIO);
     after = test_dump(test->inner);
@@ -277,6 +281,8 @@ static void expect_no_ids(struct test_store *test)
     uint64_t ino;
 
     expect_damaged(test);
+    assert_int_equal(kv_put(test->kv, &key, "new", 3), -EIO);
+    assert_int_equal(kv_delete(test->kv, &key), -EIO);
     assert_int_equal(kv_node_make(test->kv, KV_ACCOUNT, KV_ROOT_ID, "new", 0, &node), -EIO);
     assert_int_equal(kv_new_ino(test->kv, &ino), -EIO);
     test_expect_value(test, &key, "old", 3); /* reading goes on */
@@ -338,8 +344,8 @@ static void a_node_in_the_place_of_another_says_eio(void **state)
     struct name node;
 
     test_put(test, "key", "old");
-    record_encode_node(&record, &bytes);
     name_of_node(test->namespace.id, &node);
+    record_encode_node(name_slice(&node), &record, &bytes);
     with_other_bytes(test, ENGINE_NODES, &node, slice_of(bytes.data, bytes.size), expect_namespace_damaged);
 }
 
@@ -366,8 +372,8 @@ static void counts_never_go_below_zero(void **state)
     test_put(test, "key", "old");
     record = (struct record_node){.node = test_node(test, test->namespace.id)};
     record.node.keys = record.node.bytes = 0;
-    record_encode_node(&record, &bytes);
     name_of_node(test->namespace.id, &node);
+    record_encode_node(name_slice(&node), &record, &bytes);
     with_other_bytes(test, ENGINE_NODES, &node, slice_of(bytes.data, bytes.size), expect_wrong_count);
 }
 

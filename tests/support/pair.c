@@ -1323,6 +1323,20 @@ bool pair_close_files(struct pair *pair)
 
 bool pair_compare(struct pair *pair) { return check_contents(pair, NULL, 0, 0); }
 
+/* Bytes of the names and values of a file's user attributes. */
+static int64_t xattr_bytes(const struct side *side, unsigned name)
+{
+    struct path path = path_of(side, name);
+    char text[4096];
+    ssize_t size = llistxattr(path.text, text, sizeof(text));
+    int64_t sum = 0;
+
+    for (char *at = text; size > 0 && at < text + size; at += strlen(at) + 1)
+        if (strncmp(at, "user.", 5) == 0)
+            sum += (int64_t)strlen(at) + lgetxattr(path.text, at, NULL, 0);
+    return sum;
+}
+
 static bool compare_usage(struct pair *pair)
 {
     int64_t bytes[PAIR_DIRS] = {0};
@@ -1330,7 +1344,8 @@ static bool compare_usage(struct pair *pair)
 
     for (unsigned name = 0; name < NAMES; name++)
         if (stat_name(&pair->tmpfs, name, &attr) == 0)
-            bytes[name / KEYS] += attr.st_size + (int64_t)strlen(key_of(name));
+            bytes[name / KEYS] += attr.st_size + (int64_t)strlen(key_of(name)) +
+                                  (pair->xattrs ? xattr_bytes(&pair->tmpfs, name) : 0);
     for (unsigned dir = 0; dir < PAIR_DIRS; dir++) {
         char text[32] = "";
 

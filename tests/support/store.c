@@ -126,7 +126,7 @@ struct kv_node test_projects(struct test_store *test, uint64_t account)
 {
     struct kv_node node;
 
-    assert_int_equal(kv_node_find(test->kv, account, TX_PROJECTS_NAME, strlen(TX_PROJECTS_NAME), &node), 0);
+    assert_int_equal(kv_node_find(test->kv, account, NAME_PROJECTS, strlen(NAME_PROJECTS), &node), 0);
     return node;
 }
 
@@ -228,7 +228,7 @@ void test_expect_same_meta(const struct kv_meta *a, const struct kv_meta *b)
 /* ----------------------------------------------------------------- soundness */
 
 struct sums {
-    uint64_t keys, bytes, children;
+    uint64_t keys, bytes, children, bindings;
 };
 
 struct sound_node {
@@ -277,7 +277,7 @@ static int sound_visit_node(void *arg, struct slice key, struct slice value)
     struct kv_xattrs xattrs;
 
     assert_int_equal(key.size, 8);
-    assert_int_equal(record_decode_node(value, &record), 0);
+    assert_int_equal(record_decode_node(key, value, &record), 0);
     assert_int_equal(record_xattrs(record.xattrs, &xattrs), 0);
     assert_int_equal(record.node.id, name_get_u64(key.data));
     assert_int_equal(record.node.has_xattrs, xattrs.size > 0);
@@ -291,20 +291,39 @@ static int sound_visit_name(void *arg, struct slice key, struct slice value)
 {
     struct sound *sound = arg;
     struct sound_node *child, *parent;
+    uint64_t id;
 
     assert_true(key.size > 8);
-    assert_int_equal(value.size, 8);
-    child = sound_node(sound, name_get_u64(value.data));
+    assert_int_equal(record_decode_number(ENGINE_NAMES, key, value, &id), 0);
+    child = sound_node(sound, id);
     parent = sound_node(sound, name_get_u64(key.data));
     assert_int_equal(child->node.parent, parent->node.id);
     assert_int_equal(key.size - 8, strlen(child->node.name));
     assert_memory_equal((const char *)key.data + 8, child->node.name, key.size - 8);
     child->names++;
     if (child->node.kind == KV_PROJECTS)
-        assert_string_equal(child->node.name, TX_PROJECTS_NAME);
+        assert_string_equal(child->node.name, NAME_PROJECTS);
     else
         parent->sums.children++;
+    if (child->node.kind == KV_PROJECT || child->node.kind == KV_BINDING) {
+        while (parent->node.kind != KV_ACCOUNT)
+            parent = sound_node(sound, parent->node.parent);
+        parent->sums.bindings++;
+    }
     return 0;
+}
+
+/* Of the names and values. */
+static uint64_t xattrs_bytes(const struct kv_xattrs *set)
+{
+    size_t pos = 0, name_size, value_size;
+    const char *name;
+    const void *value;
+    uint64_t sum = 0;
+
+    while (kv_xattrs_next(set, &pos, &name, &name_size, &value, &value_size))
+        sum += name_size + value_size;
+    return sum;
 }
 
 static void sound_chunks(struct sound *sound, const struct record_key *record)
@@ -334,13 +353,13 @@ static int sound_visit_key(void *arg, struct slice key, struct slice value)
     assert_true(key.size > 8);
     size = name_unpack((const uint8_t *)key.data + 8, key.size - 8, text);
     assert_true(size > 0);
-    assert_int_equal(record_decode_key(value, &record), 0);
+    assert_int_equal(record_decode_key(key, value, &record), 0);
     assert_int_equal(record_xattrs(record.xattrs, &xattrs), 0);
     node = sound_node(sound, name_get_u64(key.data));
     assert_int_equal(node->node.kind, KV_NAMESPACE);
     for (int depth = 0; depth < 3; depth++) { /* namespace, account, root */
         node->sums.keys++;
-        node->sums.bytes += (uint64_t)size + record.meta.size;
+        node->sums.bytes += (uint64_t)size + record.meta.size + xattrs_bytes(&xattrs);
         if (depth < 2)
             node = sound_node(sound, node->node.parent);
     }
@@ -374,6 +393,7 @@ static void sound_node_kind(struct sound *sound, const struct sound_node *found)
     assert_int_equal(node->keys, found->sums.keys);
     assert_int_equal(node->bytes, found->sums.bytes);
     assert_int_equal(node->children, found->sums.children);
+    assert_int_equal(node->bindings, found->sums.bindings);
     assert_int_equal(found->names, node->kind == KV_ROOT ? 0 : 1);
     if (node->kind != KV_ROOT)
         assert_int_equal(sound_node(sound, node->parent)->node.kind, parents[node->kind]);
@@ -389,7 +409,8 @@ static void sound_node_kind(struct sound *sound, const struct sound_node *found)
 void test_expect_sound(struct engine *engine)
 {
     struct sound sound = {0};
-    struct slice start = slice_of("", 0), next_id;
+    struct slice start = slice_of("", 0), next_id, name = slice_of("next_id", 7);
+    uint64_t number;
 
     assert_int_equal(engine->ops->begin(engine, false, &sound.txn), 0);
     assert_int_equal(sound.txn->ops->scan(sound.txn, ENGINE_NODES, start, sound_visit_node, &sound), 0);
@@ -403,9 +424,9 @@ void test_expect_sound(struct engine *engine)
     for (size_t i = 1; i < sound.versions_count; i++)
         assert_true(sound.versions[i - 1] < sound.versions[i]);
 
-    assert_int_equal(sound.txn->ops->get(sound.txn, ENGINE_META, slice_of("next_id", 7), &next_id), 0);
-    assert_int_equal(next_id.size, 8);
-    assert_true(name_get_u64(next_id.data) > sound.highest_id);
+    assert_int_equal(sound.txn->ops->get(sound.txn, ENGINE_META, name, &next_id), 0);
+    assert_int_equal(record_decode_number(ENGINE_META, name, next_id, &number), 0);
+    assert_true(number > sound.highest_id);
     assert_int_equal(count_records(sound.txn, ENGINE_CHUNKS), sound.chunks);
     sound.txn->ops->abort(sound.txn);
     free(sound.nodes);

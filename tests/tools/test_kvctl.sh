@@ -551,6 +551,9 @@ case_an_account_shows_its_figures() {
     shows limit_bytes 1073741824 account show a
     shows namespaces 2 account show a
     shows limit_namespaces 10 account show a
+    shows limit_keys null account show a
+    shows bindings 0 account show a
+    shows limit_bindings 1024 account show a
     shows uid "$(id -u)" account show a
     shows gid "$(id -g)" account show a
     shows mode '"0700"' account show a
@@ -596,6 +599,68 @@ case_an_account_has_as_many_namespaces_as_its_limit_says() {
     does namespace create a/n12
 }
 
+case_attributes_count_as_bytes() {
+    does put a/n/k 123 --meta b=1234
+    shows bytes 14 account show a
+    does account limit a --bytes 14
+    refuses 2 'account a is full|keys, values and attributes' put a/n/k 123 --meta b=12345
+    does put a/n/k 123
+    shows bytes 14 namespace show a/n # they stay
+}
+
+case_an_account_has_as_many_keys_as_its_limit_says() {
+    does account limit a --keys 2
+    shows limit_keys 2 account show a
+    shows limit_keys 2 namespace show a/n
+    shows limit_bytes 1073741824 account show a
+    does put a/n/k 1
+    does put a/n/l 1
+    refuses 2 'a/n/m|account a has 2 keys|limit is 2|kvctl account limit a --keys' put a/n/m 1
+    does put a/n/l 2
+    does account limit a --bytes 4
+    refuses 2 'a/n/l|account a is full' put a/n/l 22
+    does account limit a --keys none
+    shows limit_keys null account show a
+    does delete a/n/k
+}
+
+case_an_account_has_as_many_projects_and_bindings_as_its_limit_says() {
+    does account limit a --bindings 2
+    does project create a/p
+    does binding create a/p V n
+    shows bindings 2 account show a
+    refuses 2 'W|2 projects and bindings|limit is 2|kvctl account limit a --bindings' binding create a/p W n
+    refuses 2 'a/q|2 projects and bindings|limit is 2' project create a/q
+    does account limit a --bindings none
+    shows limit_bindings null account show a
+    does project create a/q
+    does namespace delete a/n
+    shows bindings 2 account show a
+}
+
+case_a_damaged_key_can_be_deleted_and_put_and_does_not_keep_its_namespace() {
+    local at
+    does put a/n/k value --meta needle=a_needle_in_the_file
+    does put a/n/other value
+    for round in delete put namespace; do
+        at=$(grep -abo a_needle_in_the_file "$KVFS_STORE/data.mdb" | cut -d: -f1)
+        [ -n "$at" ] || skip "the attribute is not found in data.mdb"
+        for at in $at; do
+            printf A | dd of="$KVFS_STORE/data.mdb" bs=1 seek="$at" conv=notrunc 2>/dev/null
+        done
+        refuses 2 'a/n/k|damaged' get a/n/k
+        refuses 2 'a/n|damaged' list a/n
+        case $round in
+        delete) does delete a/n/k && does put a/n/k value --meta needle=a_needle_in_the_file ;;
+        put) does put a/n/k value --meta needle=a_needle_in_the_file ;;
+        namespace) does namespace delete a/n --recursive ;;
+        esac
+    done
+    shows bytes 0 account show a
+    shows keys 0 account show a
+    shows ok true check
+}
+
 case_a_limit_is_a_number() {
     local size
     for size in x -1 '' 1Q 1KK K 1.5G 99999999999999999999 9223372036854775808 8388608T; do
@@ -604,7 +669,11 @@ case_a_limit_is_a_number() {
     for size in x -1 '' 1K 9223372036854775808; do
         refuses 2 '--namespaces|whole number' account limit a --namespaces "$size"
     done
-    refuses 2 'a|--bytes SIZE' account limit a
+    for size in x -1 '' 0 1K 9223372036854775808 None; do
+        refuses 2 '--keys|whole number from 1 on|none' account limit a --keys "$size"
+        refuses 2 '--bindings|whole number from 1 on|none' account limit a --bindings "$size"
+    done
+    refuses 2 'a|--bytes SIZE|--keys N|--bindings N' account limit a
     does account limit a --bytes 2M --namespaces 3
     shows limit_bytes 2097152 account show a
     shows limit_namespaces 3 account show a

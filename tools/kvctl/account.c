@@ -55,10 +55,12 @@ int ctl_account_list(struct ctl_request *request) { return ctl_print_names(reque
 int ctl_account_show(struct ctl_request *request)
 {
     const struct kv_node *account = &request->account;
-    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "account", account->name, "keys",
+    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o}", "account", account->name, "keys",
                              (json_int_t)account->keys, "bytes", (json_int_t)account->bytes, "limit_bytes",
-                             (json_int_t)account->limit_bytes, "namespaces", (json_int_t)account->children,
-                             "limit_namespaces", (json_int_t)account->limit_namespaces);
+                             (json_int_t)account->limit_bytes, "limit_keys", ctl_json_limit(account->limit_keys),
+                             "namespaces", (json_int_t)account->children, "limit_namespaces",
+                             (json_int_t)account->limit_namespaces, "bindings", (json_int_t)account->bindings,
+                             "limit_bindings", ctl_json_limit(account->limit_bindings));
 
     if (json != NULL && ctl_json_attr(json, account) < 0) {
         json_decref(json);
@@ -72,12 +74,19 @@ int ctl_account_limit(struct ctl_request *request)
     struct kv_change change = {.kind = KV_NODE_LIMITS, .node = request->account};
     int rc;
 
-    if (!ctl_given(request, CTL_BYTES) && !ctl_given(request, CTL_NAMESPACES))
-        return ctl_fail("%s: no limit is given; use --bytes SIZE, --namespaces N, or both", request->path.text);
+    if (!ctl_given(request, CTL_BYTES) && !ctl_given(request, CTL_KEYS) && !ctl_given(request, CTL_NAMESPACES) &&
+        !ctl_given(request, CTL_BINDINGS))
+        return ctl_fail(
+            "%s: no limit is given; use --bytes SIZE, --keys N, --namespaces N, --bindings N, or several",
+            request->path.text);
     if (ctl_given(request, CTL_BYTES))
         change.node.limit_bytes = request->bytes;
     if (ctl_given(request, CTL_NAMESPACES))
         change.node.limit_namespaces = request->namespaces;
+    if (ctl_given(request, CTL_KEYS))
+        change.node.limit_keys = request->keys;
+    if (ctl_given(request, CTL_BINDINGS))
+        change.node.limit_bindings = request->bindings;
     rc = kv_apply(request->store, &change);
     return rc < 0 ? ctl_fail_store(request, request->path.text, "account", rc) : CTL_OK;
 }

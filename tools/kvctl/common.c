@@ -54,6 +54,17 @@ static const char *outcome(const struct ctl_request *request, bool sure)
     return sure ? "; nothing was changed" : "; it may have been done all the same: look before you try again";
 }
 
+/* Is it the number of keys that a put would pass? */
+static bool is_key_too_many(struct ctl_request *request, const struct kv_node *account)
+{
+    const char *key = request->path.key;
+    struct kv_ref ref = kv_ref_key(request->second.id, key, strlen(key));
+    struct kv_meta meta;
+
+    return account->limit_keys != 0 && account->keys >= account->limit_keys &&
+           kv_stat(request->store, &ref, &meta, NULL) == -ENOENT;
+}
+
 static int fail_quota(struct ctl_request *request, const char *subject, const char *noun)
 {
     struct kv_node account = request->account;
@@ -64,8 +75,16 @@ static int fail_quota(struct ctl_request *request, const char *subject, const ch
         return ctl_fail("%s: account %s has %" PRIu64 " namespaces, and its limit is %" PRIu64
                         "; delete one, or raise the limit with: kvctl account limit %s --namespaces N",
                         subject, account.name, account.children, account.limit_namespaces, account.name);
+    if (strcmp(noun, "project") == 0 || strcmp(noun, "binding") == 0)
+        return ctl_fail("%s: account %s has %" PRIu64 " projects and bindings, and its limit is %" PRIu64
+                        "; delete one, or raise the limit with: kvctl account limit %s --bindings N",
+                        subject, account.name, account.bindings, account.limit_bindings, account.name);
+    if (is_key_too_many(request, &account))
+        return ctl_fail("%s: account %s has %" PRIu64 " keys, and its limit is %" PRIu64
+                        "; delete one, or raise the limit with: kvctl account limit %s --keys N",
+                        subject, account.name, account.keys, account.limit_keys, account.name);
     return ctl_fail("%s: account %s is full: it holds %" PRIu64
-                    " bytes of keys and values, and this would pass its "
+                    " bytes of keys, values and attributes, and this would pass its "
                     "limit of %" PRIu64 " bytes; delete keys, or raise the limit with: "
                     "kvctl account limit %s --bytes SIZE",
                     subject, account.name, account.bytes, account.limit_bytes, account.name);
@@ -303,6 +322,8 @@ int ctl_print_json(json_t *json, size_t flags)
     return CTL_OK;
 }
 
+json_t *ctl_json_limit(uint64_t limit) { return limit != 0 ? json_integer((json_int_t)limit) : json_null(); }
+
 /* ISO 8601 in UTC with nanoseconds. */
 static json_t *json_time(int64_t ns)
 {
@@ -379,13 +400,25 @@ static int delete_page(struct ctl_request *request, uint64_t namespace_id, const
     return batch.rc;
 }
 
+/* A page of keys. Damaged ones, which cannot be listed, are deleted first. */
+static int list_whole(struct ctl_request *request, uint64_t namespace_id, struct kv_list *page)
+{
+    int rc = kv_list(request->store, namespace_id, NULL, NULL, KV_LIST_MAX, page);
+    struct kv_change change = {.kind = KV_DROP_BROKEN, .node = {.id = namespace_id}};
+
+    if (rc != -EIO)
+        return rc;
+    rc = kv_apply(request->store, &change);
+    return rc == 0 ? kv_list(request->store, namespace_id, NULL, NULL, KV_LIST_MAX, page) : rc;
+}
+
 static int delete_keys(struct ctl_request *request, uint64_t namespace_id)
 {
     bool complete = false;
 
     while (!complete) {
         struct kv_list page;
-        int rc = kv_list(request->store, namespace_id, NULL, NULL, KV_LIST_MAX, &page);
+        int rc = list_whole(request, namespace_id, &page);
 
         if (rc < 0)
             return rc;

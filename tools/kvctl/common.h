@@ -50,7 +50,9 @@ enum ctl_option {
     CTL_RECURSIVE,
     CTL_MOUNT,
     CTL_BYTES,
+    CTL_KEYS,
     CTL_NAMESPACES,
+    CTL_BINDINGS,
     CTL_FAST,
     CTL_REPAIR,
     CTL_OPTIONS
@@ -95,7 +97,7 @@ struct ctl_request {
     const char *store_dir, *file, *prefix, *cursor, *mount;
     bool json; /* --type json */
     size_t limit;
-    uint64_t bytes, namespaces;
+    uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
     struct kv_xattrs meta;
 
     char *mount_path; /* --mount made absolute; freed at the end */
@@ -151,10 +153,12 @@ KV_CHECKED int ctl_check_json(const char *subject, const void *bytes, size_t siz
 
 /* Print a JSON value and a newline; takes the reference. NULL: out of memory. Returns a status. */
 KV_CHECKED int ctl_print_json(json_t *json, size_t flags);
+/* A limit of which 0 means that there is none: null then. */
+json_t *ctl_json_limit(uint64_t limit);
 /* Add id, owner, mode and times of a node to a JSON object. returns 0 or -1 */
 KV_CHECKED int ctl_json_attr(json_t *object, const struct kv_node *node);
 
-/* Empty and delete, and say what failed. Stop at the first failure, with what is deleted till then
+/* Empty and delete, damaged keys, too, and say what failed. Stop at the first failure, with what is deleted till then
  * gone. Return a status. */
 KV_CHECKED int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace);
 KV_CHECKED int ctl_remove_project(struct ctl_request *request, const struct kv_node *project);

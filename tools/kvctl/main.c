@@ -36,8 +36,10 @@ static const struct {
     [CTL_RECURSIVE] = {"recursive", NULL, OPTIONAL, "delete what is in it, too"},
     [CTL_MOUNT] = {"mount", "DIR", REQUIRED, "where kvfs mounted the store"},
     [CTL_BYTES] = {"bytes", "SIZE", OPTIONAL,
-                   "the most bytes of keys and values: a number, or one with K, M, G or T"},
+                   "the most bytes of keys, values and attributes: a number, or one with K, M, G or T"},
+    [CTL_KEYS] = {"keys", "N|none", OPTIONAL, "the most keys; none: no limit"},
     [CTL_NAMESPACES] = {"namespaces", "N", OPTIONAL, "the most namespaces"},
+    [CTL_BINDINGS] = {"bindings", "N|none", OPTIONAL, "the most projects and bindings together; none: no limit"},
     [CTL_FAST] = {"fast", NULL, OPTIONAL, "leave out the bytes of the values"},
     [CTL_REPAIR] = {"repair", NULL, OPTIONAL,
                     "repair what can be repaired without a loss; nobody else may have the store open"},
@@ -63,7 +65,8 @@ static const struct ctl_command commands[] = {
      "Print the accounts, one a line."},
     {"account", "show", CTL_FORM_ACCOUNT, "", 0, 0, 0, CTL_READ, 1, ctl_account_show,
      "Print an account's counts, limits and owner as JSON."},
-    {"account", "limit", CTL_FORM_ACCOUNT, "", 0, 0, CTL_BIT(CTL_BYTES) | CTL_BIT(CTL_NAMESPACES), CTL_WRITE, 1,
+    {"account", "limit", CTL_FORM_ACCOUNT, "", 0, 0,
+     CTL_BIT(CTL_BYTES) | CTL_BIT(CTL_KEYS) | CTL_BIT(CTL_NAMESPACES) | CTL_BIT(CTL_BINDINGS), CTL_WRITE, 1,
      ctl_account_limit, "Change an account's limits."},
 
     {"namespace", "create", CTL_FORM_NAMESPACE, "", 0, 0, 0, CTL_WRITE, 1, ctl_namespace_create,
@@ -153,12 +156,13 @@ static void print_help(void)
     print_options(ALWAYS);
     printf("\nWhat begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
            "\nNames: %s;\n  %s;\n  %s.\n"
-           "Limits: a value %u bytes (25 MiB); an account %llu bytes and %u namespaces, unless changed.\n"
+           "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
+           "  and %u projects and bindings together, unless changed.\n"
            "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value; 2 error: one line\n"
            "  on standard error says what was wrong, what the rule is, and where something may have been changed\n"
            "  all the same: after an I/O error of the store, or by a --recursive delete that failed half way.\n",
            kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
-           KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES);
+           KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
 }
 
 /* ------------------------------------------------------------- option values */
@@ -190,6 +194,16 @@ static int add_meta(struct ctl_request *request, const char *text)
             "--meta: all together is too long; names (with user.) and values are at most %d bytes a key",
             KV_XATTR_MAX);
     return CTL_OK;
+}
+
+/* A number from 1 on, or "none", which is 0. Returns a status. */
+static int set_limit(enum ctl_option option, const char *value, uint64_t *out)
+{
+    *out = 0;
+    if (strcmp(value, "none") == 0 || (cli_parse_number(value, false, out) && *out > 0))
+        return CTL_OK;
+    return ctl_fail("--%s %s: this is a whole number from 1 on, or none for no limit", options[option].name,
+                    value);
 }
 
 static int set_option(struct ctl_request *request, enum ctl_option option, const char *value)
@@ -231,6 +245,10 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
             return ctl_fail("--bytes %s: a size is a whole number of bytes, or one with K, M, G or T (1K is 1024)",
                             value);
         break;
+    case CTL_KEYS:
+        return set_limit(option, value, &request->keys);
+    case CTL_BINDINGS:
+        return set_limit(option, value, &request->bindings);
     case CTL_NAMESPACES:
         if (!cli_parse_number(value, false, &request->namespaces))
             return ctl_fail("--namespaces %s: this is a whole number", value);

@@ -44,9 +44,10 @@ int ctl_namespace_show(struct ctl_request *request)
 {
     const struct kv_node *account = &request->account, *namespace = &request->second;
     json_t *json =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "account", account->name, "namespace", namespace->name, "keys",
-                  (json_int_t) namespace->keys, "bytes", (json_int_t) namespace->bytes, "account_bytes",
-                  (json_int_t)account->bytes, "limit_bytes", (json_int_t)account->limit_bytes);
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "account", account->name, "namespace",
+                  namespace->name, "keys", (json_int_t) namespace->keys, "bytes", (json_int_t) namespace->bytes,
+                  "account_bytes", (json_int_t)account->bytes, "limit_bytes", (json_int_t)account->limit_bytes,
+                  "account_keys", (json_int_t)account->keys, "limit_keys", ctl_json_limit(account->limit_keys));
 
     if (json != NULL && ctl_json_attr(json, namespace) < 0) {
         json_decref(json);
