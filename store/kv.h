@@ -174,6 +174,9 @@ enum kv_durability { KV_DURABILITY_CLOSE, KV_DURABILITY_FSYNC };
 struct kv_options {
     bool read_only;
     bool create; /* make the store where the directory is absent or empty */
+    /* Open a store that belongs to another user, or that others have rights on, too; else -EPERM. Root then works in it
+     * with its owner's rights, and what root makes there is the owner's. */
+    bool foreign_store;
     /* Pages of 4 KiB that the open looks through for damage; 0: none. A damaged database is refused, or with read_only
      * answers -EIO where it would answer that something is not there. */
     size_t verify_pages;
@@ -200,10 +203,13 @@ struct kv_error {
 };
 
 /* Open the store in directory `dir` (ignored where options->engine is given).
- * A process opens one directory once. Fork before, never after.
+ * A process opens one directory once (a second time is -EBUSY). Fork before, never after. What is made is for its owner
+ * only, mode 0700 and 0600 whatever the umask is; so is an empty directory of the user's in which a store is made.
  * error    filled on failure
  * returns  0; -EAGAIN a process of another pid namespace, which has the same number as this one, has the store open:
- *          go on in a child process with another number; else a negative errno
+ *          go on in a child process with another number; -EBUSY this process has the store open already, or another one
+ *          repairs it; -EPERM the store is another user's, or others have rights on it: see foreign_store; else a
+ *          negative errno
  * threads  not for concurrent use with itself on the same dir */
 KV_CHECKED int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out,
                        struct kv_error *error);

@@ -65,8 +65,12 @@ static int open_engine(const char *dir, const struct kv_options *options, struct
         *out = options->engine;
         return 0;
     }
-    return engine_lmdb_open(dir, options->create && !options->read_only, options->read_only, options->map_bytes,
-                            out, error);
+    return engine_lmdb_open_with(dir,
+                                 &(struct lmdb_options){.create = options->create,
+                                                        .read_only = options->read_only,
+                                                        .foreign = options->foreign_store,
+                                                        .map_bytes = options->map_bytes},
+                                 out, error);
 }
 
 static int check_format(struct kv_store *store, const char *dir, const struct kv_options *options,

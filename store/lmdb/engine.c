@@ -52,6 +52,8 @@
  */
 #include "store/lmdb/lmdb_internal.h"
 
+#include "store/base/owner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -204,10 +206,16 @@ static void free_txn(struct lmdb_txn *txn)
 
 static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
-    int rc = lmdb_allocate_lock(dir, lmdb->read_only, error);
+    unsigned flags = MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0);
+    struct owner_rights rights;
+    char path[LMDB_PATH_SIZE];
+    int rc = lmdb_allocate_lock(lmdb->dir_fd, dir, lmdb->read_only, error);
 
     if (rc < 0)
         return rc;
+    rc = -owner_begin(lmdb->dir_fd, &rights);
+    if (rc != 0)
+        return lmdb_refuse_answer(error, dir, rc);
     rc = mdb_env_create(&lmdb->env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(lmdb->env, ENGINE_TABLES);
@@ -216,7 +224,8 @@ static int open_environment(struct lmdb *lmdb, const char *dir, struct kv_error 
     if (rc == 0)
         rc = mdb_env_set_mapsize(lmdb->env, lmdb->limit);
     if (rc == 0)
-        rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
+        rc = mdb_env_open(lmdb->env, lmdb_path(lmdb->dir_fd, "", path), flags, 0600);
+    owner_end(&rights);
     if (rc == 0)
         rc = lmdb_guard(lmdb->env);
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
@@ -271,7 +280,7 @@ static int reopen(struct lmdb *lmdb, const MDB_env *broken)
     if (rc == 0 && lmdb->env == broken) {
         close_environment(lmdb);
         lmdb->header_unsure = true;
-        if (!lmdb_is_data(lmdb->dir, lmdb->data_fd) || open_environment(lmdb, lmdb->dir, &error) < 0 ||
+        if (!lmdb_is_data(lmdb->dir_fd, lmdb->data_fd) || open_environment(lmdb, lmdb->dir, &error) < 0 ||
             open_tables(lmdb, lmdb->dir, &error) < 0 || widen_map(lmdb) < 0) {
             close_environment(lmdb);
             rc = -EIO;
@@ -603,6 +612,7 @@ static void lmdb_close(struct engine *engine)
     lmdb_writer_close(lmdb);
     if (lmdb->data_fd >= 0)
         close(lmdb->data_fd);
+    lmdb_directory_close(lmdb->dir_fd);
     pthread_cond_destroy(&lmdb->none_open);
     pthread_mutex_destroy(&lmdb->lock);
     free(lmdb->dir);
@@ -665,6 +675,8 @@ static int check_environment(struct lmdb *lmdb, const char *dir, struct kv_error
     lmdb->data_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (lmdb->data_fd < 0)
         return lmdb_refuse_answer(error, dir, errno);
+    if (!lmdb_is_data(lmdb->dir_fd, lmdb->data_fd)) /* what was looked at, and not what a link led to meanwhile */
+        return lmdb_refuse_answer(error, dir, ELOOP);
     rc = lock_data(lmdb, LOCK_SH);
     if (rc == -EWOULDBLOCK)
         return lmdb_refuse(error, -EBUSY, dir, "being repaired just now: try again when that is done");
@@ -700,18 +712,23 @@ static int prepare_to_write(struct lmdb *lmdb)
     return rc;
 }
 
-int engine_lmdb_open(const char *dir, bool create, bool read_only, size_t map_bytes, struct engine **out,
-                     struct kv_error *error)
+int engine_lmdb_open_with(const char *dir, const struct lmdb_options *options, struct engine **out,
+                          struct kv_error *error)
 {
+    size_t map_bytes = options->map_bytes;
+    bool read_only = options->read_only;
     pthread_condattr_t attr;
     struct lmdb *lmdb;
-    int rc = lmdb_directory(dir, create && !read_only, error);
+    int rc = 0, dir_fd = lmdb_directory(dir, options, error);
 
-    if (rc < 0)
-        return rc;
+    if (dir_fd < 0)
+        return dir_fd;
     lmdb = calloc(1, sizeof(*lmdb));
-    if (lmdb == NULL)
+    if (lmdb == NULL) {
+        lmdb_directory_close(dir_fd);
         return lmdb_refuse_answer(error, dir, ENOMEM);
+    }
+    lmdb->dir_fd = dir_fd;
     lmdb->base.ops = &lmdb_ops;
     lmdb->data_fd = lmdb->writer_fd = -1;
     lmdb->read_only = read_only;
