@@ -164,7 +164,7 @@ struct engine; /* store/base/engine.h; only tests pass one */
 
 /* Where time comes from. Both functions are called from any thread. */
 struct kv_clock {
-    int64_t (*mono_ns)(void *arg); /* for ages: never goes back */
+    int64_t (*mono_ns)(void *arg); /* for ages: never goes back, and goes on while the machine sleeps */
     int64_t (*real_ns)(void *arg); /* for timestamps: since the epoch */
     void *arg;
 };
@@ -183,7 +183,7 @@ struct kv_options {
     int64_t cache_ttl_ms; /* 0: every read asks the central */
     size_t cache_bytes;   /* 0: no cache; at most half of memory_bytes is used */
     size_t map_bytes;     /* upper bound of the database file; 0: default */
-    size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
+    size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default, see kv_options_default() */
     enum kv_durability durability;
     int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time a put waits */
     int64_t commit_timeout_ms;  /* the longest time that a change waits for the writer's lock; at least 1 */
@@ -191,11 +191,13 @@ struct kv_options {
      * committer thread; must not wait for the store. May be NULL. */
     void (*lost)(void *arg, const struct kv_ref *ref, uint64_t version, int rc);
     void *lost_arg;
+    mode_t umask;                 /* permission bits that kv_put() and kv_node_make() leave out */
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
 
-/* Defaults: ttl 60 s, cache 256 MiB, memory 512 MiB, durability close, interval 100 ms, commit timeout 30 s. */
+/* Defaults: ttl 60 s, memory 512 MiB or a quarter of what the control groups let the process have, cache 256 MiB or half
+ * of that memory, durability close, interval 100 ms, commit timeout 30 s, umask 022. */
 struct kv_options kv_options_default(void);
 
 struct kv_error {

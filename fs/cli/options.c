@@ -26,7 +26,7 @@ struct parsing {
     struct fs_options *options;
 };
 
-enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_DEBUG };
+enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_FOREIGN_STORE, KEY_DEBUG };
 
 #define TEXT(name, field)                            \
     {                                                \
@@ -57,6 +57,7 @@ static const struct fuse_opt templates[] = {
     FLAG("--version", KEY_VERSION),
     FLAG("ro", KEY_READ_ONLY),
     FLAG("rw", KEY_WRITABLE),
+    FLAG("foreign_store", KEY_FOREIGN_STORE),
     FUSE_OPT_END,
 };
 
@@ -161,6 +162,9 @@ static int options_argument(void *data, const char *text, int key, struct fuse_a
     case KEY_READ_ONLY:
     case KEY_WRITABLE:
         options->read_only = key == KEY_READ_ONLY;
+        return 0;
+    case KEY_FOREIGN_STORE:
+        options->foreign_store = true;
         return 0;
     case KEY_FOREGROUND:
         options->foreground = true;
@@ -398,34 +402,36 @@ void fs_options_free(struct fs_options *options)
 
 void fs_options_usage(const char *program)
 {
-    printf("usage: %s STORE MOUNTPOINT [-f] [-o OPTION,...]\n"
-           "Mount the key-value store in directory STORE, made if it is not there, at MOUNTPOINT.\n"
-           "\n"
-           "  -f                     stay in the foreground\n"
-           "  -d, -o debug           stay in the foreground, and print every request\n"
-           "  -h, --help             show this text\n"
-           "  -V, --version          show the version\n"
-           "\n"
-           "options:\n"
-           "  ro, rw                 refuse every change, or not (the default)\n"
-           "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
-           "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
-           "  node=NAME              this edge node's name (host name and process id)\n"
-           "  durability=close       a close returns when the value is on disk (the default)\n"
-           "  durability=fsync       a close returns when the value is queued; fsync makes it durable\n"
-           "  commit_interval_ms=N   with durability=fsync: the longest wait in the queue (100)\n"
-           "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
-           "(30)\n"
-           "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
-           "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or twice\n"
-           "                         the cache_size)\n"
-           "  allow_other            let other users in; owners and modes decide what they may do\n"
-           "  allow_root             let root in\n"
-           "  auto_unmount           unmount when the daemon ends, however it ends\n"
-           "  [no]suid, [no]dev, [no]exec, [no]atime, [a]sync, dirsync\n"
-           "                         as for every mount; suid and dev for root only\n"
-           "Options of /etc/fstab that are not for the file system (nofail, x-*, ...) are ignored.\n"
-           "\n"
-           "unmount with: fusermount3 -u MOUNTPOINT\n",
-           program);
+    printf(
+        "usage: %s STORE MOUNTPOINT [-f] [-o OPTION,...]\n"
+        "Mount the key-value store in directory STORE, made if it is not there, at MOUNTPOINT.\n"
+        "\n"
+        "  -f                     stay in the foreground\n"
+        "  -d, -o debug           stay in the foreground, and print every request\n"
+        "  -h, --help             show this text\n"
+        "  -V, --version          show the version\n"
+        "\n"
+        "options:\n"
+        "  ro, rw                 refuse every change, or not (the default)\n"
+        "  foreign_store          open a store that belongs to another user, or that others have rights on, too\n"
+        "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
+        "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
+        "  node=NAME              this edge node's name (host name and process id)\n"
+        "  durability=close       a close returns when the value is on disk (the default)\n"
+        "  durability=fsync       a close returns when the value is queued; fsync makes it durable\n"
+        "  commit_interval_ms=N   with durability=fsync: the longest wait in the queue (100)\n"
+        "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
+        "(30)\n"
+        "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
+        "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or a\n"
+        "                         quarter of a container's memory, or twice the cache_size)\n"
+        "  allow_other            let other users in; owners and modes decide what they may do\n"
+        "  allow_root             let root in\n"
+        "  auto_unmount           unmount when the daemon ends, however it ends\n"
+        "  [no]suid, [no]dev, [no]exec, [no]atime, [a]sync, dirsync\n"
+        "                         as for every mount; suid and dev for root only\n"
+        "Options of /etc/fstab that are not for the file system (nofail, x-*, ...) are ignored.\n"
+        "\n"
+        "unmount with: fusermount3 -u MOUNTPOINT\n",
+        program);
 }

@@ -23,10 +23,11 @@ static int64_t clock_ns(clockid_t id)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* A time to live goes on in suspend, so that what is served afterwards is no older than it may be. */
 static int64_t system_mono_ns(void *arg)
 {
     (void)arg;
-    return clock_ns(CLOCK_MONOTONIC);
+    return clock_ns(CLOCK_BOOTTIME);
 }
 
 static int64_t system_real_ns(void *arg)
@@ -37,14 +38,17 @@ static int64_t system_real_ns(void *arg)
 
 struct kv_options kv_options_default(void)
 {
+    size_t memory_bytes = value_budget(0);
+
     return (struct kv_options){
         .create = true,
         .cache_ttl_ms = 60 * 1000,
-        .cache_bytes = 256u << 20,
-        .memory_bytes = value_budget(0),
+        .cache_bytes = memory_bytes / 2,
+        .memory_bytes = memory_bytes,
         .durability = KV_DURABILITY_CLOSE,
         .commit_interval_ms = 100,
         .commit_timeout_ms = 30 * 1000,
+        .umask = 022,
     };
 }
 
@@ -166,6 +170,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     pthread_mutex_init(&store->stage.lock, NULL);
     pthread_mutex_init(&store->stage.list_lock, NULL);
     store->stage.on = options->durability == KV_DURABILITY_FSYNC && !options->read_only;
+    store->umask = options->umask;
     store->lost = options->lost;
     store->lost_arg = options->lost_arg;
     rc = open_engine(dir, options, &store->engine, error);

@@ -698,6 +698,8 @@ static int prepare_to_write(struct lmdb *lmdb)
     struct lmdb_txn *txn;
     int rc = lmdb_writer_open(lmdb);
 
+    if (rc == 0)
+        rc = owner_give(lmdb->dir_fd, lmdb->writer_fd);
     if (rc < 0)
         return rc;
     rc = lmdb_writer_acquire(lmdb, 0);
