@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,7 @@ static int open_store(struct fs *fs)
     int rc;
 
     store_options.read_only = options->read_only;
+    store_options.foreign_store = options->foreign_store;
     store_options.verify_pages = VERIFY_PAGES;
     store_options.cache_ttl_ms = options->cache_ttl_ms;
     store_options.cache_bytes = options->cache_bytes;
@@ -185,6 +187,7 @@ int main(int argc, char **argv)
     struct kv_error error;
     int status, rc;
 
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of file sizes fails instead, and the node goes on */
     if (!guard_standard_descriptors() || fs_options_parse(argc, argv, &options) < 0)
         return EXIT_FAILURE;
     if (options.help || options.version) {

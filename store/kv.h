@@ -167,7 +167,7 @@ struct engine; /* store/base/engine.h; only tests pass one */
 
 /* Where time comes from. Both functions are called from any thread. */
 struct kv_clock {
-    int64_t (*mono_ns)(void *arg); /* for ages: never goes back */
+    int64_t (*mono_ns)(void *arg); /* for ages: never goes back, and goes on while the machine sleeps */
     int64_t (*real_ns)(void *arg); /* for timestamps: since the epoch */
     void *arg;
 };
@@ -184,22 +184,27 @@ struct kv_options {
     bool read_only;
     bool create; /* make the store where the directory is absent or empty */
     bool copied; /* recover a store, too, of which the caller knows that it was copied while nobody had it open */
+    /* Open a store that belongs to another user, or that others have rights on, too; else -EPERM. Root then works in it
+     * with its owner's rights, and what root makes there is the owner's. */
+    bool foreign_store;
     /* Pages of 4 KiB that the open looks through for damage; 0: none. A damaged database is refused, or with read_only
      * answers -EIO where it would answer that something is not there. */
     size_t verify_pages;
     int64_t cache_ttl_ms; /* 0: every read asks the central */
     size_t cache_bytes;   /* 0: no cache; at most half of memory_bytes is used */
     size_t map_bytes;     /* upper bound of the database file; 0: default */
-    size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default */
+    size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default, see kv_options_default() */
     enum kv_durability durability;
     enum kv_invalidate invalidate;
     int64_t commit_interval_ms;   /* KV_DURABILITY_FSYNC: the longest time until what was committed is durable */
     int64_t commit_timeout_ms;    /* the longest time that a change waits for the writer's lock; at least 1 */
+    mode_t umask;                 /* permission bits that kv_put() and kv_node_make() leave out */
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
 };
 
-/* Defaults: ttl 60 s, cache 256 MiB, memory 512 MiB, durability close, interval 100 ms, commit timeout 30 s. */
+/* Defaults: ttl 60 s, memory 512 MiB or a quarter of what the control groups let the process have, cache 256 MiB or half
+ * of that memory, durability close, interval 100 ms, commit timeout 30 s, umask 022. */
 struct kv_options kv_options_default(void);
 
 struct kv_error {
@@ -207,10 +212,13 @@ struct kv_error {
 };
 
 /* Open the store in directory `dir` (ignored where options->engine is given).
- * A process opens one directory once. Fork before, never after.
+ * A process opens one directory once (a second time is -EBUSY). Fork before, never after. What is made is for its owner
+ * only, mode 0700 and 0600 whatever the umask is; so is an empty directory of the user's in which a store is made.
  * error    filled on failure
  * returns  0; -EAGAIN a process of another pid namespace, which has the same number as this one, has the store open:
- *          go on in a child process with another number; else a negative errno
+ *          go on in a child process with another number; -EBUSY this process has the store open already, or another one
+ *          repairs it; -EPERM the store is another user's, or others have rights on it: see foreign_store; else a
+ *          negative errno
  * threads  not for concurrent use with itself on the same dir */
 KV_CHECKED int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out,
                        struct kv_error *error);

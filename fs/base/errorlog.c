@@ -303,7 +303,8 @@ const char *fs_reason_of(int rc)
         {-EFBIG, "the value is over the limit of 26214400 bytes (25 MiB)"},
         {-EDQUOT,
          "the account is full, in bytes or keys: delete keys, or raise its limit with kvctl account limit"},
-        {-ENOSPC, "the disk or the store's map is full: delete keys or make room on the disk"},
+        {-ENOSPC, "the disk or the store's map is full, or a limit of file sizes (ulimit -f) is reached: delete "
+                  "keys, make room on the disk or raise the limit"},
         {-EEXIST, "another node created the key first"},
         {-EIO, "the store could not be read or written, or is damaged: run kvctl check"},
         {-EPERM,

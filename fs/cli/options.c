@@ -26,7 +26,7 @@ struct parsing {
     struct fs_options *options;
 };
 
-enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_DEBUG };
+enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_FOREIGN_STORE, KEY_DEBUG };
 
 #define TEXT(name, field)                            \
     {                                                \
@@ -58,6 +58,7 @@ static const struct fuse_opt templates[] = {
     FLAG("--version", KEY_VERSION),
     FLAG("ro", KEY_READ_ONLY),
     FLAG("rw", KEY_WRITABLE),
+    FLAG("foreign_store", KEY_FOREIGN_STORE),
     FUSE_OPT_END,
 };
 
@@ -162,6 +163,9 @@ static int options_argument(void *data, const char *text, int key, struct fuse_a
     case KEY_READ_ONLY:
     case KEY_WRITABLE:
         options->read_only = key == KEY_READ_ONLY;
+        return 0;
+    case KEY_FOREIGN_STORE:
+        options->foreign_store = true;
         return 0;
     case KEY_FOREGROUND:
         options->foreground = true;
@@ -425,6 +429,7 @@ void fs_options_usage(const char *program)
         "\n"
         "options:\n"
         "  ro, rw                 refuse every change, or not (the default)\n"
+        "  foreign_store          open a store that belongs to another user, or that others have rights on, too\n"
         "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
         "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
         "  node=NAME              this edge node's name (host name and process id)\n"

@@ -163,10 +163,8 @@ int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size
 static struct kv_attr own_attr(struct kv_store *store, uint32_t mode)
 {
     int64_t now_ns = store->clock.real_ns(store->clock.arg);
-    mode_t mask = umask(0);
 
-    umask(mask);
-    return (struct kv_attr){.mode = mode & ~mask & 07777,
+    return (struct kv_attr){.mode = mode & ~store->umask & 07777,
                             .uid = geteuid(),
                             .gid = getegid(),
                             .atime_ns = now_ns,

@@ -16,6 +16,7 @@
 #include "store/api/locks.h"
 
 #include "store/api/store.h"
+#include "store/base/owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -125,9 +126,15 @@ static int locks_refused(int error)
 
 static int locks_open_at(int dir_fd, const char *name, int flags)
 {
-    int fd = openat(dir_fd, name, flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = openat(dir_fd, name, flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600), rc;
 
-    return fd >= 0 ? fd : locks_refused(errno);
+    if (fd < 0)
+        return locks_refused(errno);
+    rc = flags & O_CREAT ? owner_give(dir_fd, fd) : 0;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return locks_refused(-rc);
 }
 
 /* Remove what killed processes left behind. */
@@ -154,15 +161,26 @@ static void locks_sweep(int dir_fd)
 /* STORE/locks, made where it is absent. returns a descriptor; negative errno */
 static int locks_directory_locked(struct locks *locks)
 {
+    bool made;
+    int rc = 0;
+
     if (locks->dir_fd >= 0)
         return locks->dir_fd;
     if (locks->store_fd < 0)
         return -EROFS;
-    if (mkdirat(locks->store_fd, DIRECTORY, 0700) != 0 && errno != EEXIST)
+    made = mkdirat(locks->store_fd, DIRECTORY, 0700) == 0;
+    if (!made && errno != EEXIST)
         return locks_refused(errno);
     locks->dir_fd = openat(locks->store_fd, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (locks->dir_fd < 0)
         return locks_refused(errno);
+    if (made)
+        rc = owner_give(locks->store_fd, locks->dir_fd);
+    if (rc < 0) {
+        close(locks->dir_fd);
+        locks->dir_fd = -1;
+        return locks_refused(-rc);
+    }
     locks_sweep(locks->dir_fd);
     return locks->dir_fd;
 }

@@ -22,10 +22,11 @@ static int64_t clock_ns(clockid_t id)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* A time to live goes on in suspend, so that what is served afterwards is no older than it may be. */
 static int64_t system_mono_ns(void *arg)
 {
     (void)arg;
-    return clock_ns(CLOCK_MONOTONIC);
+    return clock_ns(CLOCK_BOOTTIME);
 }
 
 static int64_t system_real_ns(void *arg)
@@ -36,14 +37,17 @@ static int64_t system_real_ns(void *arg)
 
 struct kv_options kv_options_default(void)
 {
+    size_t memory_bytes = value_budget(0);
+
     return (struct kv_options){
         .create = true,
         .cache_ttl_ms = 60 * 1000,
-        .cache_bytes = 256u << 20,
-        .memory_bytes = value_budget(0),
+        .cache_bytes = memory_bytes / 2,
+        .memory_bytes = memory_bytes,
         .durability = KV_DURABILITY_CLOSE,
         .commit_interval_ms = 100,
         .commit_timeout_ms = 30 * 1000,
+        .umask = 022,
     };
 }
 
@@ -65,8 +69,9 @@ static int open_engine(const char *dir, const struct kv_options *options, struct
         return 0;
     }
     return engine_lmdb_open(dir,
-                            &(struct lmdb_options){.create = options->create && !options->read_only,
+                            &(struct lmdb_options){.create = options->create,
                                                    .read_only = options->read_only,
+                                                   .foreign = options->foreign_store,
                                                    .copied = options->copied,
                                                    .map_bytes = options->map_bytes},
                             out, error);
@@ -166,6 +171,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     pthread_mutex_init(&store->lines.lock, NULL);
     pthread_mutex_init(&store->follow.lock, NULL);
     store->follow.on = options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0;
+    store->umask = options->umask;
     rc = open_engine(dir, options, &store->engine, error);
     if (rc < 0) {
         free(store);

@@ -31,6 +31,7 @@ struct kv_store {
     struct cache *cache;
     struct commit_queue *queue; /* NULL: read-only */
     struct stats stats;
+    mode_t umask;
     int64_t ttl_ns;
     int64_t commit_timeout_ns;
 

@@ -23,6 +23,9 @@
  */
 #include "store/base/value.h"
 
+#include "store/base/cgroup.h"
+#include "store/base/owner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -39,6 +42,8 @@
 #define MAPPED ((size_t)8 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MEMORY_DEFAULT ((size_t)512 << 20)
+#define LIMIT_PART \
+    4 /* of the control group's memory: there are small values, what is read, and a commit as well */
 #define OVERDRAFT ((size_t)5 * KV_VALUE_MAX) /* memory beyond the budget, for reading while nothing can spill */
 
 static struct {
@@ -50,7 +55,17 @@ static uint64_t memory_budget = MEMORY_DEFAULT;
 static uint64_t memory_used, spill_used;
 static unsigned files;
 
-size_t value_budget(size_t memory_bytes) { return memory_bytes > 0 ? memory_bytes : MEMORY_DEFAULT; }
+size_t value_budget_within(uint64_t limit)
+{
+    uint64_t part = limit / LIMIT_PART;
+
+    return part >= MEMORY_DEFAULT ? MEMORY_DEFAULT : part > 0 ? (size_t)part : 1;
+}
+
+size_t value_budget(size_t memory_bytes)
+{
+    return memory_bytes > 0 ? memory_bytes : value_budget_within(cgroup_own_limit());
+}
 
 void value_configure(const char *spill_dir, size_t memory_bytes)
 {
@@ -113,6 +128,7 @@ static int spill_error(int error)
     switch (error) {
     case ENOSPC:
     case EDQUOT:
+    case EFBIG: /* beyond the limit of file sizes */
         return -ENOSPC;
     case ENOMEM:
     case EMFILE:
@@ -123,10 +139,25 @@ static int spill_error(int error)
     }
 }
 
+/* In a store of somebody else's the file counts for that one's quota of the disk, too. `dir` is its directory.
+ * returns  fd; <0, and it is closed */
+static int spill_give(int fd, const char *dir)
+{
+    int dir_fd = geteuid() == 0 ? open(dir, O_PATH | O_CLOEXEC) : -1;
+    int rc = dir_fd >= 0 ? owner_give(dir_fd, fd) : 0;
+
+    if (dir_fd >= 0)
+        close(dir_fd);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return spill_error(-rc);
+}
+
 /* returns  the descriptor of a new file without a name; <0 */
 static int spill_open(void)
 {
-    char path[PATH_MAX + sizeof("/kvfs-XXXXXX")];
+    char path[PATH_MAX + sizeof("/kvfs-XXXXXX")], *end;
     const char *fallback = getenv("TMPDIR");
     int fd;
 
@@ -137,14 +168,18 @@ static int spill_open(void)
     pthread_mutex_unlock(&spill.lock);
 
     fd = open(path, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
-        return fd >= 0 ? fd : spill_error(errno);
-    strcat(path, "/kvfs-XXXXXX"); /* a file system that has no O_TMPFILE */
+    if (fd >= 0)
+        return spill_give(fd, path);
+    if (errno != EOPNOTSUPP && errno != EISDIR)
+        return spill_error(errno);
+    end = path + strlen(path);
+    strcpy(end, "/kvfs-XXXXXX"); /* a file system that has no O_TMPFILE */
     fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return spill_error(errno);
     unlink(path);
-    return fd;
+    *end = '\0';
+    return spill_give(fd, path);
 }
 
 static int write_all(int fd, const uint8_t *from, size_t size)

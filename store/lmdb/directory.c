@@ -1,15 +1,26 @@
 /* The directory of an LMDB store: the rules for what is opened, creation, and what is said when it is refused.
  *
+ * Who can get at a store
+ *   A store is its owner's: directory and data.mdb belong to the effective user, and nobody else has a right on them.
+ *   Then nobody else can put anything in the place of a file, or hold a lock that this process waits for. With
+ *   `foreign` neither is asked for; root then works with the rights of the owner (store/base/owner.h).
+ *
+ *   The directory is opened once. All below it is reached from that descriptor, also by LMDB, which gets
+ *   /proc/self/fd/N for a path: whatever becomes of the names above, it is this directory. LMDB follows links, though:
+ *   so its files are looked at before it opens them (regular, no link, the directory's owner's) and data.mdb is compared
+ *   with what LMDB has open afterwards. In between only who may write to the directory could exchange them: the owner,
+ *   who would be acting against himself, or with `foreign` somebody who gets root to open what the owner may open.
+ *
  * A new store is built as data.mdb.new, with its tables, and its log beside it, and renamed to data.mdb when both are on
  * the disk. So a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next one.
- * Creators exclude each other by flock() on the directory.
- *
- * Filesystems that hosts can share are refused. FUSE is any filesystem: those are let in that are known to be local.
+ * Creators exclude each other by flock() on lock.mdb, which strangers cannot open, and wait for CREATE_TRIES.
  *
  * LMDB makes lock.mdb a sparse file and writes it through a map, where a full disk answers with SIGBUS. So its blocks
  * are allocated before LMDB opens it, and a disk without room for them is told at the open.
  */
 #include "store/lmdb/lmdb_internal.h"
+
+#include "store/base/owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,14 +33,14 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NEW_FILE "data.mdb.new"
 #define NEW_MAP (4u << 20)             /* bytes: plenty for empty tables */
 #define RING_LEAST ((uint64_t)1 << 20) /* bytes of the log */
 #define RING_MOST ((uint64_t)16 << 20)
+#define CREATE_TRIES 500                                /* 10 ms each, for who makes the store */
 #define LOCK_SIZE ((off_t)LMDB_READERS_MAX * 64 + 4096) /* bytes that LMDB makes it, at most: a cache line each */
 
 const char *const lmdb_table_names[ENGINE_TABLES] = {
@@ -73,12 +84,21 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc)
                            "a process of another container, with the number of this one (%d), has the store open: "
                            "start this one with another number",
                            (int)getpid());
+    case ELOOP:
+        return lmdb_refuse(
+            error, rc, dir,
+            "one of its files is a symbolic link: those of a store are files themselves; put the file "
+            "there, or remove the link");
     case EROFS:
         return lmdb_refuse(error, rc, dir, "the filesystem is read-only: open the store read-only");
     case ENOMEM:
         return lmdb_refuse(error, rc, dir,
                            "the database does not fit the address space: raise the limit (ulimit -v), "
                            "or choose a smaller map");
+    case EFBIG:
+        return lmdb_refuse(
+            error, rc, dir,
+            "the limit of file sizes is too small for the store: raise it (ulimit -f) and try again");
     case ENOSPC:
         return lmdb_refuse(error, rc, dir, "no space left on the disk: make some room and try again");
     case MDB_READERS_FULL:
@@ -95,110 +115,103 @@ static void close_fd(const int *fd)
 }
 #define CLEANUP(how) __attribute__((cleanup(how)))
 
-/* ---------------------------------------------------------------------- filesystems */
+/* ------------------------------------------------------------------------ whose it is */
 
-#define FUSE 0x65735546 /* also of virtiofs */
-
-/* The name of a filesystem that is shared by hosts, whose locks and maps do not reach across; else NULL. */
-static const char *network_filesystem(uint32_t type)
+/* May this user open what belongs to `file`? what: the directory, or the name of a file in it */
+static int directory_check_owner(const struct stat *file, const char *what, const char *dir,
+                                 struct kv_error *error)
 {
-    static const struct {
-        uint32_t type;
-        const char *name;
-    } known[] = {
-        {0x6969, "NFS"},        {0x517b, "SMB"},        {0xfe534d42, "SMB"},      {0xff534d42, "CIFS"},
-        {0x01021997, "9p"},     {0x00c36400, "Ceph"},   {0x5346414f, "AFS"},      {0x6b414653, "AFS"},
-        {0x73757245, "Coda"},   {0x0bd00bd0, "Lustre"}, {0x7461636f, "OCFS2"},    {0x01161970, "GFS2"},
-        {0x19830326, "BeeGFS"}, {0x47504653, "GPFS"},   {0x20030528, "OrangeFS"}, {0x786f4256, "vboxsf"},
-        {0xbacbacbc, "vmhgfs"},
-    };
-
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (known[i].type == type)
-            return known[i].name;
-    return NULL;
-}
-
-/* The type of what is mounted from a device. type: room for 64 bytes; "fuse" where the mounts do not say */
-static void mounted_type(FILE *mounts, dev_t device, char *type)
-{
-    char *line = NULL;
-    size_t room = 0;
-    unsigned high, low;
-
-    strcpy(type, "fuse");
-    /* id, parent, device, root, mount point, options, any number of tags, "-", type, ... */
-    while (mounts != NULL && getline(&line, &room, mounts) > 0) {
-        const char *rest = strstr(line, " - ");
-
-        if (rest != NULL && sscanf(line, "%*u %*u %u:%u", &high, &low) == 2 && makedev(high, low) == device &&
-            sscanf(rest, " - %63s", type) == 1)
-            break;
-    }
-    free(line);
-}
-
-int lmdb_check_fuse(FILE *mounts, dev_t device, const char *dir, struct kv_error *error)
-{
-    static const char *const local[] = {"fuseblk", "fuse.fuse-overlayfs"};
-    char type[64];
-
-    mounted_type(mounts, device, type);
-    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-        if (strcmp(type, local[i]) == 0)
-            return 0;
-    if (strcmp(type, "fuse.kvfs") == 0)
-        return lmdb_refuse(error, -EOPNOTSUPP, dir,
-                           "inside a mounted store, which holds keys only: give the store's own directory");
-    return lmdb_refuse(error, -EOPNOTSUPP, dir,
-                       "on a filesystem (%s) that several hosts may share, which would damage the store: choose a "
-                       "local disk",
-                       type);
-}
-
-/* May a store lie on the filesystem of this directory? returns 0; -EOPNOTSUPP */
-static int check_filesystem(int fd, const char *dir, struct kv_error *error)
-{
-    const char *network;
-    struct statfs fs;
-    struct stat file;
-    FILE *mounts;
-    int rc;
-
-    if (fstatfs(fd, &fs) != 0 || fstat(fd, &file) != 0)
-        return lmdb_refuse_answer(error, dir, errno);
-    network = network_filesystem((uint32_t)fs.f_type);
-    if (network != NULL)
+    if (file->st_uid != geteuid())
         return lmdb_refuse(
-            error, -EOPNOTSUPP, dir,
-            "on a network filesystem (%s), where several hosts would damage the store: choose a local disk",
-            network);
-    if ((uint32_t)fs.f_type != FUSE)
-        return 0;
-    mounts = fopen("/proc/self/mountinfo", "re");
-    rc = lmdb_check_fuse(mounts, file.st_dev, dir, error);
-    if (mounts != NULL)
-        fclose(mounts);
-    return rc;
+            error, -EPERM, dir,
+            "%s belongs to user %u, and you are user %u: a store is opened by its owner only; become "
+            "that user, or say foreign_store (kvfs -o foreign_store, kvctl --foreign-store)",
+            what, (unsigned)file->st_uid, (unsigned)geteuid());
+    if ((file->st_mode & 077) != 0)
+        return lmdb_refuse(
+            error, -EPERM, dir,
+            "other users have rights on %s (mode %04o): a store is its owner's only; take them away "
+            "(chmod go= on it), or say foreign_store (kvfs -o foreign_store, kvctl --foreign-store)",
+            what, (unsigned)file->st_mode & 07777);
+    return 0;
+}
+
+/* A regular file of the directory's owner: so none from elsewhere, which the store would overwrite. */
+static int directory_check_file(int dir_fd, const struct stat *file, const char *name, const char *dir,
+                                struct kv_error *error)
+{
+    struct stat above;
+
+    if (S_ISLNK(file->st_mode))
+        return lmdb_refuse_answer(error, dir, ELOOP);
+    if (!S_ISREG(file->st_mode))
+        return lmdb_refuse(error, -EIO, dir, "%s is not a file: choose another directory", name);
+    if (fstat(dir_fd, &above) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    if (file->st_uid != above.st_uid)
+        return lmdb_refuse(
+            error, -EPERM, dir,
+            "%s belongs to user %u and the directory to user %u: the files of a store belong to one "
+            "user; give it to that one (chown), once you know where it comes from",
+            name, (unsigned)file->st_uid, (unsigned)above.st_uid);
+    return 0;
 }
 
 /* ------------------------------------------------------------------------- lock.mdb */
 
-int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error)
+/* Open a file of the store, made for its owner only where it is absent. returns a descriptor; -errno */
+static int directory_open_file(int dir_fd, const char *name)
 {
-    CLEANUP(close_fd) int fd = -1;
+    int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), rc = 0;
+
+    if (fd >= 0) {
+        if (fchmod(fd, 0600) != 0) /* whatever the umask is */
+            rc = -errno;
+        if (rc == 0)
+            rc = owner_give(dir_fd, fd);
+        if (rc == 0)
+            return fd;
+        close(fd);
+        return rc;
+    }
+    if (errno == EEXIST) /* not to wait for the other end of a fifo */
+        fd = openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+/* returns  a descriptor of lock.mdb, made where it is absent; -EROFS and the like without words */
+static int directory_open_lock(int dir_fd, const char *dir, struct kv_error *error)
+{
+    CLEANUP(close_fd) int fd = directory_open_file(dir_fd, LOCK_FILE);
     struct stat file;
-    char *path;
+    int rc;
+
+    if (fd < 0) {
+        rc = fd;
+        return lmdb_refuse_answer(error, dir, -rc);
+    }
+    if (fstat(fd, &file) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    rc = directory_check_file(dir_fd, &file, LOCK_FILE, dir, error);
+    if (rc == 0) {
+        rc = fd;
+        fd = -1;
+    }
+    return rc;
+}
+
+int lmdb_allocate_lock(int dir_fd, const char *dir, bool read_only, struct kv_error *error)
+{
+    CLEANUP(close_fd) int fd = directory_open_lock(dir_fd, dir, error);
+    struct stat file;
     off_t size;
     int rc;
 
-    if (asprintf(&path, "%s/" LOCK_FILE, dir) < 0)
-        return lmdb_refuse_answer(error, dir, ENOMEM);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    free(path);
-    if (fd < 0 && errno == EROFS && read_only)
+    if (fd == -EROFS && read_only)
         return 0; /* LMDB does without one */
-    if (fd < 0 || fstat(fd, &file) != 0)
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &file) != 0)
         return lmdb_refuse_answer(error, dir, errno);
     /* Others may be using it: neither its bytes nor its size change, which is LMDB's to choose. */
     size = file.st_size > LOCK_SIZE ? file.st_size : LOCK_SIZE;
@@ -214,16 +227,19 @@ int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error)
 static int sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0 : -errno; }
 
 /* Does the directory hold nothing but what a creation may find? returns 0; -ENOTEMPTY */
-static int check_empty(const char *dir, struct kv_error *error)
+static int check_empty(int dir_fd, const char *dir, struct kv_error *error)
 {
     static const char *const allowed[] = {".",      "..",     "lost+found", LOCK_FILE,
                                           NEW_FILE, "writer", "locks",      LOG_FILE};
-    DIR *list = opendir(dir);
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    DIR *list = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
-    int rc = 0;
 
-    if (list == NULL)
-        return lmdb_refuse_answer(error, dir, errno);
+    if (list == NULL) {
+        rc = lmdb_refuse_answer(error, dir, errno);
+        close_fd(&fd);
+        return rc;
+    }
     while (rc == 0 && (entry = readdir(list)) != NULL) {
         size_t i = 0;
 
@@ -239,10 +255,10 @@ static int check_empty(const char *dir, struct kv_error *error)
 }
 
 /* A 64th of what the store can become, within bounds. */
-static uint64_t ring_for(int dir_fd, uint64_t limit)
+static uint64_t ring_for(int dir_fd, uint64_t map_bytes)
 {
     struct statvfs disk;
-    uint64_t ring = limit / 64;
+    uint64_t ring = map_bytes > 0 ? map_bytes / 64 : RING_MOST;
 
     if (fstatvfs(dir_fd, &disk) == 0 && (uint64_t)disk.f_blocks * disk.f_frsize / 64 < ring)
         ring = (uint64_t)disk.f_blocks * disk.f_frsize / 64;
@@ -313,24 +329,29 @@ static int build_log(int dir_fd, const struct log_slot *slot)
 
     if (rc == 0)
         rc = log_create(dir_fd, LOG_FILE, slot, &fd);
-    if (rc == 0)
+    if (rc == 0) {
+        rc = owner_give(dir_fd, fd);
         close(fd);
+    }
     return rc;
 }
 
-static int create_store(int dir_fd, const char *dir, uint64_t limit, struct kv_error *error)
+/* Only creators reach this, one at a time: what has the name is what a creation left that was cut off. */
+static int create_store(int dir_fd, const char *dir, uint64_t map_bytes, struct kv_error *error)
 {
-    struct log_slot slot = {.number = 1, .ring = ring_for(dir_fd, limit), .seq = 1};
-    char *path;
-    int rc;
+    struct log_slot slot = {.number = 1, .ring = ring_for(dir_fd, map_bytes), .seq = 1};
+    char path[LMDB_PATH_SIZE];
+    int fd, rc = unlinkat(dir_fd, NEW_FILE, 0) == 0 || errno == ENOENT ? 0 : errno;
 
-    if (asprintf(&path, "%s/" NEW_FILE, dir) < 0)
-        return lmdb_refuse_answer(error, dir, ENOMEM);
-    rc = unlinkat(dir_fd, NEW_FILE, 0) == 0 || errno == ENOENT ? 0 : errno;
+    if (rc == 0) {
+        fd = directory_open_file(dir_fd, NEW_FILE);
+        rc = fd < 0 ? -fd : 0;
+        close_fd(&fd);
+    }
     if (rc == 0 && getrandom(&slot.salt, sizeof(slot.salt), 0) != (ssize_t)sizeof(slot.salt))
         rc = EIO;
     if (rc == 0)
-        rc = build_data(path, &slot);
+        rc = build_data(lmdb_path(dir_fd, "/" NEW_FILE, path), &slot);
     if (rc == 0)
         rc = -build_log(dir_fd, &slot);
     if (rc == 0 && renameat(dir_fd, NEW_FILE, dir_fd, DATA_FILE) != 0)
@@ -339,39 +360,57 @@ static int create_store(int dir_fd, const char *dir, uint64_t limit, struct kv_e
         rc = -sync_directory(dir_fd);
     else
         unlinkat(dir_fd, NEW_FILE, 0);
-    free(path);
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 
 /* --------------------------------------------------------------------- the directory */
 
-/* returns 1 data.mdb is there; 0 it is not; negative: it is nothing that could be opened */
-static int find_data(int dir_fd, const char *dir, struct kv_error *error)
+const char *lmdb_path(int dir_fd, const char *below, char out[LMDB_PATH_SIZE])
 {
-    struct stat data;
-
-    if (fstatat(dir_fd, DATA_FILE, &data, 0) != 0)
-        return errno == ENOENT ? 0 : lmdb_refuse_answer(error, dir, errno);
-    if (!S_ISREG(data.st_mode))
-        return lmdb_refuse(error, -EIO, dir, DATA_FILE " is not a file: choose another directory");
-    /* LMDB would make an empty file a new database. */
-    if (data.st_size == 0)
-        return lmdb_refuse_answer(error, dir, MDB_INVALID);
-    return 1;
+    snprintf(out, LMDB_PATH_SIZE, "/proc/self/fd/%d%s", dir_fd, below);
+    return out;
 }
 
-bool lmdb_is_data(const char *dir, int fd)
+/* Look at data.mdb before LMDB does. returns 0; as engine_lmdb_open(), -ENOENT it is not there, without words */
+static int directory_check_data(int dir_fd, const char *dir, bool foreign, struct kv_error *error)
+{
+    CLEANUP(close_fd) int fd = openat(dir_fd, DATA_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat data;
+    int rc;
+
+    if (fd < 0)
+        return errno == ENOENT ? -ENOENT : lmdb_refuse_answer(error, dir, errno);
+    if (fstat(fd, &data) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    rc = directory_check_file(dir_fd, &data, DATA_FILE, dir, error);
+    if (rc == 0 && !foreign)
+        rc = directory_check_owner(&data, DATA_FILE, dir, error);
+    return rc;
+}
+
+bool lmdb_is_data(int dir_fd, int fd)
 {
     struct stat is, should;
-    char *path;
-    bool same;
 
-    if (asprintf(&path, "%s/" DATA_FILE, dir) < 0)
-        return false;
-    same = stat(path, &is) == 0 && fstat(fd, &should) == 0 && is.st_dev == should.st_dev &&
-           is.st_ino == should.st_ino;
-    free(path);
-    return same;
+    return fstatat(dir_fd, DATA_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &should) == 0 &&
+           is.st_dev == should.st_dev && is.st_ino == should.st_ino;
+}
+
+/* Make the directory, for its owner only whatever the umask is. returns 0 (also where it is there by now); an errno */
+static int directory_make(const char *dir)
+{
+    CLEANUP(close_fd) int fd = -1;
+    char path[LMDB_PATH_SIZE];
+    struct stat made;
+
+    if (mkdir(dir, 0700) != 0)
+        return errno == EEXIST ? 0 : errno;
+    fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); /* which needs no right on it */
+    if (fd < 0 || fstat(fd, &made) != 0)
+        return errno;
+    if (made.st_uid != geteuid() || (made.st_mode & 0777) == 0700)
+        return 0;
+    return chmod(lmdb_path(fd, "", path), 0700) == 0 ? 0 : errno;
 }
 
 /* Open the directory, made where it is absent and `create` says so. returns a descriptor */
@@ -381,10 +420,11 @@ static int open_directory(const char *dir, bool create, struct kv_error *error)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
 
     if (fd < 0 && errno == ENOENT && create) {
-        if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-            return errno == ENOENT
+        rc = -directory_make(dir);
+        if (rc < 0)
+            return rc == -ENOENT
                        ? lmdb_refuse(error, -ENOENT, dir, "the directory above it does not exist: make it first")
-                       : lmdb_refuse_answer(error, dir, errno);
+                       : lmdb_refuse_answer(error, dir, -rc);
         fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0) {
             parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -404,29 +444,115 @@ static int open_directory(const char *dir, bool create, struct kv_error *error)
     return fd;
 }
 
-int lmdb_directory(const char *dir, bool create, uint64_t limit, struct kv_error *error)
+/* Only an empty directory of this user's gets its rights changed: in it nothing is taken away from anybody. */
+static int directory_close_to_others(int dir_fd, const char *dir, struct kv_error *error)
 {
-    CLEANUP(close_fd) int fd = open_directory(dir, create, error);
-    int rc;
+    struct stat file;
+    int rc = check_empty(dir_fd, dir, error);
+
+    if (rc < 0)
+        return rc;
+    if (fstat(dir_fd, &file) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    if (file.st_uid == geteuid() && (file.st_mode & 07777) != 0700 &&
+        (fchmod(dir_fd, 0700) != 0 || fstat(dir_fd, &file) != 0))
+        return lmdb_refuse_answer(error, dir, errno);
+    return directory_check_owner(&file, "the directory", dir, error);
+}
+
+/* Become the only creator, as long as *lock is open. */
+static int directory_lock_creation(int dir_fd, const char *dir, int *lock, struct kv_error *error)
+{
+    const struct timespec nap = {.tv_nsec = 10000000};
+
+    *lock = directory_open_lock(dir_fd, dir, error);
+    if (*lock < 0)
+        return *lock;
+    for (int tries = 0; tries < CREATE_TRIES; tries++) {
+        if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return lmdb_refuse_answer(error, dir, errno);
+        nanosleep(&nap, NULL);
+    }
+    return lmdb_refuse(error, -ETIMEDOUT, dir,
+                       "another process has held the lock of " LOCK_FILE
+                       " for 5 s, which who makes a store needs: "
+                       "end that process (fuser finds it), or try again");
+}
+
+static int directory_create(int dir_fd, const char *dir, const struct lmdb_options *options,
+                            struct kv_error *error)
+{
+    bool foreign = options->foreign;
+    CLEANUP(close_fd) int lock = -1;
+    int rc = foreign ? check_empty(dir_fd, dir, error) : directory_close_to_others(dir_fd, dir, error);
+
+    if (rc == 0)
+        rc = directory_lock_creation(dir_fd, dir, &lock, error);
+    if (rc < 0)
+        return rc;
+    rc = directory_check_data(dir_fd, dir, foreign, error);
+    return rc == -ENOENT ? create_store(dir_fd, dir, options->map_bytes, error) : rc;
+}
+
+/* As lmdb_directory(), of a directory that is open and of which this process has no store open. */
+static int directory_prepare(int dir_fd, const char *dir, const struct lmdb_options *options,
+                             struct kv_error *error)
+{
+    char path[LMDB_PATH_SIZE];
+    struct stat file;
+    int rc = lmdb_check_filesystem(dir_fd, dir, error);
+
+    if (rc < 0)
+        return rc;
+    if (access(lmdb_path(dir_fd, "", path), F_OK) != 0)
+        return lmdb_refuse(error, -errno, dir, "/proc is not there, which the store is reached through: mount it");
+    rc = directory_check_data(dir_fd, dir, options->foreign, error);
+    if (rc == -ENOENT && options->create && !options->read_only)
+        rc = directory_create(dir_fd, dir, options, error);
+    else if (rc == -ENOENT)
+        rc = lmdb_refuse(error, -ENOENT, dir, "no store there: check the path, or create the store first");
+    if (rc < 0 || options->foreign)
+        return rc;
+    if (fstat(dir_fd, &file) != 0)
+        return lmdb_refuse_answer(error, dir, errno);
+    return directory_check_owner(&file, "the directory", dir, error);
+}
+
+int lmdb_directory(const char *dir, const struct lmdb_options *options, struct kv_error *error)
+{
+    int fd = open_directory(dir, options->create && !options->read_only, error), rc;
+    struct owner_rights rights;
 
     if (fd < 0)
         return fd;
-    rc = check_filesystem(fd, dir, error);
-    if (rc < 0)
+    rc = lmdb_registry_enter(fd);
+    if (rc == -EBUSY)
+        rc = lmdb_refuse(error, rc, dir,
+                         "this process has the store open already: a process opens a store once; use that one, or "
+                         "close it first");
+    else if (rc < 0)
+        rc = lmdb_refuse_answer(error, dir, -rc);
+    if (rc < 0) {
+        close(fd);
         return rc;
-    rc = find_data(fd, dir, error);
-    if (rc == 0 && create) {
-        while ((rc = flock(fd, LOCK_EX)) != 0 && errno == EINTR)
-            ;
-        if (rc != 0)
-            return lmdb_refuse_answer(error, dir, errno);
-        rc = find_data(fd, dir, error);
-        if (rc != 0)
-            return rc < 0 ? rc : 0;
-        rc = check_empty(dir, error);
-        return rc < 0 ? rc : create_store(fd, dir, limit, error);
+    }
+    rc = owner_begin(fd, &rights);
+    if (rc == 0) {
+        rc = directory_prepare(fd, dir, options, error);
+        owner_end(&rights);
+    } else {
+        (void)lmdb_refuse_answer(error, dir, -rc);
     }
     if (rc == 0)
-        return lmdb_refuse(error, -ENOENT, dir, "no store there: check the path, or create the store first");
-    return rc < 0 ? rc : 0;
+        return fd;
+    lmdb_directory_close(fd);
+    return rc;
+}
+
+void lmdb_directory_close(int dir_fd)
+{
+    lmdb_registry_leave(dir_fd);
+    close(dir_fd);
 }

@@ -36,6 +36,8 @@
  */
 #include "store/lmdb/lmdb_internal.h"
 
+#include "store/base/owner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -500,7 +502,8 @@ void lmdb_close(struct engine *engine)
     lmdb_writer_close(lmdb);
     close_fd(lmdb->log_fd);
     close_fd(lmdb->data_fd);
-    close_fd(lmdb->dir_fd);
+    if (lmdb->dir_fd >= 0)
+        lmdb_directory_close(lmdb->dir_fd);
     pthread_cond_destroy(&lmdb->none_open);
     pthread_mutex_destroy(&lmdb->lock);
     free(lmdb->changes.bytes);

@@ -7,6 +7,7 @@
  * Where LMDB cannot write its header it refuses to go on (MDB_PANIC). Then begin waits until nothing is open in
  * this process, and opens the environment anew, for reading: what the disk has of the header is open, so the store takes
  * no more changes until it was recovered. */
+#include "store/base/owner.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -118,10 +119,16 @@ bool lmdb_leave(struct lmdb *lmdb, struct lmdb_txn *reset)
 
 int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
-    int rc = lmdb_allocate_lock(dir, lmdb->read_only, error);
+    unsigned flags = MDB_NOTLS | MDB_NOSYNC | (lmdb->read_only ? MDB_RDONLY : 0);
+    struct owner_rights rights;
+    char path[LMDB_PATH_SIZE];
+    int rc = lmdb_allocate_lock(lmdb->dir_fd, dir, lmdb->read_only, error);
 
     if (rc < 0)
         return rc;
+    rc = -owner_begin(lmdb->dir_fd, &rights);
+    if (rc != 0)
+        return lmdb_refuse_answer(error, dir, rc);
     rc = mdb_env_create(&lmdb->env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(lmdb->env, ENGINE_TABLES + 1);
@@ -130,7 +137,8 @@ int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *e
     if (rc == 0)
         rc = mdb_env_set_mapsize(lmdb->env, lmdb->limit);
     if (rc == 0)
-        rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | MDB_NOSYNC | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
+        rc = mdb_env_open(lmdb->env, lmdb_path(lmdb->dir_fd, "", path), flags, 0600);
+    owner_end(&rights);
     if (rc == 0)
         rc = lmdb_guard(lmdb->env);
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
@@ -188,7 +196,7 @@ int lmdb_reopen(struct lmdb *lmdb, const MDB_env *broken)
     if (rc == 0 && lmdb->env == broken) {
         lmdb_close_environment(lmdb);
         (void)lmdb_fail(lmdb);
-        if (!lmdb_is_data(lmdb->dir, lmdb->data_fd) || lmdb_open_environment(lmdb, lmdb->dir, &error) < 0 ||
+        if (!lmdb_is_data(lmdb->dir_fd, lmdb->data_fd) || lmdb_open_environment(lmdb, lmdb->dir, &error) < 0 ||
             lmdb_open_tables(lmdb, lmdb->dir, &error) < 0 || lmdb_widen_map(lmdb) < 0) {
             lmdb_close_environment(lmdb);
             rc = -EIO;

@@ -66,7 +66,7 @@ int lmdb_guard(MDB_env *env)
     return mdb_env_set_assert(env, on_assertion);
 }
 
-/* `call` sets rc. What it leaves behind must not be in a register. */
+/* `call` sets rc, which is volatile: what changes between setjmp() and longjmp() must not be in a register. */
 #define GUARDED(rc, call)         \
     do {                          \
         jmp_buf here;             \
@@ -114,7 +114,7 @@ static int step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op 
 
 int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out)
 {
-    int rc;
+    volatile int rc;
 
     GUARDED(rc, mdb_dbi_open(txn, name, 0, out));
     return rc;
@@ -122,7 +122,7 @@ int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out)
 
 int lmdb_guarded_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
 {
-    int rc;
+    volatile int rc;
 
     GUARDED(rc, get(txn, table, key, value));
     return rc;
@@ -130,7 +130,7 @@ int lmdb_guarded_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
 
 int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
-    int rc;
+    volatile int rc;
 
     GUARDED(rc, step(cursor, key, value, op));
     return rc;

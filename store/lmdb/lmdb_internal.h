@@ -46,7 +46,7 @@ struct lmdb_writer;
 struct lmdb {
     struct engine base;
     char *dir;   /* absolute */
-    int dir_fd;  /* O_PATH */
+    int dir_fd;  /* of the directory, from lmdb_directory() */
     int data_fd; /* of data.mdb, with the lock on it; it outlives the environment */
     int log_fd;
     uint64_t data_ino, log_ino, lock_ino; /* of these files, as they were opened */
@@ -256,21 +256,41 @@ __attribute__((format(printf, 4, 5))) int lmdb_refuse(struct kv_error *error, in
                                                       const char *format, ...);
 int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc);
 
-/* See to it that the directory holds data.mdb and that it may be opened.
- * limit    that the file is going to have: the log of a new store is made to go with it
- * returns  0; as engine_lmdb_open() */
-KV_CHECKED int lmdb_directory(const char *dir, bool create, uint64_t limit, struct kv_error *error);
+/* Open the directory, and see to it that it holds data.mdb and that it may be opened. The process cannot open it a
+ * second time until lmdb_directory_close(). returns a descriptor; as engine_lmdb_open() */
+KV_CHECKED int lmdb_directory(const char *dir, const struct lmdb_options *options, struct kv_error *error);
+void lmdb_directory_close(int dir_fd);
+
+/* A path of the directory itself, or of what is `below` it, that no rename leads elsewhere. returns `out` */
+#define LMDB_PATH_SIZE 64
+const char *lmdb_path(int dir_fd, const char *below, char out[LMDB_PATH_SIZE]);
 
 /* Is this descriptor's file the one that is data.mdb in the directory now? */
-bool lmdb_is_data(const char *dir, int fd);
+bool lmdb_is_data(int dir_fd, int fd);
+
+/* See to it that lock.mdb has its blocks, and is no file from elsewhere. Call it only while this process does not have
+ * the store open: the locks that the process has on the file end with this call. returns 0; as engine_lmdb_open() */
+KV_CHECKED int lmdb_allocate_lock(int dir_fd, const char *dir, bool read_only, struct kv_error *error);
+
+/* ------------------------------------------------------------- registry.c */
+
+/* Note that this process has the directory's store open. returns 0; -EBUSY it has already; -ENOMEM */
+KV_CHECKED int lmdb_registry_enter(int dir_fd);
+void lmdb_registry_leave(int dir_fd);
+
+/* ----------------------------------------------------------- filesystem.c */
+
+/* May a store lie on the filesystem of this directory? returns 0; -EOPNOTSUPP */
+KV_CHECKED int lmdb_check_filesystem(int fd, const char *dir, struct kv_error *error);
 
 /* May a store lie on this device, which is mounted by FUSE?
  * mounts   the text of /proc/self/mountinfo, read from where it stands; NULL: there is none
  * returns  0; -EOPNOTSUPP */
 KV_CHECKED int lmdb_check_fuse(FILE *mounts, dev_t device, const char *dir, struct kv_error *error);
 
-/* See to it that lock.mdb has its blocks. Call it only while this process does not have the store open: the locks that
- * the process has on the file end with this call. returns 0; as engine_lmdb_open() */
-KV_CHECKED int lmdb_allocate_lock(const char *dir, bool read_only, struct kv_error *error);
+/* --------------------------------------------------------------- header.c */
+
+/* Can LMDB open the file without harm, as far as its headers tell? returns 0; -EIO */
+KV_CHECKED int lmdb_check_header(int fd, const char *dir, struct kv_error *error);
 
 #endif

@@ -1,4 +1,5 @@
 /* Opening a store: its files, its lock, what is looked at before LMDB is trusted with it. */
+#include "store/base/owner.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -93,9 +94,6 @@ static int open_files(struct lmdb *lmdb, const char *dir, struct kv_error *error
 {
     struct stat log;
 
-    lmdb->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (lmdb->dir_fd < 0)
-        return lmdb_refuse_answer(error, dir, errno);
     lmdb->data_fd = open_file(lmdb, DATA_FILE);
     if (lmdb->data_fd < 0)
         return lmdb_refuse_answer(error, dir, -lmdb->data_fd);
@@ -129,6 +127,8 @@ static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied
             rc = lmdb_lock_data(lmdb, LOCK_SH);
         if (rc == 0 && log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
             return lmdb_refuse(error, -EIO, dir, LOG_FILE " is damaged: restore the store from a copy");
+        if (rc == 0 && (rc = lmdb_check_header(lmdb->data_fd, dir, error)) < 0)
+            return rc;
     }
     if (rc == -EWOULDBLOCK)
         return lmdb_refuse(error, -EBUSY, dir,
@@ -142,6 +142,8 @@ static int open_prepare_to_write(struct lmdb *lmdb, bool alone)
     struct lmdb_txn *txn;
     int rc = lmdb_writer_open(lmdb, !alone);
 
+    if (rc == 0)
+        rc = owner_give(lmdb->dir_fd, lmdb->writer_fd);
     if (rc < 0)
         return rc;
     rc = lmdb_writer_acquire(lmdb, 0);
@@ -186,10 +188,11 @@ static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_optio
                      struct kv_error *error)
 {
     bool alone = false;
-    int rc = lmdb_directory(dir, options->create && !options->read_only, lmdb->limit, error);
+    int rc;
 
-    if (rc < 0)
-        return rc;
+    lmdb->dir_fd = lmdb_directory(dir, options, error);
+    if (lmdb->dir_fd < 0)
+        return lmdb->dir_fd;
     lmdb->dir = realpath(dir, NULL);
     if (lmdb->dir == NULL)
         return lmdb_refuse_answer(error, dir, errno);

@@ -10,9 +10,14 @@
  *   and a leaf's node holds its value, or the number of the first of a run of overflow pages, which begins with a page
  *   header, too. A page belongs to one tree, to one run, to the free list, or to nobody.
  *
+ *   The nodes of a page do not overlap, and leave nothing over between `upper` and the end: LMDB counts on that when it
+ *   moves them, and writes beyond the page otherwise. It counts as well on what is said of a tree (its depth, its kind)
+ *   and on the order of the numbers in the free list.
+ *
  * While the transaction is open, writers leave its pages alone, but for its header: the one after the next
  * writes there.
  */
+#include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -20,27 +25,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-enum {
-    PAGE_BRANCH = 0x01,
-    PAGE_LEAF = 0x02,
-    PAGE_OVERFLOW = 0x04,
-    PAGE_KINDS = 0xef, /* all that a page can be, other than dirty */
-    PAGE_HEADER = 16,  /* u64 number, u16 pad, u16 flags; u16 lower, u16 upper or u32 pages */
-
-    NODE_HEADER = 8, /* leaf: u32 size of the value, u16 flags; branch: u48 number; both: u16 size of the key */
-    NODE_BIG = 0x01,
-    NODE_TABLE = 0x02,
-
-    META_TREES = PAGE_HEADER + 4 + 4 + 8 + 8, /* behind magic, version, address, map size */
-    TREE_SIZE = 48, /* u32 pad, u16 flags, u16 depth, u64 branch, leaf, overflow pages, u64 entries, u64 root */
-    META_LAST = META_TREES + 2 * TREE_SIZE,
-    META_TXN = META_LAST + 8,
-    META_SIZE = META_TXN + 8,
-
-    DEPTH_MAX = 32,
-};
 
 struct tree {
     const char *name;
@@ -65,18 +51,10 @@ struct walk {
     uint64_t most, reads; /* pages that may be, and were read */
     engine_found *found;
     void *arg;
-    uint8_t *stack; /* a page for each level */
+    uint8_t *stack;                     /* a page for each level */
+    uint64_t txn;                       /* id of the transaction */
+    uint16_t sizes[PAGE_SIZE_MOST / 2]; /* of the nodes of the page that is looked at, by their place / 2 */
 };
-
-static uint64_t uint_at(const uint8_t *from, size_t bytes)
-{
-    uint64_t value = 0;
-
-    memcpy(&value, from, bytes); /* LMDB writes the machine's own order */
-    return value;
-}
-
-static uint16_t u16_at(const uint8_t *from) { return (uint16_t)uint_at(from, 2); }
 
 __attribute__((format(printf, 4, 5))) static int damaged(struct walk *walk, struct tree *tree, uint64_t page,
                                                          const char *format, ...)
@@ -131,28 +109,57 @@ struct node {
     const uint8_t *key, *value;
     size_t key_size, value_size;
     unsigned flags;
-    uint64_t child; /* a branch's */
+    uint64_t child;  /* a branch's */
+    size_t at, size; /* of all of it within the page */
 };
 
-/* returns false where the node does not lie within its page */
+/* returns false where the node does not lie within its page, or is larger than LMDB makes them */
 static bool get_node(const struct walk *walk, const uint8_t *page, unsigned index, bool leaf, struct node *out)
 {
-    size_t upper = u16_at(page + 14), at = u16_at(page + PAGE_HEADER + 2 * (size_t)index), left;
+    size_t upper = format_u16(page + 14), at = format_u16(page + PAGE_HEADER + 2 * (size_t)index), left, held;
     const uint8_t *head = page + at;
 
-    if (at < upper || at + NODE_HEADER > walk->page_size)
+    if (at < upper || at % 2 != 0 || at + NODE_HEADER > walk->page_size)
         return false;
     left = walk->page_size - at - NODE_HEADER;
     out->key = head + NODE_HEADER;
-    out->key_size = u16_at(head + 6);
+    out->key_size = format_u16(head + 6);
     if (out->key_size > ENGINE_KEY_MAX || out->key_size > left)
         return false;
     left -= out->key_size;
-    out->child = uint_at(head, 6);
-    out->flags = leaf ? u16_at(head + 4) : 0;
+    out->child = format_child(head);
+    out->flags = leaf ? format_u16(head + 4) : 0;
     out->value = out->key + out->key_size;
-    out->value_size = (size_t)uint_at(head, 4);
-    return !leaf || left >= (out->flags & NODE_BIG ? sizeof(uint64_t) : out->value_size);
+    out->value_size = (size_t)format_u32(head);
+    held = !leaf ? 0 : out->flags & NODE_BIG ? sizeof(uint64_t) : out->value_size;
+    if (left < held)
+        return false;
+    out->at = at;
+    out->size = NODE_HEADER + out->key_size + held;
+    if (out->size > (walk->page_size - PAGE_HEADER) / 2 / 2 * 2 - 2) /* a page has room for two */
+        return false;
+    out->size += out->size % 2;
+    return true;
+}
+
+/* What is wrong with a page's nodes together; NULL: nothing. */
+static const char *look_at_nodes(struct walk *walk, const uint8_t *page, bool leaf)
+{
+    unsigned count = (format_u16(page + 12) - PAGE_HEADER) / 2u, met = 0;
+    size_t at = format_u16(page + 14);
+
+    memset(walk->sizes, 0, walk->page_size / 2 * sizeof(walk->sizes[0]));
+    for (unsigned i = 0; i < count; i++) {
+        struct node node;
+
+        if (!get_node(walk, page, i, leaf, &node))
+            return "a node is outside of it, or too large";
+        walk->sizes[node.at / 2] = (uint16_t)node.size;
+    }
+    /* One behind the other they lead from `upper` to the end. */
+    for (; at < walk->page_size && walk->sizes[at / 2] > 0; met++)
+        at += walk->sizes[at / 2];
+    return at == walk->page_size && met == count ? NULL : "its nodes overlap, or leave bytes over";
 }
 
 /* Memory order, or for the free list that of the machine's integers. */
@@ -162,7 +169,7 @@ static int compare(const struct tree *tree, const uint8_t *key, size_t size)
     int order = 0;
 
     if (tree->is_free_list && size == 8 && tree->last_size == 8)
-        return (uint_at(key, 8) > uint_at(tree->last, 8)) - (uint_at(key, 8) < uint_at(tree->last, 8));
+        return (format_u64(key) > format_u64(tree->last)) - (format_u64(key) < format_u64(tree->last));
     if (common > 0)
         order = memcmp(key, tree->last, common);
     return order != 0 ? order : (size > tree->last_size) - (size < tree->last_size);
@@ -185,7 +192,7 @@ static bool step(struct tree *tree, const struct node *node, bool leaf)
 
 static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
 {
-    uint64_t first = uint_at(node->value, 8), count;
+    uint64_t first = format_u64(node->value), count;
     uint64_t needed = (PAGE_HEADER + node->value_size + walk->page_size - 1) / walk->page_size;
     uint8_t header[PAGE_HEADER];
     int rc = count_read(walk);
@@ -196,37 +203,53 @@ static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, co
         return damaged(walk, tree, page, "it refers to pages that are not there");
     if (!read_at(walk, first * walk->page_size, header, sizeof(header)))
         return damaged(walk, tree, first, "it cannot be read");
-    count = uint_at(header + 12, 4); /* more than needed, where a value was replaced by a shorter one */
-    if (uint_at(header, 8) != first || (u16_at(header + 10) & PAGE_KINDS) != PAGE_OVERFLOW || count < needed)
+    count = format_u32(header + 12); /* more than needed, where a value was replaced by a shorter one */
+    if (format_u64(header) != first || format_u16(header + 10) != PAGE_OVERFLOW || count < needed)
         return damaged(walk, tree, first, "it is not the begin of %llu pages", (unsigned long long)needed);
     if (!claim_pages(walk, first, count))
         return damaged(walk, tree, page, "it refers to pages that are in use elsewhere, or are not there");
     return 0;
 }
 
-/* Pages that were freed by one transaction: their count, then their numbers. */
+/* Of `words` numbers the count, then the pages, the highest first. */
+static int walk_free_set(struct walk *walk, struct tree *tree, uint64_t page, const uint8_t *set, uint64_t words)
+{
+    uint64_t count = format_u64(set);
+
+    if (count > words - 1)
+        return damaged(walk, tree, page, "it counts more free pages than it has");
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t number = format_u64(set + 8 * i);
+
+        if (i > 1 && number >= format_u64(set + 8 * (i - 1)))
+            return damaged(walk, tree, page, "its free pages are not in order");
+        if (!claim_pages(walk, number, 1))
+            return damaged(walk, tree, page, "it has page %llu for free, which is in use or not there",
+                           (unsigned long long)number);
+    }
+    return 0;
+}
+
+/* Pages that were freed by one transaction, whose id is the key. */
 static int walk_free_pages(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
 {
     uint8_t *big = NULL;
     const uint8_t *set = node->value;
-    uint64_t count;
     int rc = 0;
+
+    if (node->key_size != 8 || format_u64(node->key) > walk->txn || node->value_size < 8)
+        return damaged(walk, tree, page, "it has something else than what a transaction freed");
 
     if (node->flags & NODE_BIG) {
         big = malloc(node->value_size);
         if (big == NULL)
             return -ENOMEM;
-        if (!read_at(walk, uint_at(node->value, 8) * walk->page_size + PAGE_HEADER, big, node->value_size))
-            rc = damaged(walk, tree, uint_at(node->value, 8), "it cannot be read");
+        if (!read_at(walk, format_u64(node->value) * walk->page_size + PAGE_HEADER, big, node->value_size))
+            rc = damaged(walk, tree, format_u64(node->value), "it cannot be read");
         set = big;
     }
-    count = node->value_size >= 8 && !tree->damaged ? uint_at(set, 8) : 0;
-    if (count > node->value_size / 8 - (count > 0))
-        rc = damaged(walk, tree, page, "it counts more free pages than it has");
-    for (uint64_t i = 1; !tree->damaged && i <= count; i++)
-        if (!claim_pages(walk, uint_at(set + 8 * i, 8), 1))
-            rc = damaged(walk, tree, page, "it has page %llu for free, which is in use or not there",
-                         (unsigned long long)uint_at(set + 8 * i, 8));
+    if (rc == 0 && !tree->damaged)
+        rc = walk_free_set(walk, tree, page, set, node->value_size / 8);
     free(big);
     return rc;
 }
@@ -237,11 +260,14 @@ static int walk_table(struct walk *walk, struct tree *tree, uint64_t page, const
 {
     struct tree table = {0};
     char name[48];
+    size_t size = node->key_size < 32 ? node->key_size : 32;
 
     if (node->flags != NODE_TABLE || node->value_size != TREE_SIZE)
         return damaged(walk, tree, page, "it has something else than a table");
-    snprintf(name, sizeof(name), "table %.*s", (int)(node->key_size < 32 ? node->key_size : 32),
-             (const char *)node->key);
+    snprintf(name, sizeof(name), "table %.*s", (int)size, (const char *)node->key);
+    for (char *symbol = name; *symbol != '\0'; symbol++)
+        if (*symbol < ' ' || *symbol > '~')
+            *symbol = '?'; /* what is said is one line of text */
     table.name = name;
     return walk_tree(walk, &table, node->value);
 }
@@ -263,18 +289,19 @@ static int walk_leaf(struct walk *walk, struct tree *tree, uint64_t page, const 
 /* ------------------------------------------------------------------------------ trees */
 
 /* What is wrong with a page of a tree; NULL: nothing. */
-static const char *look_at_page(const struct walk *walk, uint64_t number, const uint8_t *page, bool leaf)
+static const char *look_at_page(struct walk *walk, uint64_t number, const uint8_t *page, bool leaf)
 {
-    unsigned lower = u16_at(page + 12), upper = u16_at(page + 14);
+    unsigned lower = format_u16(page + 12), upper = format_u16(page + 14);
 
-    if (uint_at(page, 8) != number)
+    if (format_u64(page) != number)
         return "it is another page";
-    if ((u16_at(page + 10) & PAGE_KINDS) != (leaf ? PAGE_LEAF : PAGE_BRANCH))
+    if (format_u16(page + 10) !=
+        (leaf ? PAGE_LEAF : PAGE_BRANCH)) /* no other flag either: LMDB has its own in memory */
         return "it is no page of this tree";
-    if (lower < PAGE_HEADER || lower > upper || upper > walk->page_size || lower % 2 != 0 ||
+    if (lower < PAGE_HEADER || lower > upper || upper > walk->page_size || lower % 2 != 0 || upper % 2 != 0 ||
         lower < PAGE_HEADER + (leaf ? 2 : 4))
         return "its bounds are wrong";
-    return NULL;
+    return look_at_nodes(walk, page, leaf);
 }
 
 static int walk_page(struct walk *walk, struct tree *tree, uint64_t number, unsigned level)
@@ -292,12 +319,11 @@ static int walk_page(struct walk *walk, struct tree *tree, uint64_t number, unsi
     wrong = look_at_page(walk, number, page, leaf);
     if (wrong != NULL)
         return damaged(walk, tree, number, "%s", wrong);
-    count = (u16_at(page + 12) - PAGE_HEADER) / 2u;
+    count = (format_u16(page + 12) - PAGE_HEADER) / 2u;
     for (unsigned i = 0; rc == 0 && i < count; i++) {
         struct node node;
 
-        if (!get_node(walk, page, i, leaf, &node))
-            return damaged(walk, tree, number, "a node is outside of it");
+        (void)get_node(walk, page, i, leaf, &node);      /* it was looked at already */
         if ((leaf || i > 0) && !step(tree, &node, leaf)) /* a branch's first key is not used */
             return damaged(walk, tree, number, "its keys are not in order");
         if (leaf)
@@ -314,11 +340,13 @@ static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header
 {
     int rc;
 
-    tree->depth = u16_at(header + 6);
-    tree->entries = uint_at(header + 32, 8);
-    tree->root = uint_at(header + 40, 8);
+    tree->depth = format_u16(header + TREE_DEPTH);
+    tree->entries = format_u64(header + TREE_ENTRIES);
+    tree->root = format_u64(header + TREE_ROOT);
     tree->equal = true; /* with the empty key that nobody has */
-    if (tree->root == UINT64_MAX && tree->entries == 0)
+    if ((format_u16(header + TREE_FLAGS) & TREE_ORDER) != (tree->is_free_list ? TREE_INTEGER_KEYS : 0))
+        return damaged(walk, tree, tree->root, "it is of a kind that is not used here");
+    if (tree->root == ROOT_NONE && tree->entries == 0 && tree->depth == 0)
         return 0;
     if (tree->depth < 1 || tree->depth > DEPTH_MAX || !claim_pages(walk, tree->root, 1))
         return damaged(walk, tree, tree->root, "it is no root, or is in use elsewhere");
@@ -332,23 +360,28 @@ static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header
 /* ----------------------------------------------------------------------------- header */
 
 /* Copy the transaction's header. returns 0; -EAGAIN it was overwritten meanwhile */
-static int get_header(struct walk *walk, struct lmdb_txn *txn, uint8_t *header)
+static int get_header(struct walk *walk, uint8_t *header)
 {
-    uint64_t id = mdb_txn_id(txn->mdb), offset = id % 2 * walk->page_size;
+    uint64_t offset = walk->txn % 2 * walk->page_size;
     uint8_t again[META_SIZE];
 
     if (!read_at(walk, offset, header, META_SIZE) || !read_at(walk, offset, again, META_SIZE))
         return -EIO;
-    return memcmp(header, again, META_SIZE) == 0 && uint_at(header + META_TXN, 8) == id ? 0 : -EAGAIN;
+    return memcmp(header, again, META_SIZE) == 0 && format_u64(header + META_TXN) == walk->txn ? 0 : -EAGAIN;
 }
 
 static int walk_all(struct walk *walk, const uint8_t *header)
 {
     struct tree free_list = {.name = "free list", .is_free_list = true};
     struct tree tables = {.name = "list of tables", .is_main = true};
+    struct stat file;
     int rc;
 
-    walk->pages = uint_at(header + META_LAST, 8) + 1;
+    walk->pages = format_u64(header + META_LAST) + 1;
+    if (fstat(walk->fd, &file) != 0)
+        return -EIO;
+    if (walk->pages < 2 || walk->pages > (uint64_t)file.st_size / walk->page_size)
+        return damaged(walk, &tables, walk->pages - 1, "it is the last one, and not in the file");
     walk->seen = calloc(1, walk->pages / 8 + 1);
     walk->stack = calloc(2 * DEPTH_MAX, walk->page_size);
     if (walk->seen == NULL || walk->stack == NULL)
@@ -360,12 +393,13 @@ static int walk_all(struct walk *walk, const uint8_t *header)
 int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, void *arg)
 {
     struct lmdb_txn *txn = (struct lmdb_txn *)base;
-    struct walk walk = {.page_size = txn->lmdb->page_size, .most = most, .found = found, .arg = arg};
+    struct walk walk = {
+        .page_size = txn->lmdb->page_size, .most = most, .found = found, .arg = arg, .txn = mdb_txn_id(txn->mdb)};
     uint8_t header[META_SIZE];
     int rc;
 
     mdb_env_get_fd(txn->lmdb->env, &walk.fd);
-    rc = get_header(&walk, txn, header);
+    rc = get_header(&walk, header);
     if (rc == 0)
         rc = walk_all(&walk, header);
     free(walk.seen);

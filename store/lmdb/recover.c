@@ -144,24 +144,20 @@ static int recover_replay(struct recover *recover, struct log_slot *slot)
 
 static int recover_environment(struct lmdb *lmdb, MDB_env **out)
 {
+    char path[LMDB_PATH_SIZE];
     MDB_env *env;
-    char *path;
     int rc = mdb_env_create(&env);
 
     if (rc != 0)
         return lmdb_errno(rc);
-    if (asprintf(&path, "/proc/self/fd/%d/" DATA_FILE, lmdb->dir_fd) < 0) {
-        mdb_env_close(env);
-        return -ENOMEM;
-    }
     rc = mdb_env_set_maxdbs(env, ENGINE_TABLES + 1);
     if (rc == 0)
         rc = mdb_env_set_mapsize(env, lmdb->limit);
     if (rc == 0)
-        rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600);
+        rc = mdb_env_open(env, lmdb_path(lmdb->dir_fd, "/" DATA_FILE, path),
+                          MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600);
     if (rc == 0)
         rc = lmdb_guard(env);
-    free(path);
     if (rc != 0) {
         mdb_env_close(env);
         return lmdb_errno(rc);
@@ -228,11 +224,11 @@ int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error)
     if (fstat(lmdb->data_fd, &data) != 0)
         return lmdb_refuse_answer(error, dir, errno);
     rc = recover_is_clean(lmdb);
-    if (rc > 0 &&
-        (lmdb->read_only || fdatasync(lmdb->log_fd) == 0)) /* whoever wrote the slot may have died before */
-        return 0;
-    if (rc > 0)
+    if (rc > 0 && !lmdb->read_only &&
+        fdatasync(lmdb->log_fd) != 0) /* whoever wrote the slot may have died before */
         rc = -EIO;
+    if (rc > 0)
+        return lmdb_check_header(lmdb->data_fd, dir, error);
     if (rc == 0 && data.st_ino != lmdb->slot.data_ino && !copied)
         return lmdb_refuse(
             error, -EIO, dir,
@@ -246,6 +242,8 @@ int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error)
         return lmdb_refuse(error, -EIO, dir, DATA_FILE " was cut off: restore it from a copy");
     if (rc == 0)
         rc = recover_headers(lmdb);
+    if (rc == 0 && (rc = lmdb_check_header(lmdb->data_fd, dir, error)) < 0)
+        return rc;
     if (rc == 0)
         rc = recover_forward(lmdb);
     return rc == 0

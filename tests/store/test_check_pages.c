@@ -383,6 +383,167 @@ static void reading_pages_that_are_gone_is_an_error(void **state)
     assert_int_equal(in_child(read_what_is_cut_off), USED);
 }
 
+/* --------------------------------------------------------------- pages that were crafted */
+
+static unsigned u16_of(const uint8_t *page, size_t at) { return (unsigned)(page[at] | page[at + 1] << 8); }
+
+static void set_u16(uint8_t *page, size_t at, unsigned value)
+{
+    page[at] = (uint8_t)value;
+    page[at + 1] = (uint8_t)(value >> 8);
+}
+
+enum { FLAGS = 10, LOWER = 12, UPPER = 14, NODES = 16, IS_LEAF = 2 };
+
+static unsigned nodes_of(const uint8_t *page) { return (u16_of(page, LOWER) - NODES) / 2; }
+
+/* The size of a node's value, at the node. Of a table or a value elsewhere this is no good. */
+static size_t an_inline_node(const uint8_t *page)
+{
+    for (unsigned i = 0; i < nodes_of(page); i++) {
+        size_t at = u16_of(page, NODES + 2 * i);
+
+        if (u16_of(page, at + 4) == 0 && u16_of(page, at) > 16 && at + 400 < PAGE)
+            return at;
+    }
+    return 0;
+}
+
+static bool let_a_node_reach_into_the_next(uint8_t *page)
+{
+    size_t at = an_inline_node(page);
+
+    if (at > 0)
+        set_u16(page, at, u16_of(page, at) + 8);
+    return at > 0;
+}
+
+static bool let_a_node_be_shorter(uint8_t *page)
+{
+    size_t at = an_inline_node(page);
+
+    if (at > 0)
+        set_u16(page, at, u16_of(page, at) - 8);
+    return at > 0;
+}
+
+static bool let_upper_be_lower(uint8_t *page)
+{
+    if (u16_of(page, UPPER) < u16_of(page, LOWER) + 2)
+        return false;
+    set_u16(page, UPPER, u16_of(page, UPPER) - 2);
+    return true;
+}
+
+static bool let_it_be_dirty(uint8_t *page)
+{
+    set_u16(page, FLAGS, IS_LEAF | 0x10);
+    return true;
+}
+
+static bool let_it_be_loose(uint8_t *page)
+{
+    set_u16(page, FLAGS, IS_LEAF | 0x4000);
+    return true;
+}
+
+/* Of the first table, at its node's value. */
+static uint8_t *a_table(uint8_t *page)
+{
+    size_t at = u16_of(page, NODES);
+
+    return nodes_of(page) == 5 && u16_of(page, at + 4) == 2 ? page + at + 8 + u16_of(page, at + 6) : NULL;
+}
+
+static bool let_a_table_have_many_values_a_key(uint8_t *page)
+{
+    uint8_t *table = a_table(page);
+
+    if (table != NULL)
+        set_u16(table, 4, 4);
+    return table != NULL;
+}
+
+static bool let_a_table_be_deep(uint8_t *page)
+{
+    uint8_t *table = a_table(page);
+
+    if (table != NULL)
+        set_u16(table, 6, 40);
+    return table != NULL;
+}
+
+/* Key: a transaction; value: a count and so many numbers. */
+static uint8_t *free_pages(uint8_t *page)
+{
+    size_t at = u16_of(page, NODES);
+    uint64_t count;
+
+    if (u16_of(page, at + 6) != 8 || u16_of(page, at + 4) != 0)
+        return NULL;
+    memcpy(&count, page + at + 16, sizeof(count));
+    return count >= 2 && u16_of(page, at) == 8 * (count + 1) ? page + at + 16 : NULL;
+}
+
+static bool let_free_pages_be_out_of_order(uint8_t *page)
+{
+    uint8_t *set = free_pages(page), first[8];
+
+    if (set == NULL)
+        return false;
+    memcpy(first, set + 8, 8);
+    memcpy(set + 8, set + 16, 8);
+    memcpy(set + 16, first, 8);
+    return true;
+}
+
+static bool let_free_pages_be_of_the_future(uint8_t *page)
+{
+    uint8_t *set = free_pages(page);
+
+    if (set != NULL)
+        set[-2] = 1; /* of the key before it */
+    return set != NULL;
+}
+
+/* Each of these was sound as far as single nodes, their keys and their pages go. */
+static void what_no_lmdb_writes_is_found(void **state)
+{
+    static bool (*const crafts[])(uint8_t *) = {
+        let_a_node_reach_into_the_next,
+        let_a_node_be_shorter,
+        let_upper_be_lower,
+        let_it_be_dirty,
+        let_it_be_loose,
+        let_a_table_have_many_values_a_key,
+        let_a_table_be_deep,
+        let_free_pages_be_out_of_order,
+        let_free_pages_be_of_the_future,
+    };
+
+    (void)state;
+    for (size_t craft = 0; craft < sizeof(crafts) / sizeof(crafts[0]); craft++) {
+        unsigned found = 0;
+
+        for (size_t i = 2; i < used_pages; i++) {
+            uint8_t page[PAGE];
+            int verdict;
+
+            memcpy(page, file + i * PAGE, PAGE);
+            if (u16_of(page, FLAGS) != IS_LEAF || nodes_of(page) == 0 || !crafts[craft](page))
+                continue;
+            write_page(i, page);
+            verdict = in_child(open_and_check_it);
+            if (verdict < REFUSED)
+                fail_msg("page %zu, craft %zu: %d", i, craft, verdict);
+            found += verdict == REFUSED;
+            write_page(i, file + i * PAGE);
+        }
+        if (found == 0)
+            fail_msg("craft %zu was not found", craft);
+    }
+}
+
 #define IN_STORE(f) cmocka_unit_test_setup_teardown(f, make_store, remove_store)
 
 int main(void)
@@ -390,6 +551,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_STORE(a_check_finds_damaged_pages_and_survives_them),
         IN_STORE(a_verified_open_refuses_what_a_check_would_find),
+        IN_STORE(what_no_lmdb_writes_is_found),
         IN_STORE(reading_damaged_pages_gives_the_value_or_an_error),
         IN_STORE(reading_pages_that_are_gone_is_an_error),
     };

@@ -1063,6 +1063,48 @@ case_account_create_makes_the_store() {
     [ ! -e another ] || wrong "a refused account left a store"
 }
 
+case_a_link_in_the_place_of_a_file_overwrites_nothing() {
+    echo precious >victim
+    rm "$KVFS_STORE/lock.mdb"
+    ln -s "$PWD/victim" "$KVFS_STORE/lock.mdb"
+    without_store 'symbolic link' account list
+    without_store 'symbolic link' --foreign-store put a/n/k value
+    [ "$(cat victim)" = precious ] || wrong "the file that the link names was changed"
+    rm "$KVFS_STORE/lock.mdb"
+    does put a/n/k value
+}
+
+case_a_store_that_others_have_rights_on_is_opened_only_when_told_to() {
+    does put a/n/k value
+    chmod 755 "$KVFS_STORE"
+    without_store 'mode 0755|--foreign-store' get a/n/k
+    prints 0 value get a/n/k --foreign-store
+    prints 0 value --foreign-store get a/n/k
+    chmod 700 "$KVFS_STORE"
+    chmod 640 "$KVFS_STORE/data.mdb"
+    without_store 'data.mdb (mode 0640)' put a/n/k new
+    does --foreign-store put a/n/k new
+    chmod 600 "$KVFS_STORE/data.mdb"
+    prints 0 new get a/n/k
+}
+
+case_a_limit_of_file_sizes_is_a_full_disk() {
+    local status
+    head -c 25000000 /dev/zero >value
+    (ulimit -f 16384 && exec timeout 120 "$kvctl" put a/n/k --file value) >"$top/out" 2>"$top/err"
+    status=$?
+    [ $status = 2 ] || wrong "exit status $status"
+    what=put
+    one_line_with "limit of file sizes" "nothing was changed"
+    prints 1 "" get a/n/k
+    does put a/n/k --file value
+    # A command has the signal as it is.
+    does project create a/p
+    (ulimit -f 1 && kv run a/p --mount /mnt -- sh -c 'exec head -c 9999 /dev/zero >big') 2>"$top/err"
+    status=$?
+    [ $status = $((128 + $(kill -l XFSZ))) ] || wrong "run: exit status $status"
+}
+
 case_a_directory_with_other_things_in_it_is_no_store() {
     mkdir other
     echo precious >other/file

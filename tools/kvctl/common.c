@@ -32,7 +32,9 @@ static const struct {
     const char *text;
 } error_words[] = {
     {EINVAL, true, "the store refused it as invalid; names and limits are in kvctl --help"},
-    {ENOSPC, true, "the disk is full, or the store has reached its largest size; free some space"},
+    {ENOSPC, true,
+     "the disk is full, or the store has reached its largest size, or a limit of file sizes (ulimit -f); free "
+     "some space"},
     {EROFS, true, "the store is read-only"},
     {EACCES, true, "no permission on the store's files; run kvctl as the user that owns the store"},
     {ECANCELED, true, "it was changed by somebody else meanwhile; try again"},
@@ -227,6 +229,8 @@ int ctl_open(struct ctl_request *request)
     options.cache_ttl_ms = 0;
     options.read_only = request->command->access == CTL_READ && !ctl_given(request, CTL_REPAIR);
     options.create = request->command->access == CTL_CREATE;
+    options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
+    options.umask = request->umask;
     options.verify_pages = request->command->run == ctl_check ? 0 : VERIFY_PAGES;
     if (cli_open_store(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);

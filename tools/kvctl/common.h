@@ -37,6 +37,7 @@ enum ctl_form { CTL_FORM_NONE, CTL_FORM_ACCOUNT, CTL_FORM_NAMESPACE, CTL_FORM_KE
 
 enum ctl_option {
     CTL_STORE,
+    CTL_FOREIGN_STORE,
     CTL_HELP,
     CTL_VERSION,
     CTL_FILE,

@@ -22,6 +22,8 @@ static const struct {
     const char *help;
 } options[CTL_OPTIONS] = {
     [CTL_STORE] = {"store", "DIR", OPTIONAL, "the store's directory (default: the environment's KVFS_STORE)"},
+    [CTL_FOREIGN_STORE] = {"foreign-store", NULL, OPTIONAL,
+                           "open a store that belongs to another user, or that others have rights on, too"},
     [CTL_HELP] = {"help", NULL, OPTIONAL, "print a help text; after a command, the command's (-h)"},
     [CTL_VERSION] = {"version", NULL, OPTIONAL, "print the version (-V)"},
     [CTL_FILE] = {"file", "FILE", OPTIONAL, "take the value from FILE; without it and VALUE, from standard input"},
@@ -45,7 +47,7 @@ static const struct {
                     "repair what can be repaired without a loss; nobody else may have the store open"},
 };
 
-#define ALWAYS (CTL_BIT(CTL_STORE) | CTL_BIT(CTL_HELP) | CTL_BIT(CTL_VERSION))
+#define ALWAYS (CTL_BIT(CTL_STORE) | CTL_BIT(CTL_FOREIGN_STORE) | CTL_BIT(CTL_HELP) | CTL_BIT(CTL_VERSION))
 
 static const struct ctl_command commands[] = {
     {NULL, "put", CTL_FORM_KEY, "[VALUE]", 0, 1, CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET), CTL_WRITE, 2, ctl_put,
@@ -253,6 +255,7 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
         if (!cli_parse_number(value, false, &request->namespaces))
             return ctl_fail("--namespaces %s: this is a whole number", value);
         break;
+    case CTL_FOREIGN_STORE:
     case CTL_HELP:
     case CTL_VERSION:
     case CTL_META_GET:

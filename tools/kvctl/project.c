@@ -1,6 +1,7 @@
 #include "tools/kvctl/common.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +186,7 @@ int ctl_run(struct ctl_request *request)
     if (status != CTL_OK)
         return status;
     ctl_close(request);
+    signal(SIGXFSZ, SIG_DFL); /* which kvctl ignores, and the command would inherit */
     execvp(command[0], command);
     status = errno == ENOENT ? CTL_RUN_NOT_FOUND : CTL_RUN_NOT_EXECUTABLE;
     (void)ctl_fail("%s: the command cannot be run: %s", command[0], strerror(errno));
