@@ -452,7 +452,7 @@ static uint8_t *a_table(uint8_t *page)
 {
     size_t at = u16_of(page, NODES);
 
-    return nodes_of(page) == 5 && u16_of(page, at + 4) == 2 ? page + at + 8 + u16_of(page, at + 6) : NULL;
+    return nodes_of(page) == 6 && u16_of(page, at + 4) == 2 ? page + at + 8 + u16_of(page, at + 6) : NULL;
 }
 
 static bool let_a_table_have_many_values_a_key(uint8_t *page)
