@@ -201,7 +201,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
     struct record_key record;
     struct apply_key old;
     int64_t delta;
-    uint8_t cut;
+    uint8_t cut = 0;
     int rc;
 
     if (value->size > KV_VALUE_MAX)
