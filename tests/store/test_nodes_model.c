@@ -122,6 +122,7 @@ struct job {
     int verdict;       /* that the state at the commit demands */
     size_t made[2];    /* states of key and to, once committed: what is known when it is done */
     bool committed;
+    bool failed;     /* and the node knows it */
     uint64_t moment; /* of the commit */
 };
 
@@ -748,6 +749,16 @@ static void check_truth(struct model *model, int number, int k)
     kv_value_unref(value);
 }
 
+/* A commit failed: nothing is known but what the central says next. */
+static void note_failure(struct model *model, struct job *job)
+{
+    if (job->committed || job->failed)
+        return;
+    job->failed = true;
+    job->made[0] = model->keys[job->key].count - 1;
+    job->made[1] = model->keys[job->to].count - 1;
+}
+
 static void done(struct kv_change *change, int rc)
 {
     struct job *job = change->arg;
@@ -762,10 +773,7 @@ static void done(struct kv_change *change, int rc)
     if (rc == 0 && !node->durability_fsync && node->durable_moment < job->moment)
         broken(model, job->node, job->key, "a change is done before it is durable");
     model->early += rc == 0 && node->durable_moment < job->moment;
-    if (!job->committed) { /* nothing is known but what the central says next */
-        job->made[0] = model->keys[job->key].count - 1;
-        job->made[1] = model->keys[job->to].count - 1;
-    }
+    note_failure(model, job);
     model->refused += rc < 0;
     raise_floor(&model->keys[job->key], job->node, job->made[0]);
     raise_floor(&model->keys[job->to], job->node, job->made[1]);
@@ -863,7 +871,7 @@ static void step_sync(struct model *model, int number)
 
     push(model, CHANGING, number, 0);
     if (injected != 0)
-        engine_fault_arm(node->fault, ENGINE_FLUSH, 1, 1, injected);
+        engine_fault_arm(node->fault, ENGINE_FLUSH, 1, 1000, injected); /* one or two, see hook() */
     rc = kv_sync(node->kv);
     engine_fault_arm(node->fault, ENGINE_FLUSH, 0, 0, 0);
     pop(model);
@@ -922,6 +930,18 @@ static void on_commit(struct node *node)
     }
 }
 
+/* What is committed now will be durable. Whoever waits for it is told after that, but the node knows of it already.
+ * returns  whether anything is */
+static bool on_flush(struct node *node)
+{
+    bool anything = node->durable_moment < node->commit_moment;
+
+    node->durable_moment = node->commit_moment;
+    if (node->jobs_count == 1)
+        note_failure(node->model, &node->jobs[0]);
+    return anything;
+}
+
 static void hook(void *arg, enum test_moment moment)
 {
     struct node *node = arg;
@@ -936,8 +956,8 @@ static void hook(void *arg, enum test_moment moment)
     }
     if (moment == TEST_COMMITTED)
         on_commit(node);
-    if (moment == TEST_FLUSH_WANTED)
-        node->durable_moment = node->commit_moment;
+    if (moment == TEST_FLUSH_WANTED && !on_flush(node) && node->durability_fsync)
+        return; /* one more, because the committer had not come to its end: it is not always there */
     meanwhile(node->model);
 }
 
