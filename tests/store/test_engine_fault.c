@@ -2,6 +2,7 @@
 #include "tests/store/engine_test.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 static struct engine *engine;
@@ -240,6 +241,47 @@ static void a_delay_is_waited_before_the_call(void **state)
     assert_true((end.tv_sec - start.tv_sec) * 1000000000 + end.tv_nsec - start.tv_nsec >= 50 * 1000000);
 }
 
+static int flush(void) { return engine_flush(engine, 0); }
+
+static void a_flush_fails_as_armed_and_is_no_other_call(void **state)
+{
+    uint64_t any = engine_fault_calls(engine, ENGINE_ANY), flushes = engine_fault_calls(engine, ENGINE_FLUSH);
+
+    (void)state;
+    engine_fault_arm(engine, ENGINE_ANY, 1, 1, -ENOMEM);
+    engine_fault_arm(engine, ENGINE_FLUSH, 2, 2, -EIO);
+    assert_int_equal(flush(), 0);
+    assert_int_equal(flush(), -EIO);
+    assert_int_equal(flush(), -EIO);
+    assert_int_equal(flush(), 0);
+    assert_int_equal(engine_fault_calls(engine, ENGINE_FLUSH), flushes + 4);
+    assert_int_equal(engine_fault_calls(engine, ENGINE_ANY), any);
+    assert_int_equal(run_all(), -ENOMEM);
+}
+
+static void *flush_held(void *arg)
+{
+    *(atomic_int *)arg = flush();
+    return NULL;
+}
+
+static void a_call_that_is_held_waits_and_others_pass(void **state)
+{
+    uint64_t flushes = engine_fault_calls(engine, ENGINE_FLUSH);
+    atomic_int rc = 1;
+    pthread_t thread;
+
+    (void)state;
+    engine_fault_hold(engine, ENGINE_FLUSH, true);
+    assert_int_equal(pthread_create(&thread, NULL, flush_held, &rc), 0);
+    engine_fault_await(engine, ENGINE_FLUSH, flushes + 1);
+    assert_int_equal(run_all(), 0);
+    assert_int_equal(atomic_load(&rc), 1);
+    engine_fault_hold(engine, ENGINE_FLUSH, false);
+    pthread_join(thread, NULL);
+    assert_int_equal(atomic_load(&rc), 0);
+}
+
 /* Threads arm, count and call at once; every failure that was armed is met exactly once. */
 enum { THREADS = 4, CALLS = 2000 };
 
@@ -297,6 +339,8 @@ int main(void)
         FAULT_TEST(a_failed_begin_leaves_no_writer_behind),
         FAULT_TEST(calls_are_counted_by_kind),
         FAULT_TEST(a_delay_is_waited_before_the_call),
+        FAULT_TEST(a_flush_fails_as_armed_and_is_no_other_call),
+        FAULT_TEST(a_call_that_is_held_waits_and_others_pass),
         FAULT_TEST(faults_are_met_once_by_many_threads),
     };
 

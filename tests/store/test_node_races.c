@@ -380,7 +380,7 @@ static void a_rename_shows_whole_values_before_it_is_settled(void **state)
     expect(&race->a, "other", "one");
 }
 
-/* ------------------------------------------------- puts that are accepted (fsync) */
+/* ------------------------------------------------------- puts with either durability */
 
 static void tell_the_test(struct kv_change *change, int rc)
 {
@@ -388,7 +388,7 @@ static void tell_the_test(struct kv_change *change, int rc)
     sem_post(change->arg);
 }
 
-/* It may be accepted at once, or done when the committer comes to it. */
+/* It waits behind what the committer is at. */
 static void a_submits_new(struct race *race)
 {
     race->late = (struct kv_change){.kind = KV_PUT, .attr = {.mode = 0644}, .done = tell_the_test};
@@ -427,29 +427,6 @@ static void a_put_after_a_rename_makes_an_object_of_its_own(void **state)
     assert_int_not_equal(first.attr.ino, second.attr.ino);
 }
 
-static int find_key(void *arg, const char *name, size_t size, const struct kv_meta *meta)
-{
-    struct kv_meta *found = arg;
-
-    (void)name;
-    (void)size;
-    *found = *meta;
-    return 1;
-}
-
-static void a_listing_shows_what_was_accepted(void **state)
-{
-    struct race *race = *state;
-    struct kv_meta listed;
-
-    must(put(&race->a, "key", "one"));
-    assert_int_equal(kv_scan(race->a.kv, race->namespace_id, "", 0, false, find_key, &listed), 1);
-    assert_int_equal(listed.size, 3);
-    must(put(&race->a, "key", "three"));
-    assert_int_equal(kv_scan(race->a.kv, race->namespace_id, "", 0, false, find_key, &listed), 1);
-    assert_int_equal(listed.size, 5);
-}
-
 static void attributes_changed_before_a_put_stay_changed(void **state)
 {
     struct race *race = *state;
@@ -467,54 +444,89 @@ static void attributes_changed_before_a_put_stay_changed(void **state)
     expect_mode(&race->a, "key", 0751);
 }
 
-/* Twice: a put that is to be accepted reads its namespace, then its key. */
-static void a_changes_mode_at_the_next_read(struct race *race) { arm(&race->a, TEST_READ_OVER, a_changes_mode); }
-
-static void attributes_changed_while_a_put_is_accepted_stay_changed(void **state)
+/* Where a flush is far away, too. */
+static void a_put_is_shown_by_every_node_when_it_is_done(void **state)
 {
     struct race *race = *state;
-    struct kv_ref ref = key(race, "key");
+    uint64_t flushes = engine_fault_calls(race->a.fault, ENGINE_FLUSH);
 
-    must(put(&race->a, "key", "old"));
-    must(kv_sync(race->a.kv));
-    kv_forget(race->a.kv, &ref);
-    arm(&race->a, TEST_READ_OVER, a_changes_mode_at_the_next_read);
     must(put(&race->a, "key", "new"));
-    must_have_acted(race, &race->a);
     expect(&race->a, "key", "new");
-    expect_mode(&race->a, "key", 0751);
+    expect(&race->b, "key", "new");
+    assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_FLUSH), flushes);
+    must(kv_sync(race->a.kv));
+    assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_FLUSH), flushes + 1);
 }
 
-static void a_reads_key(struct race *race)
-{
-    struct kv_ref ref = key(race, "key");
-    struct kv_value *value;
-    struct kv_meta meta;
+static void b_puts_newer(struct race *race) { race->rc = put(&race->b, "key", "newer"); }
 
-    race->rc = kv_get(race->a.kv, &ref, &meta, &value, NULL);
-    if (race->rc < 0)
-        return;
-    race->rc = meta.size == value->size ? 0 : -EPROTO;
-    memcpy(race->shown, value->data, value->size);
-    race->shown[value->size] = '\0';
-    kv_value_unref(value);
+/* Its own put is done, but the disk does not have it yet: another node's goes on top of it. */
+static void a_put_of_another_node_before_the_flush_is_not_taken_back(void **state)
+{
+    struct race *race = *state;
+
+    must(put(&race->a, "key", "own"));
+    arm(&race->a, TEST_FLUSH_WANTED, b_puts_newer);
+    must(kv_sync(race->a.kv));
+    must_have_acted(race, &race->a);
+    expect(&race->b, "key", "newer");
+    pass_ms(race, TTL_MS);
+    expect(&race->a, "key", "newer");
 }
 
-static void a_reads_accepted(struct race *race)
+static void a_and_b_read_key(struct race *race)
 {
-    int before = race->rc;
+    char other[TEXT];
 
-    a_reads_key(race);
-    if (before < 0 || (race->rc == 0 && strcmp(race->shown, "accepted") != 0))
+    race->rc = get(&race->a, "key", race->shown);
+    if (race->rc == 0)
+        race->rc = get(&race->b, "key", other);
+    if (race->rc == 0 && (strcmp(race->shown, "new") != 0 || strcmp(other, "new") != 0))
         race->rc = -EPROTO;
 }
 
-/* `key` has a put that is accepted, and then one that cannot be: another change is under way. */
+/* KV_DURABILITY_CLOSE: who put it is told after the flush; who reads sees it before. */
+static void a_committed_put_is_shown_while_its_flush_goes_on(void **state)
+{
+    struct race *race = *state;
+
+    must(put(&race->a, "key", "old"));
+    arm(&race->a, TEST_FLUSH_WANTED, a_and_b_read_key);
+    must(put(&race->a, "key", "new"));
+    must_have_acted(race, &race->a);
+}
+
+/* The fetch of a key, under way since before: what it found was replaced by the time that it is told. */
+static void attributes_changed_while_a_put_is_fetched_for_stay_changed(void **state)
+{
+    struct race *race = *state;
+    struct kv_ref ref = key(race, "key");
+    struct kv_meta meta;
+
+    must(put(&race->a, "key", "old"));
+    kv_forget(race->a.kv, &ref);
+    arm(&race->a, TEST_READ_OVER, a_changes_mode);
+    must(kv_stat(race->a.kv, &ref, &meta, NULL));
+    must_have_acted(race, &race->a);
+    must(put(&race->a, "key", "new"));
+    expect(&race->a, "key", "new");
+    expect_mode(&race->a, "key", 0751);
+    expect_mode(&race->b, "key", 0751);
+}
+
+static void a_reads_first(struct race *race)
+{
+    race->rc = get(&race->a, "key", race->shown);
+    if (race->rc == 0 && strcmp(race->shown, "first") != 0)
+        race->rc = -EPROTO;
+}
+
+/* Another change is under way, so the put of the same key waits for its turn. */
 static void a_submits_new_and_reads(struct race *race)
 {
     a_submits_new(race);
-    a_reads_accepted(race);
-    arm(&race->a, TEST_WRITE_WANTED, a_reads_accepted); /* the first two are settled, the third is next */
+    a_reads_first(race);
+    arm(&race->a, TEST_WRITE_WANTED, a_reads_first); /* the first is settled, the second is next */
 }
 
 static void a_put_that_has_to_wait_is_not_shown_before_its_commit(void **state)
@@ -522,26 +534,25 @@ static void a_put_that_has_to_wait_is_not_shown_before_its_commit(void **state)
     struct race *race = *state;
 
     must(put(&race->a, "other", "other"));
-    must(kv_sync(race->a.kv));
-    must(put(&race->a, "key", "accepted"));
+    must(put(&race->a, "key", "first"));
     arm(&race->a, TEST_WRITE_WANTED, a_submits_new_and_reads);
     must(chmod_key(&race->a, "other", 0751));
     wait_for_late(race);
     must_have_acted(race, &race->a);
     expect(&race->a, "key", "new");
+    expect(&race->b, "key", "new");
 }
 
-static void an_accepted_put_stays_in_the_cache_when_it_is_committed(void **state)
+static void a_put_is_in_the_cache_when_it_is_done_and_stays_there(void **state)
 {
     struct race *race = *state;
     uint64_t reads;
 
-    must(put(&race->a, "other", "other"));
-    must(kv_sync(race->a.kv));
-    must(put(&race->a, "key", "accepted"));
-    must(kv_sync(race->a.kv));
+    must(put(&race->a, "key", "value"));
     reads = engine_fault_calls(race->a.fault, ENGINE_BEGIN_READ);
-    expect(&race->a, "key", "accepted");
+    expect(&race->a, "key", "value");
+    must(kv_sync(race->a.kv));
+    expect(&race->a, "key", "value");
     assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_BEGIN_READ), reads);
 }
 
@@ -696,16 +707,16 @@ static void the_newest_never_takes_back_an_own_change_that_landed_meanwhile(void
     }
 }
 
-static void an_accepted_put_is_the_newest(void **state)
+/* The disk need not have it. */
+static void a_put_is_the_newest_when_it_is_done(void **state)
 {
     struct race *race = *state;
-    uint64_t ino;
 
-    must(kv_new_ino(race->a.kv, &ino)); /* the first ids are on their way */
-    must(kv_sync(race->a.kv));
-    must(put(&race->a, "key", "accepted"));
-    expect_absent(&race->b, "key");
-    expect_newest(&race->a, "key", "accepted");
+    must(put(&race->b, "key", "old"));
+    expect(&race->a, "key", "old");
+    must(put(&race->a, "key", "new"));
+    expect_newest(&race->a, "key", "new");
+    expect_newest(&race->b, "key", "new");
 }
 
 #define ON_CLOSE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -727,13 +738,24 @@ int main(void)
         ON_CLOSE(the_newest_value_is_not_read_again_where_it_is_known),
         ON_CLOSE(the_newest_is_not_what_a_read_under_way_has_found),
         ON_CLOSE(the_newest_never_takes_back_an_own_change_that_landed_meanwhile),
-        ON_FSYNC(an_accepted_put_is_the_newest),
+        ON_CLOSE(a_committed_put_is_shown_while_its_flush_goes_on),
+        ON_CLOSE(a_put_after_a_rename_makes_an_object_of_its_own),
         ON_FSYNC(a_put_after_a_rename_makes_an_object_of_its_own),
-        ON_FSYNC(a_listing_shows_what_was_accepted),
+        ON_FSYNC(a_fetch_never_takes_back_an_own_change_that_landed_meanwhile),
+        ON_FSYNC(a_listing_never_takes_back_an_own_change_that_landed_meanwhile),
+        ON_FSYNC(what_was_shown_before_an_own_change_was_settled_is_not_taken_back),
+        ON_FSYNC(an_own_change_is_served_for_a_ttl_from_its_commit_and_not_from_its_acknowledgement),
+        ON_FSYNC(a_put_is_shown_by_every_node_when_it_is_done),
+        ON_FSYNC(a_put_of_another_node_before_the_flush_is_not_taken_back),
+        ON_FSYNC(a_put_is_the_newest_when_it_is_done),
+        ON_CLOSE(attributes_changed_before_a_put_stay_changed),
         ON_FSYNC(attributes_changed_before_a_put_stay_changed),
-        ON_FSYNC(attributes_changed_while_a_put_is_accepted_stay_changed),
+        ON_FSYNC(attributes_changed_while_a_put_is_fetched_for_stay_changed),
+        ON_CLOSE(a_put_that_has_to_wait_is_not_shown_before_its_commit),
         ON_FSYNC(a_put_that_has_to_wait_is_not_shown_before_its_commit),
-        ON_FSYNC(an_accepted_put_stays_in_the_cache_when_it_is_committed),
+        ON_CLOSE(a_put_is_in_the_cache_when_it_is_done_and_stays_there),
+        ON_FSYNC(a_put_is_in_the_cache_when_it_is_done_and_stays_there),
+        ON_CLOSE(a_done_change_may_submit_a_put),
         ON_FSYNC(a_done_change_may_submit_a_put),
     };
 

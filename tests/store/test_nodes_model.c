@@ -10,20 +10,20 @@
  *     - is no older than the node's floor of the key: the newest state that an own acknowledged change
  *       made, that the central had when it refused an own change, or that a listing or a read on the
  *       node showed.
- *   kv_get_newest() may answer only with what was the central's at some moment during the call, or with the
- *   accepted put of the node that is not settled.
+ *   kv_get_newest() may answer only with what was the central's at some moment during the call.
  *   An age that is told with it is not too young. A listing is the central's truth of all keys at one moment
  *   during the call. A refusal is the one that the state at the commit demands. An error comes only where
  *   a failure was injected, and is that failure.
  *
- *   Some nodes have KV_DURABILITY_FSYNC. A put that such a node has accepted is what the node answers with, exactly
- *   as it was promised, until it is committed together with the next change or before the next listing or
- *   kv_sync(); other nodes know nothing of it till then. If that commit fails, it is told as lost.
+ *   Some nodes have KV_DURABILITY_FSYNC. They follow the same rules; what differs is what is durable. A change of the
+ *   others is done after a flush that began after its commit. Of theirs all are durable when a kv_sync() has answered,
+ *   and not before somebody asks. A flush that fails takes nothing back that was committed: all see it, but
+ *   who waited for it is told, and so is every later kv_sync() of the node.
  *
  * The order of events
- *   The test has one thread of its own, and each node's committer, which works only while that thread waits
- *   for it: so a seed is a run that can be repeated. What really happens at the same time is played at the
- *   moments that the central tells of (support/central.h): while a fetch, a listing, a commit of one node
+ *   The test has one thread of its own, and each node's committer and flusher, of which one works while that thread
+ *   waits for it: so a seed is a run that can be repeated. What really happens at the same time is played at the
+ *   moments that the central tells of (support/central.h): while a fetch, a listing, a commit, a flush of one node
  *   is under way, other steps are made on any node, up to two levels deep. Frames on a stack say what is
  *   under way, because some steps would wait for it without end: a change on the node whose committer is
  *   just telling, a read of the key that this same thread is fetching for this node.
@@ -62,7 +62,6 @@ static const char *const names[NAMES] = {"a", "aa", "ab", "b", "ba", "c"}; /* in
 struct state {
     int only; /* a state within a transaction, which only this node may have seen; -1: the central was so */
     bool absent;
-    bool loose; /* of meta only version and size are known */
     struct kv_meta meta;
     uint64_t serial;
     int64_t from_ns;
@@ -76,7 +75,7 @@ struct key {
     size_t floor[NODES];
 };
 
-enum what { READING, ACCEPTING, LISTING, CHANGING };
+enum what { READING, LISTING, CHANGING };
 
 /* An operation under way. */
 struct frame {
@@ -117,18 +116,19 @@ struct job {
     struct kv_change change;
     struct model *model;
     int node, key, to; /* to: KV_RENAME, else the key */
-    int fault;         /* that the commit meets; 0: none */
+    int fault;         /* that the commit, or its flush, meets; 0: none */
+    bool flush_fails;  /* the flush */
     uint64_t serial;   /* KV_PUT */
     int verdict;       /* that the state at the commit demands */
     size_t made[2];    /* states of key and to, once committed: what is known when it is done */
     bool committed;
+    bool failed;     /* and the node knows it */
+    uint64_t moment; /* of the commit */
 };
-
-#define ACCEPTED_MAX 32
 
 struct node {
     struct kv_store *kv;
-    bool accepts;
+    bool durability_fsync;
     struct engine *fault;
     struct model *model;
     int64_t ttl_ns;
@@ -138,12 +138,10 @@ struct node {
     struct job jobs[GROUP_MAX]; /* of the change under way */
     size_t jobs_count, committed_count;
     sem_t arrived, go, done; /* the first change of a group waits until the others are queued */
+    sem_t first_done;        /* and they wait until the first is done: one thread plays at a time */
 
-    struct job accepted[ACCEPTED_MAX]; /* in order; until the step is over that has them committed */
-    size_t accepted_count;
-    uint64_t commit_moment; /* of the last one */
-    atomic_bool submitting; /* the player is in submit() */
-    int lost_rc;            /* that kv_sync() is to tell */
+    uint64_t commit_moment, durable_moment; /* of the last commit; up to which all commits are durable */
+    int flush_rc;                           /* of the first flush that failed, which kv_sync() tells */
 };
 
 struct trace {
@@ -172,8 +170,8 @@ struct model {
     struct trace trace[TRACE];
     size_t traced;
 
-    uint64_t cached, nested, listed, refused, failed, accepted,
-        lost; /* so that a test that tests nothing is noticed */
+    /* So that a test that tests nothing is noticed. */
+    uint64_t cached, nested, listed, refused, failed, early, flush_failed;
 };
 
 /* What others do at this moment. */
@@ -291,8 +289,7 @@ static bool is_reading(const struct model *model, int node, int key)
     for (int i = 0; i < model->depth; i++) {
         const struct frame *frame = &model->frames[i];
 
-        if (frame->node == node && frame->key == key &&
-            (frame->what == ACCEPTING || (frame->what == READING && !frame->overtaken)))
+        if (frame->node == node && frame->key == key && frame->what == READING && !frame->overtaken)
             return true;
     }
     return false;
@@ -305,76 +302,32 @@ static void push(struct model *model, enum what what, int node, int key)
 
 static void pop(struct model *model) { model->depth--; }
 
-/* ----------------------------------------------------------------- accepted puts */
-
-/* The last one of a key; NULL: none */
-static const struct job *last_accepted(const struct node *node, int key)
-{
-    for (size_t i = node->accepted_count; i-- > 0;) {
-        if (node->accepted[i].key == key)
-            return &node->accepted[i];
-    }
-    return NULL;
-}
-
-static void remove_accepted(struct model *model, struct node *node, size_t i)
-{
-    const struct job *job = &node->accepted[i];
-
-    raise_floor(&model->keys[job->key], job->node, job->made[0]);
-    memmove(&node->accepted[i], &node->accepted[i + 1], (--node->accepted_count - i) * sizeof(*job));
-}
-
-/* A step is over that has waited for a commit: what is committed is settled, too. */
-static void settle_accepted(struct model *model, struct node *node)
-{
-    while (node->accepted_count > 0 && node->accepted[0].committed)
-        remove_accepted(model, node, 0);
-}
-
 /* ------------------------------------------------------------ what a read may say */
 
 struct reading {
     int node, key;
     int64_t began_ns;
     size_t floor, current; /* states of the key as the call began */
-    bool accepted;
-    struct job promise; /* the last accepted put of the key, then */
 };
 
 static struct reading reading_begin(struct model *model, int node, int key)
 {
     const struct key *at = &model->keys[key];
 
-    const struct job *accepted = last_accepted(&model->nodes[node], key);
-    struct reading reading = {
+    return (struct reading){
         .node = node,
         .key = key,
         .began_ns = mono_ns(model),
         .floor = at->floor[node],
         .current = at->count - 1,
-        .accepted = accepted != NULL,
     };
-
-    if (accepted != NULL)
-        reading.promise = *accepted;
-    return reading;
 }
 
 static bool says(const struct state *state, bool absent, const struct kv_meta *meta, const struct kv_value *value)
 {
     if (state->absent || absent)
         return state->absent && absent;
-    if (state->loose)
-        return state->meta.version == meta->version && state->meta.size == meta->size;
     return same_meta(&state->meta, meta) && (value == NULL || test_content_serial(value) == state->serial);
-}
-
-/* Is it the accepted put, as promised? Such an answer comes at once: nothing can have happened meanwhile. */
-static bool is_promised(const struct job *job, const struct kv_meta *meta, const struct kv_value *value)
-{
-    return meta != NULL && same_meta(&job->change.meta, meta) &&
-           (value == NULL || test_content_serial(value) == job->serial);
 }
 
 /* Check an answer. meta NULL: absent. fresh NULL: not known */
@@ -384,20 +337,10 @@ static void check_answer(struct model *model, const struct reading *reading, con
     const struct node *node = &model->nodes[reading->node];
     struct key *key = &model->keys[reading->key];
     int64_t now_ns = mono_ns(model), asked_ns = INT64_MIN;
-    size_t found, floor = reading->floor;
+    size_t found;
 
     if (value != NULL && (test_content_serial(value) == 0 || value->size != meta->size))
         broken(model, reading->node, reading->key, "the value is not whole");
-    if (reading->accepted) {
-        const struct job *job = &reading->promise;
-
-        if ((!job->committed || floor <= job->made[0]) && is_promised(job, meta, value))
-            return;
-        if (!job->committed)
-            broken(model, reading->node, reading->key, "an accepted put is not shown");
-        if (floor < job->made[0])
-            floor = job->made[0];
-    }
     if (fresh != NULL) {
         bool strong = node->ttl_ns == 0 || node->cache_bytes == 0;
 
@@ -409,7 +352,7 @@ static void check_answer(struct model *model, const struct reading *reading, con
         model->cached += fresh->from_cache;
     }
     found = key->count;
-    for (size_t i = key->count; i-- > floor;) {
+    for (size_t i = key->count; i-- > reading->floor;) {
         int64_t until_ns = i + 1 < key->count ? key->states[i + 1].from_ns : INT64_MAX;
 
         if (i < reading->current && until_ns <= reading->began_ns - node->ttl_ns)
@@ -434,7 +377,7 @@ static void check_answer(struct model *model, const struct reading *reading, con
     if (fresh != NULL)
         fprintf(stderr, ", age %lld ms, remaining %lld ms, from %s", (long long)fresh->age_ms,
                 (long long)fresh->remaining_ms, fresh->from_cache ? "the cache" : "the central");
-    fprintf(stderr, "; may be one from state %zu on (%zu was current)", floor, reading->current);
+    fprintf(stderr, "; may be one from state %zu on (%zu was current)", reading->floor, reading->current);
     broken(model, reading->node, reading->key, "an answer that the rules do not allow");
 }
 
@@ -511,8 +454,7 @@ static void step_newest(struct model *model, int number, int k, bool want_value)
     struct kv_meta meta;
     int injected, rc;
 
-    if (!reading.accepted)
-        reading.floor = reading.current;
+    reading.floor = reading.current;
     push(model, READING, number, k);
     injected = arm_read(model, node);
     rc = kv_get_newest(node->kv, &model->keys[k].ref, &meta, want_value ? &value : NULL);
@@ -542,8 +484,7 @@ static void step_forget(struct model *model, int number, int k)
 
     kv_forget(model->nodes[number].kv, &key->ref);
     overtake(model, number, k);
-    if (last_accepted(&model->nodes[number], k) == NULL) /* else that is shown all the same */
-        raise_floor(key, number, key->count - 1);
+    raise_floor(key, number, key->count - 1);
 }
 
 /* ---------------------------------------------------------------------- listings */
@@ -632,25 +573,6 @@ static void check_listing(struct model *model, int number, int namespace, const 
     }
 }
 
-/* Accepted puts are committed first. So changes of the node have to wait for their turn, and a failure is not
- * injected, because it could hit somebody else. returns as arm_read() */
-static int listing_begin(struct model *model, struct node *node, int number, int key)
-{
-    push(model, node->accepted_count > 0 ? CHANGING : LISTING, number, key);
-    return node->accepted_count > 0 ? 0 : arm_read(model, node);
-}
-
-/* returns  the first moment that the listing may show */
-static uint64_t listing_end(struct model *model, struct node *node, uint64_t began)
-{
-    bool committed = model->frames[model->depth - 1].what == CHANGING;
-
-    pop(model);
-    if (committed)
-        settle_accepted(model, node);
-    return committed ? node->commit_moment : began;
-}
-
 static void step_scan(struct model *model, int number, int namespace)
 {
     struct node *node = &model->nodes[number];
@@ -660,9 +582,10 @@ static void step_scan(struct model *model, int number, int namespace)
     uint64_t began = model->moment;
     int injected, rc;
 
-    injected = listing_begin(model, node, number, namespace * NAMES + from);
+    push(model, LISTING, number, namespace * NAMES + from);
+    injected = arm_read(model, node);
     rc = kv_scan(node->kv, model->namespaces[namespace], names[from], strlen(names[from]), after, visit, &listing);
-    began = listing_end(model, node, began);
+    pop(model);
     if (disarm_read(model, node, injected)) {
         if (rc != injected)
             broken(model, number, namespace * NAMES, "a failed scan did not answer its error");
@@ -685,10 +608,11 @@ static void step_list(struct model *model, int number, int namespace)
     struct kv_list list;
     int injected, rc;
 
-    injected = listing_begin(model, node, number, namespace * NAMES + from);
+    push(model, LISTING, number, namespace * NAMES + from);
+    injected = arm_read(model, node);
     rc = kv_list(node->kv, model->namespaces[namespace], listing.prefix, from == 0 ? NULL : names[from],
                  listing.limit, &list);
-    began = listing_end(model, node, began);
+    pop(model);
     if (disarm_read(model, node, injected)) {
         if (rc != injected)
             broken(model, number, namespace * NAMES, "a failed list did not answer its error");
@@ -769,16 +693,6 @@ static int predict(const struct model *model, const struct job *job, struct stat
     }
 }
 
-/* An accepted put has its version from its promise. What else it made of the key is only seen in the central, and
- * only if no later change of the same commit hides it. */
-static void complete_accepted(struct model *model, const struct job *job, struct state *state)
-{
-    if (job->change.meta.size != state->meta.size)
-        broken(model, job->node, job->key, "a promise of another size");
-    state->meta.version = job->change.meta.version;
-    state->loose = true;
-}
-
 /* Take what only the store knows of a predicted state from the change's result. */
 static void complete_state(struct model *model, const struct job *job, struct state *state)
 {
@@ -793,17 +707,17 @@ static void complete_state(struct model *model, const struct job *job, struct st
     if (is_put)
         model->version = result->version;
     state->meta = *result;
-    state->loose = false;
 }
 
 /* A change was committed: write its history. */
-static void note_commit(struct model *model, struct job *job, bool accepted)
+static void note_commit(struct model *model, struct job *job)
 {
     struct key *key = &model->keys[job->key], *to = &model->keys[job->to];
     struct state next[2];
 
     job->verdict = predict(model, job, next);
     job->committed = true;
+    job->moment = model->moment;
     if (job->verdict == 0 && job->change.kind == KV_RENAME) {
         complete_state(model, job, &next[1]);
         next[0].meta.attr.ctime_ns = next[1].meta.attr.ctime_ns;
@@ -812,9 +726,7 @@ static void note_commit(struct model *model, struct job *job, bool accepted)
             add_state(model, job->node, to, next[1]);
         }
     } else if (job->verdict == 0) {
-        if (accepted)
-            complete_accepted(model, job, &next[0]);
-        else if (!next[0].absent)
+        if (!next[0].absent)
             complete_state(model, job, &next[0]);
         add_state(model, job->node, key, next[0]);
     }
@@ -825,7 +737,7 @@ static void note_commit(struct model *model, struct job *job, bool accepted)
 /* The central has what the history says. */
 static void check_truth(struct model *model, int number, int k)
 {
-    struct state *state = &model->keys[k].states[model->keys[k].count - 1];
+    const struct state *state = last_state(&model->keys[k]);
     struct kv_value *value = NULL;
     struct kv_meta meta;
     int rc = kv_get(model->truth, &model->keys[k].ref, &meta, &value, NULL);
@@ -834,44 +746,17 @@ static void check_truth(struct model *model, int number, int k)
         broken(model, number, k, "the central cannot be read");
     if (!says(state, rc == -ENOENT, &meta, value))
         broken(model, number, k, "a change did something else than it should");
-    if (state->loose && !state->absent) {
-        if (meta.attr.mode != state->meta.attr.mode || meta.has_xattrs != state->meta.has_xattrs)
-            broken(model, number, k, "an accepted put did something else than it should");
-        state->meta = meta;
-        state->loose = false;
-    }
     kv_value_unref(value);
 }
 
-/* A put is done before its commit. */
-static void accept(struct model *model, struct node *node, const struct job *job)
+/* A commit failed: nothing is known but what the central says next. */
+static void note_failure(struct model *model, struct job *job)
 {
-    node->accepted[node->accepted_count++] = *job;
-    model->accepted++;
-    overtake(model, job->node, job->key);
-    meanwhile(model);
-    sem_post(&node->done);
-}
-
-/* An accepted put was not committed, or nobody knows. */
-static void lost(void *arg, const struct kv_ref *ref, uint64_t version, int rc)
-{
-    struct node *node = arg;
-    struct model *model = node->model;
-    struct job *job = &node->accepted[0];
-
-    (void)version;
-    if (node->accepted_count == 0 || node->jobs_count == 0 || rc != node->jobs[0].fault ||
-        ref->node != job->change.ref.node || strcmp(ref->key, job->change.ref.key) != 0)
-        broken(model, (int)(node - model->nodes), -1, "a put is told as lost that should not");
-    if (!job->committed)
-        job->made[0] = model->keys[job->key].count - 1;
-    overtake(model, job->node, job->key);
-    remove_accepted(model, node, 0);
-    if (node->lost_rc == 0)
-        node->lost_rc = rc;
-    model->lost++;
-    meanwhile(model);
+    if (job->committed || job->failed)
+        return;
+    job->failed = true;
+    job->made[0] = model->keys[job->key].count - 1;
+    job->made[1] = model->keys[job->to].count - 1;
 }
 
 static void done(struct kv_change *change, int rc)
@@ -879,27 +764,24 @@ static void done(struct kv_change *change, int rc)
     struct job *job = change->arg;
     struct model *model = job->model;
     struct node *node = &model->nodes[job->node];
-    int expected = job->fault != 0 ? job->fault : job->verdict;
-
-    if (rc == 0 && !job->committed && node->accepts && change->kind == KV_PUT && !change->conditional) {
-        accept(model, node, job);
-        return;
-    }
+    int expected = job->fault != 0 && (!job->flush_fails || job->verdict == 0) ? job->fault : job->verdict;
 
     if (rc != expected) {
         fprintf(stderr, "verdict %d, not %d", rc, expected);
         broken(model, job->node, job->key, "a change with another verdict than it deserves");
     }
-    if (!job->committed) { /* nothing is known but what the central says next */
-        job->made[0] = model->keys[job->key].count - 1;
-        job->made[1] = model->keys[job->to].count - 1;
-    }
+    if (rc == 0 && !node->durability_fsync && node->durable_moment < job->moment)
+        broken(model, job->node, job->key, "a change is done before it is durable");
+    model->early += rc == 0 && node->durable_moment < job->moment;
+    note_failure(model, job);
     model->refused += rc < 0;
     raise_floor(&model->keys[job->key], job->node, job->made[0]);
     raise_floor(&model->keys[job->to], job->node, job->made[1]);
     overtake(model, job->node, job->key);
     overtake(model, job->node, job->to);
     meanwhile(model);
+    if (node->jobs_count > 1 && job == &node->jobs[0])
+        sem_post(&node->first_done);
     sem_post(&node->done);
 }
 
@@ -917,8 +799,6 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     change->attr.mtime_ns = change->attr.ctime_ns = real_ns(model);
     if (step == PUT || step == DELETE)
         change->conditional = one_in(model, 3);
-    if (step == PUT && is_reading(model, number, k))
-        change->conditional = true; /* to accept it the node would wait for this thread's fetch */
     if (change->conditional && one_in(model, 2)) {
         const struct state *state = &key->states[key->count - 1 - below(model, key->count < 3 ? key->count : 3)];
 
@@ -953,15 +833,25 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     }
 }
 
-/* Let the commit of a change that is alone fail now and then. */
+static void note_failed_flush(struct model *model, struct node *node, int rc)
+{
+    model->flush_failed++;
+    if (node->flush_rc == 0)
+        node->flush_rc = rc;
+}
+
+/* Let the commit of a change that is alone, or its flush, fail now and then. */
 static void arm_write(struct model *model, struct node *node, struct job *job)
 {
-    static const enum engine_call calls[] = {ENGINE_COMMIT, ENGINE_COMMIT_LOST, ENGINE_BEGIN_WRITE};
-    enum engine_call call = calls[below(model, node->accepted_count > 0 ? 2 : 3)]; /* nothing is run again */
+    static const enum engine_call calls[] = {ENGINE_COMMIT, ENGINE_COMMIT_LOST, ENGINE_BEGIN_WRITE, ENGINE_FLUSH};
+    enum engine_call call = calls[below(model, node->durability_fsync ? 3 : 4)]; /* where a flush follows */
 
     if (!one_in(model, 30))
         return;
     job->fault = errors[below(model, 3)];
+    job->flush_fails = call == ENGINE_FLUSH;
+    if (job->flush_fails)
+        note_failed_flush(model, node, job->fault);
     engine_fault_arm(node->fault, call, 1, 1, job->fault);
     model->failed++;
 }
@@ -973,97 +863,83 @@ static enum step some_change(struct model *model)
     return kinds[below(model, sizeof(kinds) / sizeof(kinds[0]))];
 }
 
-/* Where it is to be accepted, what is known of the key is asked for first, by this thread. */
-static void submit(struct model *model, struct node *node, struct job *job)
-{
-    bool asks = node->accepts && job->change.kind == KV_PUT && !job->change.conditional;
-
-    if (asks)
-        push(model, ACCEPTING, job->node, job->key);
-    atomic_store(&node->submitting, true);
-    kv_submit(node->kv, &job->change);
-    if (asks)
-        pop(model);
-    atomic_store(&node->submitting, false);
-}
-
 static void step_sync(struct model *model, int number)
 {
     struct node *node = &model->nodes[number];
-    int rc;
+    uint64_t flushes = engine_fault_calls(node->fault, ENGINE_FLUSH);
+    int rc, injected = one_in(model, 10) ? errors[below(model, 3)] : 0;
 
     push(model, CHANGING, number, 0);
+    if (injected != 0)
+        engine_fault_arm(node->fault, ENGINE_FLUSH, 1, 1000, injected); /* one or two, see hook() */
     rc = kv_sync(node->kv);
+    engine_fault_arm(node->fault, ENGINE_FLUSH, 0, 0, 0);
     pop(model);
-    settle_accepted(model, node);
-    if (node->accepted_count > 0 || rc != node->lost_rc)
-        broken(model, number, -1, "a sync did not do its work, or told something else than what was lost");
-    node->lost_rc = 0;
+    if (injected != 0 && engine_fault_calls(node->fault, ENGINE_FLUSH) > flushes)
+        note_failed_flush(model, node, injected);
+    if (rc != node->flush_rc)
+        broken(model, number, -1, "a sync did not tell whether a flush has failed");
+    if (rc == 0 && node->durable_moment < node->commit_moment)
+        broken(model, number, -1, "a sync did not do its work");
 }
 
 static void step_change(struct model *model, int number, int k, enum step step)
 {
     struct node *node = &model->nodes[number];
     size_t count = step == GROUP ? 2 + below(model, GROUP_MAX - 1) : 1;
-    bool will_commit = true;
 
     push(model, CHANGING, number, k);
     node->jobs_count = count;
     node->committed_count = 0;
-    if (step == GROUP) {
-        for (size_t i = 0; i < count; i++) {
-            enum step kind = i == 0 && node->accepts ? SETATTR : some_change(model);
-            int key = one_in(model, 2) ? k : (int)below(model, KEYS);
+    for (size_t i = 0; i < count; i++) {
+        int key = step == GROUP && one_in(model, 2) ? (int)below(model, KEYS) : k;
 
-            prepare(model, number, key, kind, &node->jobs[i]);
-        }
-        submit(model, node, &node->jobs[0]);
-        sem_wait(&node->arrived);
-        for (size_t i = 1; i < count; i++)
-            submit(model, node, &node->jobs[i]);
-        sem_post(&node->go);
-    } else {
-        struct job *job = &node->jobs[0];
-
-        prepare(model, number, k, step, job);
-        will_commit = !node->accepts || step != PUT || job->change.conditional;
-        if (will_commit)
-            arm_write(model, node, job);
-        submit(model, node, job);
+        prepare(model, number, key, step == GROUP ? some_change(model) : step, &node->jobs[i]);
     }
+    if (count == 1)
+        arm_write(model, node, &node->jobs[0]);
+    kv_submit(node->kv, &node->jobs[0].change);
+    if (count > 1)
+        sem_wait(&node->arrived);
+    for (size_t i = 1; i < count; i++)
+        kv_submit(node->kv, &node->jobs[i].change);
+    if (count > 1)
+        sem_post(&node->go);
     for (size_t i = 0; i < count; i++)
         sem_wait(&node->done);
     for (size_t i = 0; i < count; i++)
         kv_value_unref(node->jobs[i].change.value);
     pop(model);
-    if (will_commit)
-        settle_accepted(model, node);
     node->jobs_count = node->committed_count = 0;
 }
 
-/* The changes of the transaction that was committed now: what was accepted before, and, where it is no listing or
- * sync that has it committed, the first one of a group, then in the next transaction the others. */
+/* The changes of the transaction that was committed now: the first one of a group, then in the next one the others. */
 static void on_commit(struct node *node)
 {
     struct model *model = node->model;
-    size_t first = node->committed_count, end = first == 0 && node->jobs_count > 0 ? 1 : node->jobs_count;
+    size_t first = node->committed_count, end = first == 0 ? 1 : node->jobs_count;
 
-    model->moment++;
-    node->commit_moment = model->moment;
-    for (size_t i = 0; i < node->accepted_count; i++) {
-        if (!node->accepted[i].committed)
-            note_commit(model, &node->accepted[i], true);
-    }
+    node->commit_moment = ++model->moment;
     for (size_t i = first; i < end; i++)
-        note_commit(model, &node->jobs[i], false);
+        note_commit(model, &node->jobs[i]);
     node->committed_count = end;
-    for (size_t i = 0; i < node->accepted_count; i++)
-        check_truth(model, node->accepted[i].node, node->accepted[i].key);
     for (size_t i = first; i < end; i++) {
         check_truth(model, node->jobs[i].node, node->jobs[i].key);
         if (node->jobs[i].to != node->jobs[i].key)
             check_truth(model, node->jobs[i].node, node->jobs[i].to);
     }
+}
+
+/* What is committed now will be durable. Whoever waits for it is told after that, but the node knows of it already.
+ * returns  whether anything is */
+static bool on_flush(struct node *node)
+{
+    bool anything = node->durable_moment < node->commit_moment;
+
+    node->durable_moment = node->commit_moment;
+    if (node->jobs_count == 1)
+        note_failure(node->model, &node->jobs[0]);
+    return anything;
 }
 
 static void hook(void *arg, enum test_moment moment)
@@ -1072,14 +948,16 @@ static void hook(void *arg, enum test_moment moment)
 
     if (node->kv == NULL)
         return; /* it is being opened */
-    while (moment == TEST_WRITE_WANTED && atomic_load(&node->submitting))
-        sched_yield(); /* one thread plays at a time */
     if (moment == TEST_WRITE_WANTED && node->jobs_count > 1 && node->committed_count == 0) {
         sem_post(&node->arrived);
         sem_wait(&node->go);
+    } else if (moment == TEST_WRITE_WANTED && node->jobs_count > 1) {
+        sem_wait(&node->first_done);
     }
     if (moment == TEST_COMMITTED)
         on_commit(node);
+    if (moment == TEST_FLUSH_WANTED && !on_flush(node) && node->durability_fsync)
+        return; /* one more, because the committer had not come to its end: it is not always there */
     meanwhile(node->model);
 }
 
@@ -1119,12 +997,8 @@ static void make_step(struct model *model)
     if (one_in(model, 2))
         k = model->depth > 0 ? model->frames[model->depth - 1].key : (int)below(model, KEYS);
 
-    if (step == PUT && model->nodes[number].accepted_count == ACCEPTED_MAX)
-        step = SYNC;
-    if (((step >= PUT && step <= GROUP) || step == SYNC ||
-         (model->nodes[number].accepts && (step == SCAN || step == LIST))) &&
-        is_changing(model, number))
-        step = GET; /* it would wait for the committer, or a lock, which is here */
+    if (((step >= PUT && step <= GROUP) || step == SYNC) && is_changing(model, number))
+        step = GET; /* it would wait for the committer, which is here */
     if ((step == STAT || step == GET) && is_reading(model, number, k))
         step = PEEK; /* it would wait for this thread */
     model->steps++;
@@ -1175,20 +1049,15 @@ static void meanwhile(struct model *model)
 
 enum { RUN_STEPS = 5000 }; /* then all is opened anew */
 
-/* accepts: the node that accepts puts before their commit; NULL: none */
 static struct kv_store *open_store(struct engine *engine, const struct kv_clock *clock, int64_t ttl_ms,
-                                   size_t cache_bytes, struct node *accepts)
+                                   size_t cache_bytes, enum kv_durability durability)
 {
     struct kv_options options = kv_options_default();
     struct kv_store *store;
     struct kv_error error;
 
-    if (accepts != NULL) {
-        options.durability = KV_DURABILITY_FSYNC;
-        options.commit_interval_ms = 3600 * 1000; /* nothing is committed that no step asks for */
-        options.lost = lost;
-        options.lost_arg = accepts;
-    }
+    options.durability = durability;
+    options.commit_interval_ms = 3600 * 1000; /* nothing is flushed that no step asks for */
     options.engine = engine;
     options.clock = clock;
     options.cache_ttl_ms = ttl_ms;
@@ -1207,18 +1076,20 @@ static void open_node(struct model *model, struct test_central *central, int num
     size_t cache_bytes = sizes[below(model, 7)];
 
     *node = (struct node){
-        .model = model, .accepts = one_in(model, 3), .ttl_ns = ttl_ms * MS, .cache_bytes = cache_bytes};
+        .model = model, .durability_fsync = one_in(model, 3), .ttl_ns = ttl_ms * MS, .cache_bytes = cache_bytes};
     sem_init(&node->arrived, 0, 0);
     sem_init(&node->go, 0, 0);
+    sem_init(&node->first_done, 0, 0);
     sem_init(&node->done, 0, 0);
     assert_int_equal(engine_fault_open(test_central_share(central, hook, node), &node->fault), 0);
-    store = open_store(node->fault, &model->clock, ttl_ms, node->cache_bytes, node->accepts ? node : NULL);
-    if (node->accepts) { /* get the ids that it gives to accepted puts, once for the run */
-        uint64_t id;
+    store = open_store(node->fault, &model->clock, ttl_ms, node->cache_bytes,
+                       node->durability_fsync ? KV_DURABILITY_FSYNC : KV_DURABILITY_CLOSE);
+    for (int i = 0; i < NAMESPACES; i++) { /* so that no change of the run has to look for its account */
+        struct kv_ref nothing = kv_ref_key(model->namespaces[i], "none", 4);
 
-        assert_int_equal(kv_new_ino(store, &id), 0);
-        assert_int_equal(kv_sync(store), 0);
+        assert_int_equal(kv_delete(store, &nothing), -ENOENT);
     }
+    assert_int_equal(kv_sync(store), 0);
     node->kv = store; /* from here on the hook looks */
 }
 
@@ -1266,7 +1137,7 @@ static void run(struct model *model, uint64_t seed, size_t steps)
     atomic_store(&model->now_ns, 1000 * MS);
     assert_int_equal(engine_memory_open(&inner), 0);
     central = test_central_new(inner);
-    model->truth = open_store(test_central_share(central, NULL, NULL), &model->clock, 0, 0, NULL);
+    model->truth = open_store(test_central_share(central, NULL, NULL), &model->clock, 0, 0, KV_DURABILITY_CLOSE);
     test_make_namespaces(model->truth, NAMESPACES, model->namespaces);
     for (int number = 0; number < NODES; number++)
         open_node(model, central, number);
@@ -1293,6 +1164,7 @@ static void run(struct model *model, uint64_t seed, size_t steps)
         kv_close(node->kv);
         sem_destroy(&node->arrived);
         sem_destroy(&node->go);
+        sem_destroy(&node->first_done);
         sem_destroy(&node->done);
     }
     kv_close(model->truth);
@@ -1329,13 +1201,13 @@ static void no_node_says_what_the_rules_do_not_allow(void **state)
     sched_setaffinity(0, sizeof(processors), &processors);
     print_message(
         "%llu steps, of them %llu meanwhile; %llu answers from a cache, %llu keys listed, %llu changes refused, "
-        "%llu failures, %llu puts accepted, %llu lost\n",
+        "%llu failures, %llu changes done before they were durable, %llu failed flushes\n",
         (unsigned long long)steps, (unsigned long long)model->nested, (unsigned long long)model->cached,
         (unsigned long long)model->listed, (unsigned long long)model->refused, (unsigned long long)model->failed,
-        (unsigned long long)model->accepted, (unsigned long long)model->lost);
+        (unsigned long long)model->early, (unsigned long long)model->flush_failed);
     if (steps >= 40 * RUN_STEPS) /* a few runs need not have everything */
         assert_true(model->nested > 0 && model->cached > 0 && model->listed > 0 && model->refused > 0 &&
-                    model->failed > 0 && model->accepted > 0 && model->lost > 0);
+                    model->failed > 0 && model->early > 0 && model->flush_failed > 0);
     free(model);
 }
 

@@ -115,6 +115,14 @@ static int share_room(struct engine_txn *base, uint64_t bytes, size_t part)
     return inner->ops->room(inner, bytes, part);
 }
 
+static int share_flush(struct engine *engine, int64_t wait_ns)
+{
+    struct share *share = (struct share *)engine;
+
+    tell(share, TEST_FLUSH_WANTED);
+    return engine_flush(share->central->inner, wait_ns);
+}
+
 static void share_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
 {
     struct engine *inner = ((struct share *)engine)->central->inner;
@@ -139,6 +147,7 @@ static const struct engine_ops share_ops = {
     .put = share_put,
     .del = share_del,
     .room = share_room,
+    .flush = share_flush,
     .usage = share_usage,
 };
 

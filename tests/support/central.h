@@ -18,9 +18,10 @@ enum test_moment {
     TEST_READ_OVER,    /* the transaction has ended, and its reader is going to use what it read */
     TEST_WRITE_WANTED, /* the node's committer is going to begin a write transaction */
     TEST_COMMITTED,    /* the central has the changes, and their node has not been told yet */
+    TEST_FLUSH_WANTED, /* the node is going to make durable what it has committed */
 };
 
-/* Called on the thread that makes the call: the reader's, or the node's committer. */
+/* Called on the thread that makes the call: the reader's, the node's committer, or its flusher. */
 typedef void test_moment_hook(void *arg, enum test_moment moment);
 
 struct test_central;

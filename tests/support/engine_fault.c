@@ -5,9 +5,10 @@
  * of ENGINE_COMMIT_LOST. Each kind counts its calls and its countdown by itself.
  * Where two kinds fire on one call, the call's own kind decides the answer
  * (ENGINE_COMMIT before ENGINE_ANY before ENGINE_COMMIT_LOST), and both are used
- * up. Their delays add up. abort, close and usage are no calls: they cannot fail.
+ * up. Their delays add up. abort, close, usage, rest, acquire and release are no calls: they cannot fail.
+ * A flush is of ENGINE_FLUSH only: it comes from other threads than the calls that somebody counts.
  *
- * `lock` guards the kinds; nothing is called or slept while it is held.
+ * `lock` guards the kinds; nothing is called or slept while it is held, but who is held waits with it for `changed`.
  */
 #include "tests/support/engines.h"
 
@@ -21,12 +22,14 @@ struct kind {
     unsigned countdown, times;
     int rc;
     unsigned delay_ms;
+    bool held;
 };
 
 struct fault {
     struct engine base;
     struct engine *inner;
     pthread_mutex_t lock;
+    pthread_cond_t changed; /* a kind has one call more, or is no longer held */
     struct kind kinds[ENGINE_CALLS];
 };
 
@@ -70,12 +73,15 @@ static int enter(struct fault *fault, enum engine_call call, int *lost)
 
     pthread_mutex_lock(&fault->lock);
     own = tick(&fault->kinds[call]);
-    any = tick(&fault->kinds[ENGINE_ANY]);
-    delay_ms = fault->kinds[call].delay_ms + fault->kinds[ENGINE_ANY].delay_ms;
+    any = call != ENGINE_FLUSH ? tick(&fault->kinds[ENGINE_ANY]) : 0;
+    delay_ms = fault->kinds[call].delay_ms + (call != ENGINE_FLUSH ? fault->kinds[ENGINE_ANY].delay_ms : 0);
     if (lost != NULL) {
         *lost = tick(&fault->kinds[ENGINE_COMMIT_LOST]);
         delay_ms += fault->kinds[ENGINE_COMMIT_LOST].delay_ms;
     }
+    pthread_cond_broadcast(&fault->changed);
+    while (fault->kinds[call].held)
+        pthread_cond_wait(&fault->changed, &fault->lock);
     pthread_mutex_unlock(&fault->lock);
     sleep_ms(delay_ms);
     return own != 0 ? own : any;
@@ -182,6 +188,16 @@ static int fault_room(struct engine_txn *base, uint64_t bytes, size_t part)
     return rc != 0 ? rc : txn->inner->ops->room(txn->inner, bytes, part);
 }
 
+static int fault_flush(struct engine *engine, int64_t wait_ns)
+{
+    struct fault *fault = (struct fault *)engine;
+    int rc = enter(fault, ENGINE_FLUSH, NULL);
+
+    return rc != 0 ? rc : engine_flush(fault->inner, wait_ns);
+}
+
+static int fault_rest(struct engine *engine) { return engine_rest(((struct fault *)engine)->inner); }
+
 static void fault_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
 {
     struct fault *fault = (struct fault *)engine;
@@ -218,6 +234,7 @@ static void fault_close(struct engine *engine)
 
     fault->inner->ops->close(fault->inner);
     pthread_mutex_destroy(&fault->lock);
+    pthread_cond_destroy(&fault->changed);
     free(fault);
 }
 
@@ -232,6 +249,8 @@ static const struct engine_ops fault_ops = {
     .put = fault_put,
     .del = fault_del,
     .room = fault_room,
+    .flush = fault_flush,
+    .rest = fault_rest,
     .usage = fault_usage,
     .acquire = fault_acquire,
     .release = fault_release,
@@ -249,6 +268,7 @@ int engine_fault_open(struct engine *inner, struct engine **out)
     fault->base.ops = &fault_ops;
     fault->inner = inner;
     pthread_mutex_init(&fault->lock, NULL);
+    pthread_cond_init(&fault->changed, NULL);
     *out = &fault->base;
     return 0;
 }
@@ -270,6 +290,26 @@ void engine_fault_delay(struct engine *engine, enum engine_call call, unsigned d
 
     pthread_mutex_lock(&fault->lock);
     fault->kinds[call].delay_ms = delay_ms;
+    pthread_mutex_unlock(&fault->lock);
+}
+
+void engine_fault_hold(struct engine *engine, enum engine_call call, bool hold)
+{
+    struct fault *fault = (struct fault *)engine;
+
+    pthread_mutex_lock(&fault->lock);
+    fault->kinds[call].held = hold;
+    pthread_cond_broadcast(&fault->changed);
+    pthread_mutex_unlock(&fault->lock);
+}
+
+void engine_fault_await(struct engine *engine, enum engine_call call, uint64_t calls)
+{
+    struct fault *fault = (struct fault *)engine;
+
+    pthread_mutex_lock(&fault->lock);
+    while (fault->kinds[call].calls < calls)
+        pthread_cond_wait(&fault->changed, &fault->lock);
     pthread_mutex_unlock(&fault->lock);
 }
 

@@ -21,7 +21,8 @@ enum engine_call {
     ENGINE_COMMIT,      /* fails before the commit: nothing is kept */
     ENGINE_COMMIT_LOST, /* the commit happens, its answer is lost */
     ENGINE_ROOM,
-    ENGINE_ANY,
+    ENGINE_FLUSH, /* fails before the flush */
+    ENGINE_ANY,   /* but a flush */
     ENGINE_CALLS
 };
 KV_CHECKED int engine_fault_open(struct engine *inner, struct engine **out);
@@ -30,7 +31,11 @@ KV_CHECKED int engine_fault_open(struct engine *inner, struct engine **out);
 void engine_fault_arm(struct engine *engine, enum engine_call call, unsigned countdown, unsigned times, int rc);
 /* Sleep before each call of this kind. */
 void engine_fault_delay(struct engine *engine, enum engine_call call, unsigned delay_ms);
-/* Calls of this kind since the engine was opened (ENGINE_ANY: all). */
+/* Let calls of this kind (not ENGINE_ANY) wait before they are made, until hold is false. */
+void engine_fault_hold(struct engine *engine, enum engine_call call, bool hold);
+/* Wait until that many calls of this kind have begun since the engine was opened; those that are held count. */
+void engine_fault_await(struct engine *engine, enum engine_call call, uint64_t calls);
+/* Calls of this kind since the engine was opened (ENGINE_ANY: all but flushes). */
 uint64_t engine_fault_calls(struct engine *engine, enum engine_call call);
 
 #endif
