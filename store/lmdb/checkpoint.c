@@ -110,12 +110,26 @@ static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_m
     return 0;
 }
 
+/* Who died between the write of LMDB's header and that of the number which readers go by has left them a transaction
+ * behind. LMDB mends that for the next writer. */
+static int checkpoint_mend_readers(struct lmdb *lmdb)
+{
+    struct lmdb_txn *txn;
+    int rc = lmdb_txn_begin(lmdb, true, &txn);
+
+    if (rc == 0)
+        lmdb_txn_abort(txn);
+    return rc;
+}
+
 int lmdb_checkpoint(struct lmdb *lmdb)
 {
     struct lmdb_txn *pin, *before;
     struct lmdb_mark mark;
-    int rc = lmdb_txn_begin(lmdb, false, &pin);
+    int rc = lmdb_writer_is_heir(lmdb) ? checkpoint_mend_readers(lmdb) : 0;
 
+    if (rc == 0)
+        rc = lmdb_txn_begin(lmdb, false, &pin);
     if (rc < 0)
         return rc;
     rc = lmdb_mark_read(lmdb, pin->mdb, &mark);

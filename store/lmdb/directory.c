@@ -354,6 +354,8 @@ static int create_store(int dir_fd, const char *dir, uint64_t map_bytes, struct 
         rc = build_data(lmdb_path(dir_fd, "/" NEW_FILE, path), &slot);
     if (rc == 0)
         rc = -build_log(dir_fd, &slot);
+    if (rc == 0) /* a data.mdb has a log, whatever the disk does first */
+        rc = -sync_directory(dir_fd);
     if (rc == 0 && renameat(dir_fd, NEW_FILE, dir_fd, DATA_FILE) != 0)
         rc = errno;
     if (rc == 0)

@@ -461,9 +461,14 @@ static pid_t lmdb_writer(struct engine *engine) { return lmdb_writer_pid(lmdb_of
 
 static int lmdb_claim(struct engine *engine)
 {
-    int rc = lmdb_lock_data(lmdb_of(engine), LOCK_EX);
+    struct lmdb *lmdb = lmdb_of(engine);
+    int rc = lmdb_lock_data(lmdb, LOCK_EX);
 
-    return rc == -EWOULDBLOCK ? -EBUSY : rc;
+    if (rc != -EWOULDBLOCK)
+        return rc;
+    if (lmdb_lock_data(lmdb, LOCK_SH) < 0) /* the attempt gave the lock up, and now somebody recovers the store */
+        __atomic_store_n(&lmdb->failed, true, __ATOMIC_RELEASE);
+    return -EBUSY;
 }
 
 static int lmdb_engine_flush(struct engine *engine, int64_t wait_ns)

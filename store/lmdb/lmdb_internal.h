@@ -211,11 +211,11 @@ KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part
 /* ------------------------------------------------------------ writer.c */
 
 /* Open STORE/writer; dir_fd and data_fd are open.
- * heir     others may have written before, of whom this process does not know that all is on the disk returns 0; -ETIMEDOUT another process is stopped while it makes the file; a
- * negative errno */
-KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb, bool heir);
+ * returns  0; -ETIMEDOUT another process is stopped while it makes the file; a negative errno */
+KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb);
 void lmdb_writer_close(struct lmdb *lmdb);
-/* Did the right come from a process that died with it, and has nobody made a checkpoint since? That was done. */
+/* Did the right come from a process that died with it, or is it the first one's, and has nobody made a checkpoint since?
+ * Note that it was made. */
 bool lmdb_writer_is_heir(const struct lmdb *lmdb);
 void lmdb_writer_settle(struct lmdb *lmdb);
 /* See STORE/writer for lmdb_writer_wait(), where this process does not write. It may not be there. */

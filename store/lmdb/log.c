@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define LOG_MAGIC 0x3230676f6c66766bull /* "kvflog02" */
+#define LOG_MAGIC 0x3330676f6c66766bull /* "kvflog03" */
 #define LOG_RECORD_MAGIC 0x72656331u
 #define LOG_SLOT_AT(number) ((off_t)((number)&1) * 4096)
 #define LOG_FAILED_AT ((off_t)8192)
@@ -26,6 +26,7 @@ struct log_slot_bytes {
 struct log_header {
     uint32_t magic, flags;
     uint64_t seq, origin, size;
+    uint64_t checkpoint;
     uint64_t checksum; /* of the fields before it and of the payload */
 };
 
@@ -226,8 +227,12 @@ static int log_clear_ahead(int fd, const struct log_slot *slot, uint64_t pos, ui
 int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, uint64_t origin, uint32_t flags,
                struct slice payload)
 {
-    struct log_header header = {
-        .magic = LOG_RECORD_MAGIC, .flags = flags, .seq = seq, .origin = origin, .size = payload.size};
+    struct log_header header = {.magic = LOG_RECORD_MAGIC,
+                                .flags = flags,
+                                .seq = seq,
+                                .origin = origin,
+                                .size = payload.size,
+                                .checkpoint = slot->number};
     int rc = log_clear_ahead(fd, slot, pos, pos + log_record_size(payload.size));
 
     header.checksum = log_checksum(slot, &header, payload.data);
@@ -269,6 +274,7 @@ int log_read(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, st
     record->flags = header.flags;
     record->origin = header.origin;
     record->seq = header.seq;
+    record->checkpoint = header.checkpoint;
     record->size = header.size;
     record->next = pos + log_record_size(header.size);
     return 0;

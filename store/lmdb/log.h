@@ -6,8 +6,8 @@
  *   12288     a ring of `ring` bytes: the record at position P begins at P modulo `ring`, and may wrap
  *
  * Positions count up for ever. A record is valid where its checksum is right, which covers the salt of the log and the
- * record's number; so what an earlier lap left there, and what somebody made a value look like, is none. A new salt makes
- * everything that was appended before invalid.
+ * record's number; so what an earlier lap left there, and what somebody made a value look like, is none. Each names the
+ * checkpoint that it follows: a recovery takes no others.
  *
  * The file has its blocks from the start, and the bytes of its first lap are written LOG_STEP ahead: appending changes
  * nothing but bytes, neither the file's size nor its map of blocks, and needs nothing of a full disk.
@@ -25,7 +25,7 @@
 /* A checkpoint: the state of transaction `txn` is on the disk, and what came after it is in the log from `pos` on. */
 struct log_slot {
     uint64_t number;    /* of the checkpoint */
-    uint64_t salt;      /* of the records that follow */
+    uint64_t salt;      /* of the store's records; its database knows it, too */
     uint64_t ring;      /* bytes */
     uint64_t data_ino;  /* inode number of data.mdb */
     uint64_t page_size; /* of LMDB */
@@ -58,7 +58,7 @@ bool log_has_failed(int fd);
 /* Bytes that a record with so much payload takes. */
 uint64_t log_record_size(size_t payload);
 /* Write record `seq` at `pos`. On failure there may be anything, but a valid record only where log_erase() fails, too.
- * slot     its salt and ring are used
+ * slot     the newest checkpoint
  * origin   who writes it: told to who reads it
  * returns  0; -EIO, -ENOSPC */
 KV_CHECKED int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, uint64_t origin,
@@ -70,6 +70,7 @@ KV_CHECKED int log_erase(int fd, const struct log_slot *slot, uint64_t pos);
 struct log_record {
     uint32_t flags;
     uint64_t origin, seq;
+    uint64_t checkpoint; /* number of the one that was the newest when it was written */
     size_t size;
     uint64_t next; /* where the next record begins */
     uint8_t *payload;

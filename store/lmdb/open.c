@@ -107,9 +107,8 @@ static int open_files(struct lmdb *lmdb, const char *dir, struct kv_error *error
     return 0;
 }
 
-/* Lock data.mdb as one of its users; recover the store where this is the only one, which *alone says. */
-static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied, bool *alone,
-                                 struct kv_error *error)
+/* Lock data.mdb as one of its users; recover the store where this is the only one. */
+static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied, struct kv_error *error)
 {
     const struct timespec nap = {.tv_nsec = 5000000};
     int rc = -EWOULDBLOCK;
@@ -119,11 +118,11 @@ static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied
             nanosleep(&nap, NULL);
         rc = lmdb_lock_data(lmdb, LOCK_EX);
         if (rc == 0) {
-            *alone = true;
             rc = lmdb_recover(lmdb, copied, error);
-            return rc < 0 ? rc : lmdb_lock_data(lmdb, LOCK_SH);
+            if (rc < 0)
+                return rc;
         }
-        if (rc == -EWOULDBLOCK)
+        if (rc == 0 || rc == -EWOULDBLOCK) /* there may be a moment without any lock between the two */
             rc = lmdb_lock_data(lmdb, LOCK_SH);
         if (rc == 0 && log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
             return lmdb_refuse(error, -EIO, dir, LOG_FILE " is damaged: restore the store from a copy");
@@ -137,10 +136,10 @@ static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied
 }
 
 /* Where somebody else writes just now, this process looks after the space before its first change. */
-static int open_prepare_to_write(struct lmdb *lmdb, bool alone)
+static int open_prepare_to_write(struct lmdb *lmdb)
 {
     struct lmdb_txn *txn;
-    int rc = lmdb_writer_open(lmdb, !alone);
+    int rc = lmdb_writer_open(lmdb);
 
     if (rc == 0)
         rc = owner_give(lmdb->dir_fd, lmdb->writer_fd);
@@ -187,7 +186,6 @@ static struct lmdb *lmdb_new(const struct lmdb_options *options)
 static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_options *options,
                      struct kv_error *error)
 {
-    bool alone = false;
     int rc;
 
     lmdb->dir_fd = lmdb_directory(dir, options, error);
@@ -200,7 +198,7 @@ static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_optio
         return lmdb_refuse_answer(error, dir, ENOMEM);
     rc = open_files(lmdb, dir, error);
     if (rc == 0)
-        rc = open_lock_and_recover(lmdb, dir, options->copied, &alone, error);
+        rc = open_lock_and_recover(lmdb, dir, options->copied, error);
     if (rc == 0)
         rc = lmdb_open_environment(lmdb, dir, error);
     if (rc == 0)
@@ -217,7 +215,7 @@ static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_optio
     if (lmdb->read_only)
         lmdb_writer_look(lmdb);
     else if (rc == 0)
-        rc = open_prepare_to_write(lmdb, alone);
+        rc = open_prepare_to_write(lmdb);
     return rc < 0 ? lmdb_refuse_answer(error, dir, -rc) : 0;
 }
 

@@ -12,9 +12,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define REPLAY_MOST ((uint64_t)64 << 20) /* bytes of pages that a replay writes, and more */
 
 /* The transaction of the newest header; 0: there is none. LMDB looks at both in this way. */
 static uint64_t recover_newest(int data_fd, uint64_t page_size)
@@ -33,6 +34,24 @@ static uint64_t recover_newest(int data_fd, uint64_t page_size)
             newest = txn;
     }
     return newest;
+}
+
+/* What a flush lost may still be read, and a second one would not tell: so the next recovery shall begin anew. */
+static int recover_flush(const struct lmdb *lmdb, int fd)
+{
+    if (fdatasync(fd) == 0)
+        return 0;
+    log_fail(lmdb->log_fd);
+    return -EIO;
+}
+
+/* The slot that was read may not be on the disk: whoever wrote it died, or its flush failed. So it is written again,
+ * where it is, before anything is changed that the one before it needs. */
+static int recover_slot(const struct lmdb *lmdb)
+{
+    int rc = log_slot_write(lmdb->log_fd, &lmdb->slot);
+
+    return rc == 0 ? recover_flush(lmdb, lmdb->log_fd) : rc;
 }
 
 /* Bytes of the file that the checkpoint's state uses. */
@@ -57,7 +76,7 @@ static int recover_headers(const struct lmdb *lmdb)
         if (pwrite(lmdb->data_fd, page, sizeof(page), (off_t)(i * lmdb->slot.page_size)) != (ssize_t)sizeof(page))
             return -EIO;
     }
-    return fdatasync(lmdb->data_fd) == 0 ? 0 : -EIO;
+    return recover_flush(lmdb, lmdb->data_fd);
 }
 
 /* ---------------------------------------------------------------------------- replay */
@@ -76,7 +95,15 @@ static int recover_change(struct recover *recover, const struct log_change *chan
     int rc =
         change->removed ? mdb_del(recover->txn, table, &key, NULL) : mdb_put(recover->txn, table, &key, &value, 0);
 
-    return lmdb_errno(rc);
+    return rc == MDB_NOTFOUND ? -EIO : lmdb_errno(rc); /* what was removed was there */
+}
+
+/* Read the next record. returns 0; -ENOENT there is none that followed this checkpoint; -EIO; -ENOMEM */
+static int recover_read(const struct lmdb *lmdb, uint64_t pos, uint64_t seq, struct log_record *record)
+{
+    int rc = log_read(lmdb->log_fd, &lmdb->slot, pos, seq, record);
+
+    return rc == 0 && record->checkpoint != lmdb->slot.number ? -ENOENT : rc;
 }
 
 /* Do again what the log holds, up to the first record that is none or that needed a checkpoint. */
@@ -91,7 +118,7 @@ static int recover_records(struct recover *recover, struct lmdb_mark *mark)
         size_t at = 0;
         int more;
 
-        rc = log_read(lmdb->log_fd, &lmdb->slot, mark->pos, mark->seq, &record);
+        rc = recover_read(lmdb, mark->pos, mark->seq, &record);
         if (rc < 0 || record.flags & LOG_INCOMPLETE)
             break;
         while (rc == 0 && (more = log_changes_next(slice_of(record.payload, record.size), &at, &change)) != 0)
@@ -126,8 +153,6 @@ static int recover_replay(struct recover *recover, struct log_slot *slot)
         rc = -EIO;
     if (rc == 0)
         rc = recover_records(recover, &mark);
-    if (rc == 0 && getrandom(&mark.salt, sizeof(mark.salt), 0) != (ssize_t)sizeof(mark.salt))
-        rc = -EIO;
     if (rc == 0) {
         mark.incomplete = 0;
         rc = lmdb_errno(lmdb_mark_write(recover->marks, recover->txn, &mark));
@@ -136,10 +161,17 @@ static int recover_replay(struct recover *recover, struct log_slot *slot)
         return rc;
     slot->number++;
     slot->txn = mdb_txn_id(recover->txn);
-    slot->salt = mark.salt;
     slot->pos = mark.pos;
     slot->seq = mark.seq;
     return 0;
+}
+
+/* The map that is needed: what is done again takes no more pages than it did, which is PINNED_MOST and a transaction. */
+static uint64_t recover_map(const struct lmdb *lmdb)
+{
+    uint64_t needed = recover_used(&lmdb->slot) + REPLAY_MOST;
+
+    return lmdb->limit > needed ? lmdb->limit : needed - needed % lmdb->slot.page_size;
 }
 
 static int recover_environment(struct lmdb *lmdb, MDB_env **out)
@@ -152,7 +184,7 @@ static int recover_environment(struct lmdb *lmdb, MDB_env **out)
         return lmdb_errno(rc);
     rc = mdb_env_set_maxdbs(env, ENGINE_TABLES + 1);
     if (rc == 0)
-        rc = mdb_env_set_mapsize(env, lmdb->limit);
+        rc = mdb_env_set_mapsize(env, recover_map(lmdb));
     if (rc == 0)
         rc = mdb_env_open(env, lmdb_path(lmdb->dir_fd, "/" DATA_FILE, path),
                           MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600);
@@ -186,23 +218,24 @@ static int recover_forward(struct lmdb *lmdb)
             mdb_txn_abort(recover.txn);
     }
     mdb_env_close(env);
-    if (rc == 0 && (fdatasync(lmdb->data_fd) != 0 || fstat(lmdb->data_fd, &data) != 0 ||
+    if (rc == 0)
+        rc = recover_flush(lmdb, lmdb->data_fd);
+    if (rc == 0 && (fstat(lmdb->data_fd, &data) != 0 ||
                     lmdb_header_read(lmdb->data_fd, slot.page_size, slot.txn, slot.header) < 0))
         rc = -EIO;
     if (rc < 0)
         return rc;
     slot.data_ino = data.st_ino;
-    if (log_slot_write(lmdb->log_fd, &slot) < 0 || log_unfail(lmdb->log_fd) < 0 || fdatasync(lmdb->log_fd) != 0)
-        return -EIO;
     lmdb->slot = slot;
-    return 0;
+    rc = recover_slot(lmdb);
+    return rc == 0 ? log_unfail(lmdb->log_fd) : rc;
 }
 
 /* Is the state of the last commit that of the newest checkpoint, with nothing after it in the log? returns 1, 0; -EIO */
 static int recover_is_clean(const struct lmdb *lmdb)
 {
     struct log_record record = {0};
-    int rc = log_read(lmdb->log_fd, &lmdb->slot, lmdb->slot.pos, lmdb->slot.seq, &record);
+    int rc = recover_read(lmdb, lmdb->slot.pos, lmdb->slot.seq, &record);
 
     free(record.payload);
     if (rc < 0 && rc != -ENOENT)
@@ -210,6 +243,8 @@ static int recover_is_clean(const struct lmdb *lmdb)
     return rc == -ENOENT && recover_newest(lmdb->data_fd, lmdb->slot.page_size) == lmdb->slot.txn &&
            !log_has_failed(lmdb->log_fd);
 }
+
+static bool recover_is_read_only(int fd) { return (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY; }
 
 int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error)
 {
@@ -224,28 +259,29 @@ int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error)
     if (fstat(lmdb->data_fd, &data) != 0)
         return lmdb_refuse_answer(error, dir, errno);
     rc = recover_is_clean(lmdb);
-    if (rc > 0 && !lmdb->read_only &&
-        fdatasync(lmdb->log_fd) != 0) /* whoever wrote the slot may have died before */
-        rc = -EIO;
     if (rc > 0)
-        return lmdb_check_header(lmdb->data_fd, dir, error);
+        return 0;
     if (rc == 0 && data.st_ino != lmdb->slot.data_ino && !copied)
         return lmdb_refuse(
             error, -EIO, dir,
             "a copy of a store that was in use while it was copied: its files are of different times; "
             "make a copy while nobody uses the store");
-    if (rc == 0 && lmdb->read_only && (fcntl(lmdb->log_fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+    if (rc == 0 && (recover_is_read_only(lmdb->log_fd) || recover_is_read_only(lmdb->data_fd)))
         return lmdb_refuse(error, -EROFS, dir,
                            "was not closed, and cannot be recovered where it cannot be written: open it once for "
                            "writing");
     if (rc == 0 && recover_used(&lmdb->slot) > (uint64_t)data.st_size) /* LMDB would answer with a signal */
         return lmdb_refuse(error, -EIO, dir, DATA_FILE " was cut off: restore it from a copy");
     if (rc == 0)
+        rc = recover_slot(lmdb);
+    if (rc == 0)
         rc = recover_headers(lmdb);
     if (rc == 0 && (rc = lmdb_check_header(lmdb->data_fd, dir, error)) < 0)
         return rc;
     if (rc == 0)
         rc = recover_forward(lmdb);
+    if (rc == -ENOSPC)
+        return lmdb_refuse_answer(error, dir, ENOSPC);
     return rc == 0
                ? 0
                : lmdb_refuse(error, rc, dir, "was not closed, and cannot be recovered: %s; restore it from a copy",

@@ -3,7 +3,7 @@
  * LMDB's own lock of the writer waits without end, also for a process that is stopped. So it is taken only by
  * who holds this one: a robust mutex in STORE/writer, that all processes map, with the pid of its holder beside it.
  * A holder that dies leaves it to the next one, who makes a checkpoint before anything else (`heir`): what the dead one
- * wrote may not be on the disk, and its readers are gone.
+ * wrote may not be on the disk, and its readers are gone. Who makes the file is the heir of all who wrote before.
  *
  * What the file holds means nothing to processes of another boot. So each process that has the file open holds a lock
  * on it (an open file description lock, shared); who gets that exclusively is alone, and makes the
@@ -53,7 +53,7 @@ static int writer_clear(int fd)
     return (size_t)written == sizeof(nothing) ? 0 : -ENOSPC;
 }
 
-static int writer_make(struct lmdb_writer *writer, bool heir)
+static int writer_make(struct lmdb_writer *writer)
 {
     pthread_mutexattr_t attr;
     int rc;
@@ -63,7 +63,7 @@ static int writer_make(struct lmdb_writer *writer, bool heir)
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
     rc = -pthread_mutex_init(&writer->mutex, &attr);
     pthread_mutexattr_destroy(&attr);
-    atomic_store(&writer->heir, heir);
+    atomic_store(&writer->heir, true);
     if (rc == 0)
         atomic_store(&writer->magic, WRITER_MAGIC);
     return rc;
@@ -80,7 +80,7 @@ static int writer_map(int fd, struct lmdb_writer **out)
 }
 
 /* Alone: make the mutex. Else see whether it is made. returns 0 and *out; -EAGAIN not yet. *out is NULL on failure */
-static int writer_enter(int fd, bool heir, struct lmdb_writer **out)
+static int writer_enter(int fd, struct lmdb_writer **out)
 {
     bool alone = writer_lock_file(fd, F_WRLCK) == 0;
     struct stat file;
@@ -93,7 +93,7 @@ static int writer_enter(int fd, bool heir, struct lmdb_writer **out)
     if (rc < 0)
         return rc;
     if (alone)
-        rc = writer_make(*out, heir);
+        rc = writer_make(*out);
     else if (atomic_load(&(*out)->magic) != WRITER_MAGIC)
         rc = -EAGAIN;
     if (rc == 0 && alone)
@@ -105,7 +105,7 @@ static int writer_enter(int fd, bool heir, struct lmdb_writer **out)
     return rc;
 }
 
-int lmdb_writer_open(struct lmdb *lmdb, bool heir)
+int lmdb_writer_open(struct lmdb *lmdb)
 {
     const struct timespec nap = {.tv_nsec = 1000000};
     struct stat data;
@@ -119,7 +119,7 @@ int lmdb_writer_open(struct lmdb *lmdb, bool heir)
     if (lmdb->writer_fd < 0)
         return -errno;
     for (int tries = 0; rc == -EAGAIN && tries < WRITER_TRIES; tries++) {
-        rc = writer_enter(lmdb->writer_fd, heir, &lmdb->writer);
+        rc = writer_enter(lmdb->writer_fd, &lmdb->writer);
         if (rc == -EAGAIN) {
             (void)writer_lock_file(lmdb->writer_fd, F_UNLCK); /* so that somebody can be alone */
             nanosleep(&nap, NULL);

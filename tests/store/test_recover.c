@@ -1,0 +1,648 @@
+/* Opening a store that was not closed, and what processes leave to each other.
+ *
+ * An image is a copy of a store's files, as a power cut or the death of all processes leaves them; each file may be of
+ * a moment of its own, where the disk may have that. */
+#include "store/lmdb/log.h"
+#include "tests/store/engine_test.h"
+#include "tests/store/record_io.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { MAP = 64 << 20, RING = 1 << 20 };
+#define WAIT_NS ((int64_t)10 * 1000000000)
+
+static char home[PATH_MAX], image[PATH_MAX];
+
+static int setup(void **state)
+{
+    char dir[256];
+
+    (void)state;
+    make_directory(dir, sizeof(dir));
+    if (realpath(dir, home) == NULL)
+        return -1;
+    make_directory(dir, sizeof(dir));
+    return realpath(dir, image) == NULL ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    remove_store(home);
+    remove_store(image);
+    return 0;
+}
+
+static int try_open(const char *dir, struct lmdb_options options, struct engine **out, struct kv_error *error)
+{
+    *error = (struct kv_error){""};
+    options.map_bytes = MAP;
+    return engine_lmdb_open(dir, &options, out, error);
+}
+
+static struct engine *open_store(const char *dir, struct lmdb_options options)
+{
+    struct engine *engine = NULL;
+    struct kv_error error;
+
+    if (try_open(dir, options, &engine, &error) < 0)
+        fail_msg("%s", error.text);
+    return engine;
+}
+
+static struct engine *create(void) { return open_store(home, (struct lmdb_options){.create = true}); }
+static struct engine *open_image(void) { return open_store(image, (struct lmdb_options){.copied = true}); }
+static void close_store(struct engine *engine) { engine->ops->close(engine); }
+
+static void expect_refused(const char *dir, struct lmdb_options options, int rc, const char *words)
+{
+    struct engine *engine = NULL;
+    struct kv_error error;
+
+    assert_int_equal(try_open(dir, options, &engine, &error), rc);
+    if (strstr(error.text, words) == NULL)
+        fail_msg("%s", error.text);
+}
+
+static void flush(struct engine *engine) { assert_int_equal(engine_flush(engine, WAIT_NS), 0); }
+
+static void put_one(struct engine *engine, const char *key, const char *value)
+{
+    put_and_commit(engine, ENGINE_META, key, value);
+}
+
+static void expect_one(struct engine *engine, const char *key, const char *value)
+{
+    assert_committed(engine, ENGINE_META, key, value);
+}
+
+static int commit_bytes(struct engine *engine, const char *key, size_t size)
+{
+    void *bytes = calloc(1, size);
+    struct engine_txn *txn = begin(engine, true);
+    int rc;
+
+    assert_non_null(bytes);
+    assert_int_equal(txn->ops->put(txn, ENGINE_CHUNKS, text(key), slice_of(bytes, size)), 0);
+    rc = txn->ops->commit(txn);
+    free(bytes);
+    return rc;
+}
+
+static bool has_bytes(struct engine *engine, const char *key, size_t size)
+{
+    struct engine_txn *txn = begin(engine, false);
+    struct slice value;
+    bool has = get(txn, ENGINE_CHUNKS, key, &value) == 0 && value.size == size;
+
+    txn->ops->abort(txn);
+    return has;
+}
+
+/* Copy a file of the store as it is now. */
+static void take(const char *name)
+{
+    char from[PATH_MAX + 16], to[PATH_MAX + 16];
+    int in, out;
+    ssize_t copied;
+
+    snprintf(from, sizeof(from), "%s/%s", home, name);
+    snprintf(to, sizeof(to), "%s/%s", image, name);
+    in = open(from, O_RDONLY | O_CLOEXEC);
+    out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(in >= 0 && out >= 0);
+    while ((copied = copy_file_range(in, NULL, out, NULL, 1 << 24, 0)) > 0)
+        ;
+    assert_int_equal(copied, 0);
+    close(in);
+    close(out);
+}
+
+static void take_both(void)
+{
+    take("data.mdb");
+    take("log");
+}
+
+/* The image becomes the store, as a restored copy. */
+static void swap(void)
+{
+    char between[PATH_MAX];
+
+    strcpy(between, home);
+    strcpy(home, image);
+    strcpy(image, between);
+}
+
+static int open_log(const char *dir)
+{
+    char path[PATH_MAX + 16];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/log", dir);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* A child that does something with the store and is killed then, or by itself. */
+static void die_after(void (*what)(struct engine *engine))
+{
+    pid_t child;
+    int status;
+
+    fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct engine *engine;
+        struct kv_error error;
+
+        if (try_open(home, (struct lmdb_options){.create = false}, &engine, &error) == 0)
+            what(engine);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* ---------------------------------------------------------------------- what is recovered */
+
+static void put_some(struct engine *engine)
+{
+    for (int i = 0; i < 50; i++) {
+        char key[16];
+
+        snprintf(key, sizeof(key), "key_%d", i);
+        put_one(engine, key, "value");
+    }
+    put_one(engine, "key_7", "other");
+    flush(engine);
+}
+
+static void what_a_killed_process_committed_is_there(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    close_store(engine);
+    die_after(put_some);
+    engine = open_store(home, (struct lmdb_options){.create = false});
+    expect_one(engine, "key_0", "value");
+    expect_one(engine, "key_7", "other");
+    expect_one(engine, "key_49", "value");
+    put_one(engine, "key_7", "third");
+    close_store(engine);
+}
+
+/* Whatever the disk has of the data. */
+static void what_was_flushed_is_there(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    put_one(engine, "before", "1");
+    assert_int_equal(engine_rest(engine), 0);
+    take("data.mdb");
+    put_some(engine);
+    take("log");
+    close_store(engine);
+    for (int lap = 0; lap < 2; lap++) { /* a recovered store is a store */
+        engine = open_image();
+        expect_one(engine, "before", "1");
+        expect_one(engine, "key_7", "other");
+        expect_one(engine, "key_49", "value");
+        close_store(engine);
+    }
+}
+
+static void a_torn_last_record_is_left_out(void **state)
+{
+    struct engine *engine = create();
+    struct log_record record = {0};
+    struct log_slot slot;
+    uint64_t pos, seq;
+    int fd;
+
+    (void)state;
+    put_one(engine, "a", "1");
+    put_one(engine, "b", "2");
+    take_both();
+    close_store(engine);
+    fd = open_log(image);
+    assert_int_equal(log_slot_read(fd, &slot), 0);
+    for (pos = slot.pos, seq = slot.seq; log_read(fd, &slot, pos, seq, &record) == 0; seq++)
+        pos = record.next;
+    assert_int_equal(seq, slot.seq + 2);
+    assert_int_equal(pwrite(fd, "?", 1, 12288 + (off_t)(pos % slot.ring) - 8), 1);
+    close(fd);
+    free(record.payload);
+    engine = open_image();
+    expect_one(engine, "a", "1");
+    expect_one(engine, "b", NULL);
+    put_one(engine, "b", "3");
+    expect_one(engine, "b", "3");
+    close_store(engine);
+}
+
+/* The disk kept a record, but not the one before it. Whatever comes in the place of that, the old one never follows. */
+static void a_record_that_was_left_over_never_follows_a_new_one(void **state)
+{
+    (void)state;
+    for (int unclean = 0; unclean < 2; unclean++) {
+        struct engine *engine = open_store(home, (struct lmdb_options){.create = true});
+        struct log_slot slot;
+        int fd;
+
+        assert_int_equal(engine_rest(engine), 0);
+        put_one(engine, "first", "0");
+        assert_int_equal(engine_rest(engine), 0);
+        if (!unclean)
+            take("data.mdb");
+        put_one(engine, "key", "old");
+        put_one(engine, "stale", "old");
+        take("log");
+        if (unclean)
+            take("data.mdb");
+        close_store(engine);
+        fd = open_log(image);
+        assert_int_equal(log_slot_read(fd, &slot), 0);
+        assert_int_equal(log_erase(fd, &slot, slot.pos), 0);
+        close(fd);
+
+        swap();
+        engine = open_store(home, (struct lmdb_options){.copied = true});
+        expect_one(engine, "key", NULL);
+        expect_one(engine, "stale", NULL);
+        put_one(engine, "key", "new");
+        flush(engine);
+        take_both();
+        close_store(engine);
+        swap();
+        engine = open_store(home, (struct lmdb_options){.copied = true});
+        expect_one(engine, "key", "new");
+        expect_one(engine, "stale", NULL);
+        close_store(engine);
+        remove_store(home);
+        assert_int_equal(mkdir(home, 0700), 0);
+    }
+}
+
+/* Half of the ring makes a checkpoint due: so no record is written over that a recovery needs. */
+static void a_recovery_finds_all_records_of_many_laps(void **state)
+{
+    struct engine *engine = create();
+    char key[16];
+
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        snprintf(key, sizeof(key), "%08d", i);
+        assert_int_equal(commit_bytes(engine, key, 100000), 0);
+        flush(engine);
+        if (i % 6 != 0)
+            continue;
+        take_both();
+        close_store(engine);
+        engine = open_image();
+        for (int j = 0; j <= i; j++) {
+            snprintf(key, sizeof(key), "%08d", j);
+            assert_true(has_bytes(engine, key, 100000));
+        }
+        close_store(engine);
+        engine = open_store(home, (struct lmdb_options){.create = false});
+    }
+    close_store(engine);
+}
+
+static void a_ring_that_went_round_without_a_close_is_recovered(void **state)
+{
+    struct engine *engine = create();
+    char key[16];
+
+    (void)state;
+    for (int i = 0; i < 16; i++) {
+        snprintf(key, sizeof(key), "%08d", i);
+        assert_int_equal(commit_bytes(engine, key, 100000), 0);
+    }
+    flush(engine);
+    take_both();
+    close_store(engine);
+    engine = open_image();
+    for (int i = 0; i < 16; i++) {
+        snprintf(key, sizeof(key), "%08d", i);
+        assert_true(has_bytes(engine, key, 100000));
+    }
+    close_store(engine);
+}
+
+/* What the log has no room for is durable by a flush, too, and so is what another process commits after it. */
+static void put_small_after_large(struct engine *engine)
+{
+    put_one(engine, "small", "1");
+    flush(engine);
+}
+
+static void what_is_too_large_for_the_log_is_durable_by_a_flush(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    put_one(engine, "before", "1");
+    assert_int_equal(commit_bytes(engine, "large", RING / 2), 0);
+    put_one(engine, "after", "1");
+    take_both();
+    flush(engine);
+    close_store(engine);
+    engine = open_image(); /* before the flush: all up to it */
+    expect_one(engine, "before", "1");
+    assert_false(has_bytes(engine, "large", RING / 2));
+    expect_one(engine, "after", NULL);
+    close_store(engine);
+
+    engine = open_store(home, (struct lmdb_options){.create = false});
+    assert_int_equal(commit_bytes(engine, "larger", RING / 2 + 1), 0);
+    die_after(put_small_after_large);
+    take_both();
+    close_store(engine);
+    engine = open_image();
+    assert_true(has_bytes(engine, "large", RING / 2));
+    assert_true(has_bytes(engine, "larger", RING / 2 + 1));
+    expect_one(engine, "small", "1");
+    close_store(engine);
+}
+
+/* ------------------------------------------------------------------------ who dies writing */
+
+static void die_with_the_record_written(struct engine *engine)
+{
+    record_io_die((struct record_io_calls){RECORD_IO_WRITE, RECORD_IO_LOG, RECORD_IO_BODY, 1});
+    put_one(engine, "key", "dead");
+}
+
+static void stop_recording(void)
+{
+    struct record_io_log log = record_io_stop();
+
+    record_io_free(&log);
+}
+
+/* Its record is nobody's: not after the next one's checkpoint, nor in the place of the next record. */
+static void the_record_of_a_dead_writer_is_not_done(void **state)
+{
+    struct engine *engine = create();
+    struct log_record record = {0};
+    struct log_slot slot, now;
+    uint8_t dead[4096];
+    size_t size;
+    int fd;
+
+    (void)state;
+    put_one(engine, "first", "0");
+    assert_int_equal(engine_rest(engine), 0);
+    fd = open_log(home);
+    record_io_start(home);
+    die_after(die_with_the_record_written);
+    stop_recording();
+    assert_int_equal(log_slot_read(fd, &slot), 0);
+    assert_int_equal(log_read(fd, &slot, slot.pos, slot.seq, &record), 0);
+    size = log_record_size(record.size);
+    free(record.payload);
+    assert_int_equal(pread(fd, dead, size, 12288 + (off_t)(slot.pos % slot.ring)), (ssize_t)size);
+
+    put_one(engine, "key", "mine");
+    put_one(engine, "more", "mine");
+    take_both();
+    close(fd);
+    close_store(engine);
+    fd = open_log(image);
+    assert_int_equal(log_slot_read(fd, &now), 0);
+    assert_int_equal(pwrite(fd, dead, size, 12288 + (off_t)(now.pos % now.ring)), (ssize_t)size);
+    close(fd);
+    engine = open_image(); /* the disk has that of the dead, and not the one that is written over it */
+    expect_one(engine, "first", "0");
+    expect_one(engine, "key", NULL);
+    expect_one(engine, "more", NULL);
+    close_store(engine);
+}
+
+static void die_with_the_header_written(struct engine *engine)
+{
+    record_io_die((struct record_io_calls){RECORD_IO_WRITE, RECORD_IO_DATA, RECORD_IO_HEAD, 0});
+    put_one(engine, "key", "dead");
+}
+
+/* Then it did commit; and what comes after it builds on that. */
+static void the_heir_of_a_writer_that_died_committing_goes_on_from_its_commit(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    put_one(engine, "first", "0");
+    record_io_start(home);
+    die_after(die_with_the_header_written);
+    stop_recording();
+    put_one(engine, "more", "mine");
+    flush(engine);
+    expect_one(engine, "key", "dead");
+    take_both();
+    close_store(engine);
+    engine = open_image();
+    expect_one(engine, "first", "0");
+    expect_one(engine, "key", "dead");
+    expect_one(engine, "more", "mine");
+    close_store(engine);
+}
+
+/* -------------------------------------------------------------------------- what is opened */
+
+static void a_copy_of_a_store_in_use_is_refused(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    put_some(engine);
+    take_both();
+    close_store(engine);
+    expect_refused(image, (struct lmdb_options){.create = false}, -EIO, "in use while it was copied");
+    expect_refused(image, (struct lmdb_options){.read_only = true}, -EIO, "in use while it was copied");
+}
+
+static void a_copy_of_a_store_at_rest_is_a_store(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    put_some(engine);
+    close_store(engine);
+    take_both();
+    swap();
+    engine = open_store(home, (struct lmdb_options){.create = false});
+    expect_one(engine, "key_7", "other");
+    close_store(engine);
+    die_after(put_some); /* with nothing but this in the copy */
+    engine = open_store(home, (struct lmdb_options){.create = false});
+    expect_one(engine, "key_49", "value");
+    close_store(engine);
+}
+
+static void a_store_without_its_log_is_refused(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    close_store(engine);
+    take("data.mdb");
+    expect_refused(image, (struct lmdb_options){.create = true}, -EIO, "log is missing");
+}
+
+static void the_log_of_another_store_is_refused(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    put_one(engine, "key", "value");
+    close_store(engine);
+    take("data.mdb");
+    remove_store(home);
+    assert_int_equal(mkdir(home, 0700), 0);
+    engine = create();
+    put_some(engine);
+    close_store(engine);
+    take("log");
+    expect_refused(image, (struct lmdb_options){.copied = true}, -EIO, "cannot be recovered");
+}
+
+static void a_damaged_log_is_refused(void **state)
+{
+    struct engine *engine = create();
+    int fd;
+
+    (void)state;
+    close_store(engine);
+    fd = open_log(home);
+    for (off_t at = 64; at < 8192; at += 4096)
+        assert_int_equal(pwrite(fd, "????????", 8, at), 8);
+    close(fd);
+    expect_refused(home, (struct lmdb_options){.create = false}, -EIO, "log is damaged");
+}
+
+static void who_only_reads_recovers_the_store_too(void **state)
+{
+    struct engine *engine = create();
+
+    (void)state;
+    close_store(engine);
+    die_after(put_some);
+    engine = open_store(home, (struct lmdb_options){.read_only = true});
+    expect_one(engine, "key_7", "other");
+    close_store(engine);
+}
+
+static void who_must_not_write_is_told_that_the_store_was_not_closed(void **state)
+{
+    struct engine *engine = create();
+    pid_t child;
+    int status;
+
+    (void)state;
+    close_store(engine);
+    die_after(put_some);
+    assert_int_equal(chmod(home, 0755), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        static const char *const names[] = {"data.mdb", "log"};
+        struct kv_error error;
+        char path[PATH_MAX + 16];
+        int rc;
+
+        for (int i = 0; i < 2; i++) {
+            snprintf(path, sizeof(path), "%s/%s", home, names[i]);
+            if (chmod(path, 0444) != 0)
+                _exit(2);
+        }
+        if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
+            _exit(3);
+        rc = try_open(home, (struct lmdb_options){.read_only = true}, &engine, &error);
+        _exit(rc == -EROFS && strstr(error.text, "open it once for writing") != NULL ? 0 : 4);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* ------------------------------------------------------------------------------ how long */
+
+enum { MANY = 100000, GROUP = 500 };
+
+static void put_many(struct engine *engine)
+{
+    char key[16];
+
+    for (int i = 0; i < MANY; i += GROUP) {
+        struct engine_txn *txn = begin(engine, true);
+
+        for (int j = i; j < i + GROUP; j++) {
+            snprintf(key, sizeof(key), "key_%06d", j);
+            if (put(txn, ENGINE_KEYS, key, "a value of some forty bytes, as records have") < 0)
+                return;
+        }
+        if (txn->ops->commit(txn) < 0)
+            return;
+    }
+    (void)!engine_rest(engine); /* the full log is what comes now */
+    for (int i = 0; i < 500; i++) {
+        snprintf(key, sizeof(key), "key_%06d", i * 199);
+        put_and_commit(engine, ENGINE_KEYS, key, "changed");
+    }
+}
+
+static void a_large_store_with_a_full_log_is_recovered(void **state)
+{
+    struct timespec from, to;
+    struct engine *engine = open_store(home, (struct lmdb_options){.create = true});
+
+    (void)state;
+    close_store(engine);
+    die_after(put_many);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    engine = open_store(home, (struct lmdb_options){.create = false});
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    printf("recovered within %ld ms\n",
+           (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000);
+    assert_committed(engine, ENGINE_KEYS, "key_000000", "changed");
+    assert_committed(engine, ENGINE_KEYS, "key_099301", "changed");
+    assert_committed(engine, ENGINE_KEYS, "key_099999", "a value of some forty bytes, as records have");
+    close_store(engine);
+}
+
+#define RECOVER_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RECOVER_TEST(what_a_killed_process_committed_is_there),
+        RECOVER_TEST(what_was_flushed_is_there),
+        RECOVER_TEST(a_torn_last_record_is_left_out),
+        RECOVER_TEST(a_record_that_was_left_over_never_follows_a_new_one),
+        RECOVER_TEST(a_recovery_finds_all_records_of_many_laps),
+        RECOVER_TEST(a_ring_that_went_round_without_a_close_is_recovered),
+        RECOVER_TEST(what_is_too_large_for_the_log_is_durable_by_a_flush),
+        RECOVER_TEST(the_record_of_a_dead_writer_is_not_done),
+        RECOVER_TEST(the_heir_of_a_writer_that_died_committing_goes_on_from_its_commit),
+        RECOVER_TEST(a_copy_of_a_store_in_use_is_refused),
+        RECOVER_TEST(a_copy_of_a_store_at_rest_is_a_store),
+        RECOVER_TEST(a_store_without_its_log_is_refused),
+        RECOVER_TEST(the_log_of_another_store_is_refused),
+        RECOVER_TEST(a_damaged_log_is_refused),
+        RECOVER_TEST(who_only_reads_recovers_the_store_too),
+        RECOVER_TEST(who_must_not_write_is_told_that_the_store_was_not_closed),
+        RECOVER_TEST(a_large_store_with_a_full_log_is_recovered),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
