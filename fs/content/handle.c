@@ -79,7 +79,7 @@ void fs_handles_end(struct fs *fs, bool abandon)
         pthread_rwlock_unlock(&body->io);
         fs_close(fs, handle);
     }
-    (void)!kv_sync(fs->store); /* puts of the closes above end here */
+    (void)!kv_sync(fs->store); /* puts of the closes above end here; the caller asks once more how */
 }
 
 void fs_bodies_end(struct fs *fs)

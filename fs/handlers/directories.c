@@ -57,7 +57,7 @@ void fs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fs_reply_error(req, 0);
 }
 
-/* Changes of names are durable when they return. */
+/* Makes durable what was changed anywhere: with durability=close all is when it returns. */
 void fs_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
     (void)datasync;

@@ -41,10 +41,13 @@ int fs_session_start(struct fs *fs, struct fuse_args *args)
 
 int fs_session_end(struct fs *fs, bool abandon)
 {
-    int rc = kv_sync(fs->store); /* answers every close that waits */
+    int rc;
 
+    (void)!kv_sync(
+        fs->store); /* answers every close that waits; whether a flush has failed is asked again below */
     fs_filelock_waits_end();
     fs_handles_end(fs, abandon);
+    rc = kv_sync(fs->store);
     fs_opened_ahead_end(fs, true);
     fs_dirs_end(fs);
     fs_controls_end(fs);

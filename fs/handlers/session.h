@@ -12,7 +12,7 @@ KV_CHECKED int fs_session_start(struct fs *fs, struct fuse_args *args);
 
 /* Nothing is served any more: answer every close that waits, and close what the kernel left open.
  * abandon  the session was ended under its users: drop what they have not closed
- * returns  0; the first loss of an accepted put that nobody was told, before the handles were closed */
+ * returns  0; -EIO, -ETIMEDOUT not all that was saved is durable */
 KV_CHECKED int fs_session_end(struct fs *fs, bool abandon);
 
 /* Close the store, and free all that was set up. */

@@ -418,11 +418,29 @@ case_a_store_below_nothing_is_refused() {
     refused_and_not_mounted absent "$case_dir/absent/store" "$mnt"
 }
 
+damage_headers() {
+    dd if=/dev/urandom of="$store/$1" bs=8192 count=1 conv=notrunc status=none
+}
+
+# The log has another copy of what the database begins with.
+case_a_database_with_damaged_headers_is_mended() {
+    start
+    make_keys
+    stop
+    damage_headers data.mdb
+    start || return
+    same value cat "$mnt/a/n/key"
+    touch "$mnt/a/n/new" || wrong "not writable"
+    stop
+    kv check >out || wrong "kvctl check: exit status $?: $(cat out)"
+}
+
 case_a_damaged_store_is_refused() {
     start
     make_keys
     stop
-    dd if=/dev/urandom of="$store/data.mdb" bs=8192 count=1 conv=notrunc status=none
+    damage_headers data.mdb
+    damage_headers log
     refused_and_not_mounted "$store" "$store" "$mnt"
     mkdir other
     head -c 100000 /dev/urandom >other/data.mdb

@@ -1,5 +1,5 @@
-/* What a close, an fsync and an msync promise: another node sees the value then, whoever wrote it and however; and
- * where it cannot be kept, somebody is told. */
+/* What a close, an fsync and an msync promise, with either durability: another node sees the value then, whoever wrote
+ * it and however; and where it cannot be kept, whoever closes or syncs is told. */
 #include "tests/support/mount.h"
 
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -30,13 +31,13 @@ static void write_text(int fd, const char *text)
     assert_int_equal(MOUNT_OK(write(fd, text, strlen(text))), strlen(text));
 }
 
-/* With durability=fsync, too: make durable what was accepted. */
-static void commit_what_waits(void **state)
+/* As sync(1) does. */
+static void fsync_key(const char *path)
 {
-    int dir = open_key(P("a"), O_RDONLY | O_DIRECTORY);
+    int fd = open_key(path, O_RDONLY);
 
-    (void)!fsync(dir);
-    MOUNT_OK(close(dir));
+    MOUNT_OK(fsync(fd));
+    MOUNT_OK(close(fd));
 }
 
 /* -------------------------------------------------------------------- whose write it was */
@@ -47,7 +48,6 @@ static void an_fsync_makes_durable_what_others_wrote(void **state)
     int writer, syncer;
 
     mount_write_text(P("a/n/key"), "old");
-    commit_what_waits(state);
     writer = open_key(P("a/n/key"), O_WRONLY);
     write_text(writer, "new");
     mount_expect_text(mount_path(other, "a/n/key"), "old");
@@ -157,11 +157,38 @@ static void an_emptied_key_is_put_by_a_close_though_another_handle_can_write(voi
     MOUNT_OK(close(second));
 }
 
-/* --------------------------------------------------------------------------- losses
+/* --------------------------------------------------------- with durability=fsync, too
  *
- * With a long interval an accepted put waits until something asks for it. */
+ * With a long interval nothing is flushed that nobody asks for. What is refused is refused at once all the same. */
 
-#define LATE "durability=fsync,commit_interval_ms=600000,map_size=8M,cache_ttl=60"
+#define LATE "durability=fsync,commit_interval_ms=600000"
+#define SMALL_MAP ",map_size=8M,cache_ttl=60"
+
+static void what_returned_is_seen_by_other_nodes_at_once(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+
+    for (int i = 0; i < 20; i++) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "value %d", i);
+        mount_write_text(P("a/n/key"), text);
+        mount_expect_text(mount_path(other, "a/n/key"), text);
+    }
+    MOUNT_OK(chmod(P("a/n/key"), 0604));
+    assert_int_equal(mount_stat(mount_path(other, "a/n/key")).st_mode & 0777, 0604);
+    MOUNT_OK(setxattr(P("a/n/key"), "user.a", "12", 2, 0));
+    assert_int_equal(MOUNT_OK(getxattr(mount_path(other, "a/n/key"), "user.a", NULL, 0)), 2);
+    MOUNT_OK(truncate(P("a/n/key"), 5));
+    mount_expect_text(mount_path(other, "a/n/key"), "value");
+    MOUNT_OK(rename(P("a/n/key"), P("a/n/renamed")));
+    mount_expect_list(mount_path(other, "a/n"), "renamed");
+    mount_expect_text(mount_path(other, "a/n/renamed"), "value");
+    MOUNT_OK(mkdir(P("a/m"), 0755));
+    assert_true(mount_is_there(mount_path(other, "a/m")));
+    MOUNT_OK(unlink(P("a/n/renamed")));
+    assert_false(mount_is_there(mount_path(other, "a/n/renamed")));
+}
 
 /* Put values through another node until none fits any more. */
 static void fill_map(struct mount_node *node)
@@ -179,96 +206,92 @@ static void fill_map(struct mount_node *node)
     free(bytes);
 }
 
-static void a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync(void **state)
+/* Begin to save, and let others take the room for it. returns the handle that is still to be closed */
+static int write_and_fill(const char *path, struct mount_node *other, const uint8_t *bytes, size_t size)
+{
+    int fd = open_key(path, O_RDWR | O_CREAT);
+
+    assert_int_equal(MOUNT_OK(write(fd, bytes, size)), size);
+    fill_map(other);
+    return fd;
+}
+
+static void a_put_that_does_not_fit_is_told_by_its_close_and_the_old_value_stays(void **state)
 {
     struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
     uint8_t *bytes = mount_bytes(2, 300000);
     int fd;
 
     mount_write_text(P("a/n/key"), "old");
-    commit_what_waits(state);
-    mount_write(P("a/n/key"), bytes, 300000);
-    mount_expect(P("a/n/key"), bytes, 300000);
-    fill_map(other);
-    commit_what_waits(state);
+    fd = write_and_fill(P("a/n/key"), other, bytes, 300000);
+    MOUNT_FAILS(ENOSPC, close(fd));
     assert_int_equal(mount_stat(P("a/n/key")).st_size, 3);
     mount_expect_text(P("a/n/key"), "old");
-    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/key commit: "));
-    fd = open_key(P("a/n/key"), O_RDONLY);
-    MOUNT_FAILS(ENOSPC, fsync(fd));
-    MOUNT_OK(fsync(fd)); /* once is enough */
-    MOUNT_OK(close(fd));
+    mount_expect_text(mount_path(other, "a/n/key"), "old");
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/key close: "));
+    fsync_key(P("a/n/key")); /* whoever closed was told; what is there is durable */
     free(bytes);
 }
 
+static void a_put_over_the_limit_is_told_by_its_close(void **state)
+{
+    struct mount_node *other = elsewhere(state);
+    char bytes[700] = "", half[400] = "";
+    int fd;
+
+    MOUNT_KVCTL(*state, "account", "limit", "a", "--bytes", "1000");
+    mount_write_text(P("a/n/key"), "old");
+    fd = open_key(P("a/n/key"), O_WRONLY);
+    assert_int_equal(MOUNT_OK(write(fd, bytes, sizeof(bytes))), sizeof(bytes));
+    mount_write(mount_path(other, "a/n/more"), half, sizeof(half));
+    MOUNT_FAILS(EDQUOT, close(fd));
+    mount_expect_text(P("a/n/key"), "old");
+    mount_expect_text(mount_path(other, "a/n/key"), "old");
+}
+
 /* What it would move is not what this node shows. */
-static void a_rename_of_a_key_whose_put_is_lost_fails_and_moves_nothing(void **state)
+static void a_rename_of_a_key_whose_put_does_not_fit_fails_and_moves_nothing(void **state)
 {
     struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
     uint8_t *bytes = mount_bytes(4, 300000);
+    int fd;
 
     mount_write_text(P("a/n/key"), "kept");
     mount_write_text(P("a/n/key_tmp"), "old");
-    commit_what_waits(state);
-    mount_write(P("a/n/key_tmp"), bytes, 300000);
-    mount_expect(P("a/n/key_tmp"), bytes, 300000);
-    fill_map(other);
+    fd = write_and_fill(P("a/n/key_tmp"), other, bytes, 300000);
     MOUNT_FAILS(ENOSPC, rename(P("a/n/key_tmp"), P("a/n/key")));
     mount_expect_text(P("a/n/key"), "kept");
     mount_expect_text(P("a/n/key_tmp"), "old");
     MOUNT_OK(rename(P("a/n/key_tmp"), P("a/n/key"))); /* that is what it shows now */
     mount_expect_text(mount_path(other, "a/n/key"), "old");
-    commit_what_waits(state); /* and be told of the loss */
+    close(fd); /* which is told, or saved under its name if there was room by then */
     free(bytes);
 }
 
-/* Write a key so that it waits for its commit: not while another change is about to be answered, nor as the first
- * put, which leases the numbers that later ones need. */
-static void put_late(void **state, const struct mount_node *other)
+static void a_new_key_whose_namespace_was_removed_elsewhere_is_told_by_its_close(void **state)
 {
-    for (int tries = 0; tries < 100; tries++) {
-        mount_write_text(P("a/n/key"), "value");
-        if (!mount_is_there(mount_path(other, "a/n/key")))
-            return;
-        MOUNT_OK(unlink(P("a/n/key")));
-    }
-    fail_msg("every put was committed at once");
-}
+    struct mount_node *other = elsewhere(state);
+    int fd = open_key(P("a/n/key"), O_WRONLY | O_CREAT);
 
-static void a_lost_new_key_is_gone(void **state)
-{
-    struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
-
-    put_late(state, other);
+    write_text(fd, "value");
     assert_true(mount_is_there(P("a/n/key")));
     MOUNT_OK(rmdir(mount_path(other, "a/n"))); /* there the namespace is empty */
-    commit_what_waits(state);
+    MOUNT_FAILS(ESTALE, close(fd));
     assert_false(mount_is_there(P("a/n/key")));
-    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "key commit: "));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "key close: "));
+    MOUNT_OK(mkdir(P("a/n"), 0755));
+    mount_write_text(P("a/n/key"), "value");
+    MOUNT_FAILS(ENOTEMPTY, rmdir(mount_path(other, "a/n"))); /* as soon as it is closed it counts everywhere */
 }
 
-static void a_lost_new_key_that_is_open_is_listed_and_can_be_tried_again(void **state)
+static void a_new_key_that_does_not_fit_can_be_tried_again(void **state)
 {
     struct mount_node *other = mount_start(*state, "cache_ttl=0,map_size=8M");
     uint8_t *bytes = mount_bytes(3, 300000);
-    char *names;
-    int fd = -1;
+    int fd = write_and_fill(P("a/n/key"), other, bytes, 300000);
 
-    for (int tries = 0; fd < 0 && tries < 100; tries++) { /* as put_late() */
-        fd = open_key(P("a/n/key"), O_RDWR | O_CREAT);
-        assert_int_equal(MOUNT_OK(write(fd, bytes, 300000)), 300000);
-        MOUNT_OK(close((int)MOUNT_OK(dup(fd))));
-        if (mount_is_there(mount_path(other, "a/n/key"))) {
-            MOUNT_OK(unlink(P("a/n/key")));
-            MOUNT_OK(close(fd));
-            fd = -1;
-        }
-    }
-    fill_map(other);
-    commit_what_waits(state);
-    names = mount_list(P("a/n"));
-    assert_non_null(strstr(names, " key")); /* behind what fills the map */
     MOUNT_FAILS(ENOSPC, fsync(fd));
+    assert_false(mount_is_there(mount_path(other, "a/n/key")));
     MOUNT_OK(fsetxattr(fd, "user.a", "1", 1, 0));
     for (unsigned i = 0; i < 4; i++)
         MOUNT_OK(unlink(mount_path(other, "a/n/fill_%u", i)));
@@ -276,8 +299,109 @@ static void a_lost_new_key_that_is_open_is_listed_and_can_be_tried_again(void **
     assert_int_equal(MOUNT_OK(getxattr(mount_path(other, "a/n/key"), "user.a", NULL, 0)), 1);
     mount_expect(mount_path(other, "a/n/key"), bytes, 300000);
     MOUNT_OK(close(fd));
-    free(names);
     free(bytes);
+}
+
+/* -------------------------------------------------------------------- a disk that fails
+ *
+ * The flush of one process fails; all that have the store open hear of it. */
+
+static bool disk_fails; /* of this process */
+
+int fdatasync(int fd)
+{
+    if (disk_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void fail_the_disk(void **state)
+{
+    struct mount_test *test = *state;
+    pid_t child = mount_fork(test);
+
+    if (child == 0) {
+        struct kv_options options = kv_options_default();
+        struct kv_node account;
+        struct kv_store *store;
+        struct kv_error error;
+
+        if (kv_open(test->store, &options, &store, &error) < 0)
+            _exit(2);
+        disk_fails = true;
+        _exit(kv_node_make(store, KV_ACCOUNT, KV_ROOT_ID, "unlucky", 0, &account) == -EIO ? 0 : 3);
+    }
+    assert_int_equal(mount_wait(test, child), 0);
+}
+
+static void expect_no_change(const struct mount_node *node)
+{
+    int fd = open_key(mount_path(node, "a/n/key"), O_WRONLY | O_TRUNC);
+
+    write_text(fd, "new");
+    MOUNT_FAILS(EIO, close(fd));
+    MOUNT_FAILS(EIO, mkdir(mount_path(node, "a/m"), 0755));
+    MOUNT_FAILS(EIO, unlink(mount_path(node, "a/n/key")));
+    MOUNT_FAILS(EIO, chmod(mount_path(node, "a/n/key"), 0604));
+}
+
+static void after_a_failed_disk_all_changes_fail_until_all_nodes_have_ended(void **state)
+{
+    struct mount_test *test = *state;
+    struct mount_node *other = elsewhere(state);
+
+    mount_write_text(P("a/n/key"), "kept");
+    fsync_key(P("a/n/key"));
+    fail_the_disk(state);
+    for (int i = 0; i < 2; i++) { /* it does not go away by itself */
+        expect_no_change(&test->nodes[0]);
+        expect_no_change(other);
+    }
+    mount_expect_text(P("a/n/key"), "kept");
+    mount_expect_text(mount_path(other, "a/n/key"), "kept");
+    mount_expect_list(P("a/n"), "key");
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/key close: "));
+    mount_stop_with(other, 1);
+    expect_no_change(&test->nodes[0]);
+    mount_again(other, NULL); /* the other one is still there */
+    expect_no_change(other);
+    mount_stop_with(other, 1);
+    mount_stop_with(&test->nodes[0], 1);
+    mount_again(&test->nodes[0], NULL);
+    mount_expect_text(P("a/n/key"), "kept");
+    mount_write_text(P("a/n/key"), "new");
+    mount_expect_text(P("a/n/key"), "new");
+    assert_false(mount_is_there(P("a/m")));
+}
+
+/* With durability=fsync nobody was told yet of what may be lost. */
+static void after_a_failed_disk_no_fsync_succeeds(void **state)
+{
+    struct mount_test *test = *state;
+    int fd, dir;
+
+    mount_write_text(P("a/n/key"), "kept");
+    fsync_key(P("a/n/key"));
+    mount_write_text(P("a/n/later"), "closed");
+    fail_the_disk(state);
+    mount_expect_text(P("a/n/later"), "closed");
+    fd = open_key(P("a/n/later"), O_RDONLY);
+    dir = open_key(P("a/n"), O_RDONLY | O_DIRECTORY);
+    for (int i = 0; i < 2; i++) {
+        MOUNT_FAILS(EIO, fsync(fd));
+        MOUNT_FAILS(EIO, fsync(dir));
+    }
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "a/n/later fsync: "));
+    assert_non_null(strstr(mount_text(P(".kvfs/errors")), "the disk has failed"));
+    MOUNT_OK(close(fd));
+    MOUNT_OK(close(dir));
+    mount_stop_with(&test->nodes[0], 1); /* once more, to whoever stops it */
+    mount_again(&test->nodes[0], LATE);
+    mount_expect_text(P("a/n/key"), "kept");
+    mount_write_text(P("a/n/key"), "new");
+    fsync_key(P("a/n/key"));
 }
 
 /* -------------------------------------------------------- handles whose key went its own way */
@@ -423,18 +547,35 @@ static int run(void)
 {
     const struct CMUnitTest tests[] = {
         MOUNT_TEST(an_fsync_makes_durable_what_others_wrote),
-        MOUNT_TEST_WITH("durability=fsync", an_fsync_makes_durable_what_others_wrote),
+        MOUNT_TEST_WITH(LATE, an_fsync_makes_durable_what_others_wrote),
         MOUNT_TEST(a_sync_or_close_covers_a_mapping_of_another_handle),
+        MOUNT_TEST_WITH(LATE, a_sync_or_close_covers_a_mapping_of_another_handle),
         MOUNT_TEST(a_close_that_wrote_nothing_puts_nothing),
+        MOUNT_TEST_WITH(LATE, a_close_that_wrote_nothing_puts_nothing),
         MOUNT_TEST(a_process_that_execs_with_an_emptied_key_open_goes_on),
         MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_it_is_open_for_reading),
+        MOUNT_TEST_WITH(LATE, an_emptied_key_is_put_by_a_close_though_it_is_open_for_reading),
         MOUNT_TEST(an_emptied_key_is_put_by_a_close_though_another_handle_can_write),
-        MOUNT_TEST_WITH(LATE, a_lost_put_shows_the_old_value_and_is_told_by_the_next_fsync),
-        MOUNT_TEST_WITH(LATE, a_rename_of_a_key_whose_put_is_lost_fails_and_moves_nothing),
-        MOUNT_TEST_WITH(LATE, a_lost_new_key_is_gone),
-        MOUNT_TEST_WITH(LATE, a_lost_new_key_that_is_open_is_listed_and_can_be_tried_again),
+        MOUNT_TEST(what_returned_is_seen_by_other_nodes_at_once),
+        MOUNT_TEST_WITH(LATE, what_returned_is_seen_by_other_nodes_at_once),
+        MOUNT_TEST_WITH("durability=close" SMALL_MAP,
+                        a_put_that_does_not_fit_is_told_by_its_close_and_the_old_value_stays),
+        MOUNT_TEST_WITH(LATE SMALL_MAP, a_put_that_does_not_fit_is_told_by_its_close_and_the_old_value_stays),
+        MOUNT_TEST_WITH(LATE, a_put_over_the_limit_is_told_by_its_close),
+        MOUNT_TEST_WITH("durability=close" SMALL_MAP,
+                        a_rename_of_a_key_whose_put_does_not_fit_fails_and_moves_nothing),
+        MOUNT_TEST_WITH(LATE SMALL_MAP, a_rename_of_a_key_whose_put_does_not_fit_fails_and_moves_nothing),
+        MOUNT_TEST(a_new_key_whose_namespace_was_removed_elsewhere_is_told_by_its_close),
+        MOUNT_TEST_WITH(LATE, a_new_key_whose_namespace_was_removed_elsewhere_is_told_by_its_close),
+        MOUNT_TEST_WITH("durability=close" SMALL_MAP, a_new_key_that_does_not_fit_can_be_tried_again),
+        MOUNT_TEST_WITH(LATE SMALL_MAP, a_new_key_that_does_not_fit_can_be_tried_again),
+        MOUNT_TEST(after_a_failed_disk_all_changes_fail_until_all_nodes_have_ended),
+        MOUNT_TEST_WITH(LATE, after_a_failed_disk_all_changes_fail_until_all_nodes_have_ended),
+        MOUNT_TEST_WITH(LATE, after_a_failed_disk_no_fsync_succeeds),
         MOUNT_TEST(a_key_removed_after_a_failed_fsync_does_not_come_back),
+        MOUNT_TEST_WITH(LATE, a_key_removed_after_a_failed_fsync_does_not_come_back),
         MOUNT_TEST(a_key_renamed_after_a_failed_fsync_is_saved_under_its_new_name),
+        MOUNT_TEST_WITH(LATE, a_key_renamed_after_a_failed_fsync_is_saved_under_its_new_name),
         MOUNT_TEST(a_key_that_another_node_replaced_and_this_one_removed_stays_away),
         MOUNT_TEST(a_forced_unmount_puts_nothing_half_written),
         MOUNT_TEST(a_removed_key_does_not_come_back),

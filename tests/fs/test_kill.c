@@ -2,9 +2,9 @@
  *
  * Each writer has namespaces of its own (tests/support/history.h) and notes its steps in memory that outlives
  * it and the daemon: what it is going to do, what was acknowledged (the call returned 0), and what is
- * promised to be durable. With durability=close these two are the same; with durability=fsync a put is durable
- * when its fsync returned, and so is everything that the writer did before, since changes are committed in
- * their order.
+ * promised to be durable. With durability=close these two are the same; with durability=fsync all that the writer did
+ * up to an fsync is durable when that returned. What it did after that may be gone, but only from the end: changes of
+ * an account are committed, and recovered, in their order.
  *
  * After each kill the store is mounted again at the same place, over the dead mount, which somebody may still
  * be using. Then each writer first compares its keys with its notes: they must be as after some of its steps, from

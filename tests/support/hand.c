@@ -70,7 +70,7 @@ static void write_parts(const struct hand *hand, int fd, size_t size)
     }
 }
 
-/* returns whether it was durable before the close */
+/* returns whether it was synced */
 static bool put(const struct hand *hand, const struct history_step *step)
 {
     struct place_path path = path_of(hand, step->at, true);
@@ -89,12 +89,6 @@ static bool put(const struct hand *hand, const struct history_step *step)
     return syncs;
 }
 
-/* The kernel asks nobody to rename a key to itself: so nothing that was accepted before is committed for that. */
-static bool is_change(const struct history_step *step)
-{
-    return step->at.namespace != step->to.namespace || step->at.key != step->to.key;
-}
-
 bool hand_do(const struct hand *hand, const struct history_step *step)
 {
     struct place_path at = path_of(hand, step->at, true), to = path_of(hand, step->to, true);
@@ -108,10 +102,10 @@ bool hand_do(const struct hand *hand, const struct history_step *step)
         break;
     case HISTORY_RENAME:
         hand_succeed(hand, rename(at.text, to.text), "rename");
-        return is_change(step);
+        break;
     case HISTORY_EXCHANGE:
         hand_succeed(hand, renameat2(AT_FDCWD, at.text, AT_FDCWD, to.text, RENAME_EXCHANGE), "exchange");
-        return is_change(step);
+        break;
     case HISTORY_CHMOD:
         hand_succeed(hand, chmod(at.text, step->number), "chmod");
         break;
@@ -125,7 +119,7 @@ bool hand_do(const struct hand *hand, const struct history_step *step)
         hand_succeed(hand, rmdir(last.text), "rmdir");
         break;
     }
-    return true;
+    return false;
 }
 
 size_t hand_choose_size(struct test_random *random)

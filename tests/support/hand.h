@@ -28,7 +28,7 @@ void hand_succeed(const struct hand *hand, long result, const char *what);
 
 /* A size for a put: more often small than large. */
 size_t hand_choose_size(struct test_random *random);
-/* Do a step. returns  whether, whatever the durability, all is durable that was done up to it */
+/* Do a step. returns  whether an fsync followed: with either durability, all that was done up to it is durable */
 bool hand_do(const struct hand *hand, const struct history_step *step);
 
 /* Does an open find a key? */

@@ -431,20 +431,24 @@ static int unmount(const char *path)
     return status == 0 ? 0 : -1;
 }
 
-void mount_ended(struct mount_node *node)
+static void ended_with(struct mount_node *node, int wanted)
 {
     int status = daemon_end(node);
 
-    if (status != 0)
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != wanted)
         fail_msg("the daemon of %s ended badly: wait status %#x", node->path, (unsigned)status);
 }
 
-void mount_stop(struct mount_node *node)
+void mount_ended(struct mount_node *node) { ended_with(node, 0); }
+
+void mount_stop_with(struct mount_node *node, int status)
 {
     if (unmount(node->path) < 0)
         fail_msg("cannot unmount %s: %s", node->path, strerror(errno));
-    mount_ended(node);
+    ended_with(node, status);
 }
+
+void mount_stop(struct mount_node *node) { mount_stop_with(node, 0); }
 
 void mount_signal(struct mount_node *node, int number)
 {

@@ -74,6 +74,8 @@ int mount_teardown(void **state);
 struct mount_node *mount_start(struct mount_test *test, const char *options);
 /* Unmount, and wait for the daemon's good end. */
 void mount_stop(struct mount_node *node);
+/* Unmount, and wait for the daemon's end with this exit status. */
+void mount_stop_with(struct mount_node *node, int status);
 /* End the daemon by a signal, and wait for its good end. */
 void mount_signal(struct mount_node *node, int number);
 /* Wait for the good end of a daemon whose mount is gone. */
