@@ -325,7 +325,8 @@ void kv_list_free(struct kv_list *list);
 enum kv_changed_kind {
     KV_CHANGED_KEY,  /* ref: put, or its attributes changed, or removed. A rename is both, of two names */
     KV_CHANGED_NODE, /* ref.node: a node's attributes, counts or limits; or it was removed */
-    KV_CHANGED_NAME  /* name in node ref.node: it leads to another node now, or to none */
+    KV_CHANGED_NAME  /* name in node ref.node: it leads to a node now, or (removed) to none. A rename is a removal and
+                        then this, an exchange two removals and then the same of both in their order */
 };
 struct kv_changed {
     enum kv_changed_kind kind;
@@ -333,13 +334,14 @@ struct kv_changed {
     bool known; /* of what is not removed: `meta` or `node` is filled in. It may be too large to be told */
     struct kv_ref ref;
     struct kv_meta meta;      /* KV_CHANGED_KEY */
-    struct kv_node node;      /* KV_CHANGED_NODE; of a KV_CHANGED_NAME `name` is */
+    struct kv_node node;      /* KV_CHANGED_NODE; of a KV_CHANGED_NAME `name` is, and the `id` that it leads to now */
     const struct kv_feed *at; /* behind this change and those of the same commit */
 };
 
 /* A place in the feed of changes. A zeroed one stands for now. */
 struct kv_feed {
     uint64_t salt, pos, seq;
+    uint64_t epoch; /* no part of the place: what kv_follow() leaves for kv_wait() */
 };
 
 /* Visit what was changed since *feed, and move *feed behind that.
@@ -352,9 +354,11 @@ typedef int kv_changed_visit(void *arg, const struct kv_changed *changed);
 KV_CHECKED int kv_follow(struct kv_store *store, struct kv_feed *feed, bool own, kv_changed_visit *visit,
                          void *arg);
 
-/* A number that is another one after each commit of any process. And wait until it may be another one than `epoch`.
- * returns  0; -ETIMEDOUT */
+/* A number that is another one after each commit of any process. It may be that of a commit which nobody sees yet: who
+ * has followed has feed->epoch. */
 uint64_t kv_epoch(struct kv_store *store);
+/* Wait until there is, or may be, something behind a feed whose `epoch` this is; or until a signal's handler has run.
+ * returns  0; -ETIMEDOUT; -EIO, after a while */
 KV_CHECKED int kv_wait(struct kv_store *store, uint64_t epoch, int64_t timeout_ms);
 /* Let whoever waits look whether there is something else to do. */
 void kv_wake(struct kv_store *store);

@@ -5,7 +5,10 @@
 
 #define NOTIFY_INC_EPOCH 8 /* FUSE_NOTIFY_INC_EPOCH, in headers from 6.16 on */
 
-void fs_notify_attr(struct fs *fs, fuse_ino_t ino) { fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0); }
+int fs_notify_attr(struct fs *fs, fuse_ino_t ino)
+{
+    return fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
+}
 
 int fs_notify_epoch(struct fs *fs)
 {

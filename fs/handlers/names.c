@@ -13,6 +13,8 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     uint64_t before = fs_push_before(fs_of(req));
     int rc = fs_lookup(fs_of(req), dir, name, fuse_req_ctx(req)->uid, &entry);
 
+    if (rc == 0)
+        fs_push_present(fs_of(req), before, &entry);
     if (rc == -ENOENT && entry.entry_timeout > 0)
         entry.entry_timeout = fs_push_absent(fs_of(req), dir, before, entry.entry_timeout);
     if (rc == -ENOENT && entry.entry_timeout > 0)

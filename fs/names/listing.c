@@ -3,6 +3,7 @@
 #include "fs/base/ledger.h"
 #include "fs/control/control.h"
 #include "fs/names/listing_internal.h"
+#include "fs/nodes/push.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -174,8 +175,10 @@ static int dir_give(struct fs *fs, struct fs_dir *dir, const struct listing_entr
         return 0; /* it is gone by now */
     if (rc < 0)
         return rc;
-    if (answer->plus)
+    if (answer->plus) {
+        fs_push_present(fs, answer->before, &entry);
         rc = answer_reserve_id(answer);
+    }
     if (rc == 0)
         rc = answer_add(answer, found->name, &entry, dir->offset + 1);
     if (rc == 0 && answer->plus)
@@ -220,6 +223,8 @@ static int dir_read_names(struct fs *fs, struct fs_dir *dir, off_t until, struct
     int rc = listing_page_new(&page);
 
     while (rc == 0) {
+        if (answer != NULL)
+            answer->before = fs_push_before(fs);
         rc = listing_page_load(fs, dir->inode, dir->last, answer != NULL && answer->plus, &page);
         if (rc < 0 && page.count > 0)
             rc = 0;

@@ -30,6 +30,7 @@ struct fs_dir_answer {
     size_t size, used;
     uint64_t *ids; /* plus: of the references, to be given back if the reply fails */
     size_t ids_count, ids_capacity;
+    uint64_t before; /* of the page that is being given: fs_push_before() */
 };
 
 /* Fill an answer with entries from `offset` on; used 0 is the end.

@@ -70,8 +70,10 @@ static int push_changed(void *arg, const struct kv_changed *changed)
         push->names = true;
         break;
     }
-    if (id != 0)
-        fs_notify_attr(fs, id);
+    /* Where the kernel is about to learn of the inode, by an answer with what was so before: names that are being looked
+     * up count as known before the notification, too. */
+    if (id != 0 && fs_notify_attr(fs, id) == -ENOENT)
+        push->names = true;
     return 0;
 }
 
@@ -90,7 +92,7 @@ static void push_all(struct fs *fs)
             ids[count++] = inode->id;
     pthread_mutex_unlock(&fs->nodes->lock);
     for (size_t i = 0; i < count; i++)
-        fs_notify_attr(fs, ids[i]);
+        (void)fs_notify_attr(fs, ids[i]); /* names are told next */
     free(ids);
 }
 
@@ -98,20 +100,19 @@ static void *push_run(void *arg)
 {
     struct fs_push *push = arg;
     struct fs *fs = push->fs;
-    uint64_t epoch = kv_epoch(fs->store);
 
     while (!atomic_load(&push->stop)) {
         int rc;
 
-        if (kv_wait(fs->store, epoch, PUSH_WAIT_MS) < 0)
+        if (kv_wait(fs->store, push->feed.epoch, PUSH_WAIT_MS) < 0)
             continue;
-        epoch = kv_epoch(fs->store);
         push->names = false;
         rc = kv_follow(fs->store, &push->feed, false, push_changed, push);
         if (rc < 0)
             push_all(fs);
         if (rc < 0 || push->names)
             (void)fs_notify_epoch(fs); /* where it cannot be told, names end with their timeouts */
+        atomic_store(&fs->nodes->pushed, push->feed.epoch);
     }
     return NULL;
 }
@@ -129,6 +130,7 @@ int fs_push_start(struct fs *fs, struct fs_push **out)
         return -ENOMEM;
     push->fs = fs;
     rc = kv_follow(fs->store, &push->feed, false, push_changed, push); /* nothing: from now on */
+    atomic_store(&fs->nodes->pushed, push->feed.epoch);
     if (rc == 0)
         rc = -pthread_create(&push->thread, NULL, push_run, push);
     if (rc < 0) {
@@ -149,7 +151,13 @@ void fs_push_stop(struct fs_push *push)
     free(push);
 }
 
-uint64_t fs_push_before(struct fs *fs) { return push_is_on(fs) ? kv_epoch(fs->store) : 0; }
+uint64_t fs_push_before(struct fs *fs) { return atomic_load(&fs->nodes->pushed); }
+
+void fs_push_present(struct fs *fs, uint64_t before, struct fuse_entry_param *entry)
+{
+    if (push_is_on(fs) && kv_epoch(fs->store) != before)
+        entry->entry_timeout = entry->attr_timeout = 0;
+}
 
 double fs_push_absent(struct fs *fs, struct fs_inode *dir, uint64_t before, double timeout)
 {

@@ -16,10 +16,14 @@ KV_CHECKED int fs_push_start(struct fs *fs, struct fs_push **out);
 /* End it, within PUSH_WAIT_MS. NULL is allowed. */
 void fs_push_stop(struct fs_push *push);
 
-/* A lookup begins. returns what fs_push_absent() is to be told */
+/* The store is going to be asked for what the kernel is then told for some time. returns what fs_push_absent() and
+ * fs_push_present() want: up to where others' changes were pushed. Later ones may be pushed before the kernel knows what
+ * they are about. */
 uint64_t fs_push_before(struct fs *fs);
+/* This is found, and the kernel is going to be told of it: for no time where something was committed since. */
+void fs_push_present(struct fs *fs, uint64_t before, struct fuse_entry_param *entry);
 /* A lookup in a directory found nothing, and the kernel is going to be told so for `timeout` seconds.
- * returns  for how long it may be told so: 0 where something was committed since the lookup began */
+ * returns  for how long it may be told so: 0 where something was committed since */
 double fs_push_absent(struct fs *fs, struct fs_inode *dir, uint64_t before, double timeout);
 
 #endif

@@ -29,22 +29,31 @@ static int follow_drop(void *arg, const struct engine_place *at, enum engine_tab
     return 0;
 }
 
+/* The epoch that counts is that of what was followed: engine_epoch() can be ahead of it. */
+static int follow_cache(struct kv_store *store)
+{
+    int rc = store->engine->ops->follow(store->engine, &store->follow.place, false, follow_drop, store);
+
+    if (rc < 0)
+        cache_clear(store->cache);
+    if (rc == 0 || rc == -ESTALE)
+        atomic_store(&store->follow.epoch, store->follow.place.epoch);
+    return rc;
+}
+
+int store_follow(struct kv_store *store, bool on)
+{
+    store->follow.on = on && store->engine->ops->follow != NULL;
+    return store->follow.on ? follow_cache(store) : 0;
+}
+
 void store_catch_up(struct kv_store *store)
 {
-    uint64_t epoch;
-
-    if (!store->follow.on)
-        return;
-    epoch = engine_epoch(store->engine);
-    if (epoch == atomic_load(&store->follow.epoch) || store->engine->ops->follow == NULL)
+    if (!store->follow.on || engine_epoch(store->engine) == atomic_load(&store->follow.epoch))
         return;
     pthread_mutex_lock(&store->follow.lock);
-    epoch = engine_epoch(store->engine);
-    if (epoch != atomic_load(&store->follow.epoch)) {
-        if (store->engine->ops->follow(store->engine, &store->follow.place, false, follow_drop, store) < 0)
-            cache_clear(store->cache);
-        atomic_store(&store->follow.epoch, epoch);
-    }
+    if (engine_epoch(store->engine) != atomic_load(&store->follow.epoch))
+        (void)follow_cache(store); /* where that fails nothing is cached, and the next one tries again */
     pthread_mutex_unlock(&store->follow.lock);
 }
 
@@ -86,12 +95,14 @@ static int follow_node(struct kv_changed *changed, struct slice key, const struc
     return 0;
 }
 
-static int follow_name(struct kv_changed *changed, struct slice key)
+static int follow_name(struct kv_changed *changed, struct slice key, const struct slice *value)
 {
     size_t size = key.size - 8;
 
-    if (key.size < 8 || size > KV_NAME_MAX)
+    if (key.size < 8 || size > KV_NAME_MAX || (value != NULL && value->size != 8))
         return -EIO;
+    changed->known = value != NULL;
+    changed->node.id = value != NULL ? name_get_u64(value->data) : 0;
     changed->kind = KV_CHANGED_NAME;
     changed->ref = kv_ref_node(name_get_u64(key.data));
     memcpy(changed->node.name, (const char *)key.data + 8, size);
@@ -106,7 +117,7 @@ static int follow_tell(void *arg, const struct engine_place *at, enum engine_tab
     struct kv_changed changed = {.removed = value == NULL, .at = &following->at};
     int rc;
 
-    following->at = (struct kv_feed){at->salt, at->pos, at->seq};
+    following->at = (struct kv_feed){at->salt, at->pos, at->seq, at->epoch};
     switch (table) {
     case ENGINE_KEYS:
         rc = follow_key(&changed, key, value);
@@ -115,7 +126,7 @@ static int follow_tell(void *arg, const struct engine_place *at, enum engine_tab
         rc = follow_node(&changed, key, value);
         break;
     case ENGINE_NAMES:
-        rc = follow_name(&changed, key);
+        rc = follow_name(&changed, key, value);
         break;
     default:
         return 0;
@@ -125,14 +136,14 @@ static int follow_tell(void *arg, const struct engine_place *at, enum engine_tab
 
 int kv_follow(struct kv_store *store, struct kv_feed *feed, bool own, kv_changed_visit *visit, void *arg)
 {
-    struct engine_place place = {feed->salt, feed->pos, feed->seq};
+    struct engine_place place = {feed->salt, feed->pos, feed->seq, feed->epoch};
     struct following following = {.visit = visit, .arg = arg};
     int rc;
 
     if (store->engine->ops->follow == NULL)
         return 0;
     rc = store->engine->ops->follow(store->engine, &place, own, follow_tell, &following);
-    *feed = (struct kv_feed){place.salt, place.pos, place.seq};
+    *feed = (struct kv_feed){place.salt, place.pos, place.seq, place.epoch};
     return rc;
 }
 

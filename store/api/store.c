@@ -143,6 +143,9 @@ static int start(struct kv_store *store, const struct kv_options *options, struc
     const struct commit_options commit = {options->durability, options->commit_interval_ms * 1000000,
                                           store->commit_timeout_ns, store_settled, store};
 
+    /* Before there are changes: what this process writes into the cache may be overwritten by others at once. */
+    if (rc == 0)
+        rc = store_follow(store, options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0);
     if (rc == 0 && !options->read_only)
         rc = commit_queue_new(store->engine, &store->clock, &store->stats, &commit, &store->queue);
     return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
@@ -170,7 +173,6 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     lease_init(&store->lease);
     pthread_mutex_init(&store->lines.lock, NULL);
     pthread_mutex_init(&store->follow.lock, NULL);
-    store->follow.on = options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0;
     store->umask = options->umask;
     rc = open_engine(dir, options, &store->engine, error);
     if (rc < 0) {

@@ -39,7 +39,7 @@ struct kv_store {
     struct locks locks;
     struct {
         bool on;                /* KV_INVALIDATE_PUSH, with a cache */
-        _Atomic uint64_t epoch; /* the cache knows of all commits up to it */
+        _Atomic uint64_t epoch; /* of the state up to which the cache knows of all commits */
         pthread_mutex_t lock;   /* held while the cache is told of others' changes; the cache's comes after it */
         struct engine_place place;
     } follow;
@@ -51,7 +51,9 @@ struct kv_store {
 
 static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }
 
-/* Let the cache hear of what others have committed, where it is to. */
+/* Let the cache follow from now on, or not at all. It is empty. returns 0; -EIO, -ENOMEM */
+KV_CHECKED int store_follow(struct kv_store *store, bool on);
+/* Let it hear of what others have committed, where it follows. */
 void store_catch_up(struct kv_store *store);
 
 void store_forget_homes(struct kv_store *store);

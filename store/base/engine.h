@@ -51,6 +51,7 @@ typedef int engine_visit(void *arg, struct slice key, struct slice value);
 /* A place in the order of all commits. */
 struct engine_place {
     uint64_t salt, pos, seq;
+    uint64_t epoch; /* a result of follow(): that of the state up to which it looked */
 };
 
 /* Called for each record that a commit has changed; slices are borrowed until it returns.
@@ -108,9 +109,11 @@ struct engine_ops {
      * returns  0; -ETIMEDOUT somebody writes just now; -EIO */
     int (*rest)(struct engine *engine);
 
-    /* A number that is another one after each commit, of any process. Cheap. May be NULL: nobody else commits. */
+    /* A number that is another one after each commit, of any process. Cheap. It can be that of a commit which no
+     * transaction sees yet, so what was seen has place->epoch. May be NULL: nobody else commits. */
     uint64_t (*epoch)(struct engine *engine);
-    /* Wait until the epoch may be another one than this. NULL together with epoch. returns 0; -ETIMEDOUT */
+    /* Wait until transactions see another state than that of place->epoch. NULL together with epoch.
+     * returns  0; -ETIMEDOUT; -EIO, after a while */
     int (*wait)(struct engine *engine, uint64_t epoch, int64_t timeout_ns);
     /* End the waiting of wait(), of whoever waits. NULL together with epoch. */
     void (*wake)(struct engine *engine);

@@ -20,14 +20,32 @@ uint64_t lmdb_epoch(struct engine *engine)
     return info.me_last_txnid;
 }
 
+/* Which state does a transaction see that begins now? LMDB shows a header (lmdb_epoch()) before that.
+ * returns  0; -EIO, and after a failed one whoever waits must not look all the time */
+static int follow_seen(struct lmdb *lmdb, uint64_t *out)
+{
+    struct lmdb_txn *txn;
+    int rc = lmdb_txn_begin(lmdb, false, &txn);
+
+    if (rc < 0)
+        return rc;
+    *out = mdb_txn_id(txn->mdb);
+    lmdb_txn_abort(txn);
+    return 0;
+}
+
 int lmdb_wait(struct engine *engine, uint64_t epoch, int64_t timeout_ns)
 {
     struct lmdb *lmdb = (struct lmdb *)engine;
     uint32_t told = lmdb_writer_told(lmdb);
+    uint64_t seen = epoch;
+    int rc = follow_seen(lmdb, &seen);
 
-    if (lmdb_epoch(engine) == epoch)
+    if (rc < 0 || seen == epoch) {
         lmdb_writer_wait(lmdb, told, timeout_ns);
-    return lmdb_epoch(engine) == epoch ? -ETIMEDOUT : 0;
+        rc = follow_seen(lmdb, &seen);
+    }
+    return rc == 0 && seen == epoch ? -ETIMEDOUT : rc;
 }
 
 void lmdb_wake(struct engine *engine)
@@ -39,13 +57,14 @@ void lmdb_wake(struct engine *engine)
 }
 
 /* Up to where do all see? */
-static int follow_end(struct lmdb *lmdb, struct lmdb_mark *mark)
+static int follow_end(struct lmdb *lmdb, struct lmdb_mark *mark, uint64_t *epoch)
 {
     struct lmdb_txn *txn;
     int rc = lmdb_txn_begin(lmdb, false, &txn);
 
     if (rc < 0)
         return rc;
+    *epoch = mdb_txn_id(txn->mdb);
     rc = lmdb_mark_read(lmdb, txn->mdb, mark);
     lmdb_txn_abort(txn);
     return rc;
@@ -72,13 +91,14 @@ int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, eng
     struct log_record record = {0};
     struct log_slot ring = {.ring = lmdb->ring};
     struct lmdb_mark mark;
-    int rc = follow_end(lmdb, &mark);
+    uint64_t epoch = 0;
+    int rc = follow_end(lmdb, &mark, &epoch);
 
     if (rc < 0)
         return rc;
     ring.salt = mark.salt;
     if (place->salt == 0)
-        *place = (struct engine_place){mark.salt, mark.pos, mark.seq};
+        *place = (struct engine_place){mark.salt, mark.pos, mark.seq, epoch};
     if (place->salt != mark.salt || place->pos > mark.pos || mark.pos - place->pos > lmdb->ring)
         rc = -ESTALE;
     while (rc == 0 && place->pos < mark.pos) {
@@ -89,14 +109,16 @@ int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, eng
             rc = -ESTALE;
         if (rc < 0)
             break;
-        next = (struct engine_place){mark.salt, record.next, record.seq + 1};
+        next = (struct engine_place){mark.salt, record.next, record.seq + 1, place->epoch};
         if (own || record.origin != lmdb->origin)
             rc = follow_record(&record, &next, visit, arg);
         if (rc == 0)
             *place = next;
     }
+    if (rc == 0)
+        place->epoch = epoch;
     if (rc == -ESTALE)
-        *place = (struct engine_place){mark.salt, mark.pos, mark.seq};
+        *place = (struct engine_place){mark.salt, mark.pos, mark.seq, epoch};
     free(record.payload);
     return rc;
 }

@@ -224,7 +224,7 @@ pid_t lmdb_writer_pid(struct lmdb *lmdb)
     struct lmdb_writer *writer = lmdb->writer;
     int rc;
 
-    if (writer == NULL)
+    if (writer == NULL || lmdb->read_only) /* it never waits for one, and cannot try the mutex */
         return 0;
     rc = writer_answer(lmdb, pthread_mutex_trylock(&writer->mutex));
     if (rc == 0) {

@@ -286,8 +286,12 @@ static int check_move(struct tx *tx, struct tx_node *slot, struct tx_node *to_pa
 static int exchange_nodes(struct tx *tx, struct tx_node *a, struct tx_node *b)
 {
     struct kv_node old_a = a->node, old_b = b->node;
-    int rc = move_node(tx, a, old_b.parent, old_b.name);
+    int rc = tx_node_unlink(tx, &old_a);
 
+    if (rc == 0) /* who follows is told that both are gone from where they were */
+        rc = tx_node_unlink(tx, &old_b);
+    if (rc == 0)
+        rc = move_node(tx, a, old_b.parent, old_b.name);
     return rc < 0 ? rc : move_node(tx, b, old_a.parent, old_a.name);
 }
 
