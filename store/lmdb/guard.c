@@ -4,6 +4,10 @@
  * cursor is its caller's or on its own stack. So within such a call all three end the call, with MDB_CORRUPTED.
  * Everywhere else signals go to whoever had them before.
  *
+ * A damaged page can make LMDB's search turn in a circle, too. So a call ends as well after CALL_MS of its thread's
+ * processor time, which no sound one takes: a slow disk takes none. The timer costs some system calls, and is left out
+ * once a verification has found the pages sound. A scan that comes back to a page has keys that do not ascend.
+ *
  * The caller goes on to read the record through the map, so all its pages are touched here first.
  *
  * Changes are not guarded: they write as they go, and their cursors, which the transaction's end still visits, are on
@@ -12,16 +16,27 @@
  * goes) it has not. But a damaged store is refused when it is opened for writing, as far as that looks
  * (kv_options.verify_pages).
  */
+#include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { TOUCHED = 4096 }; /* not more than a page of any machine */
+enum {
+    FREE_LIST = 0,  /* LMDB's number for it */
+    TOUCHED = 4096, /* not more than a page of any machine */
+    CALL_MS = 100   /* of processor time that a call may take */
+};
 
 static _Thread_local jmp_buf *guard; /* of the call under way; NULL: it cannot be left */
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction others[2]; /* who had SIGSEGV and SIGBUS before */
+static _Atomic bool trusted;       /* a verification found nothing, since an environment was opened last */
+
+void lmdb_guard_trust(bool sound) { trusted = sound; }
 
 static void on_assertion(MDB_env *env, const char *message)
 {
@@ -31,16 +46,26 @@ static void on_assertion(MDB_env *env, const char *message)
         longjmp(*guard, 1);
 }
 
-static void on_fault(int signal)
+static void leave(int signal)
 {
     sigset_t set;
 
-    if (guard != NULL) {
-        sigemptyset(&set); /* a sanitizer's handler around this one may have it blocked */
-        sigaddset(&set, signal);
-        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-        longjmp(*guard, 1);
-    }
+    sigemptyset(&set); /* a sanitizer's handler around this one may have it blocked */
+    sigaddset(&set, signal);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    longjmp(*guard, 1);
+}
+
+static void on_time(int signal)
+{
+    if (guard != NULL)
+        leave(signal);
+}
+
+static void on_fault(int signal)
+{
+    if (guard != NULL)
+        leave(signal);
     /* The access is made again, and then it is theirs. */
     sigaction(signal, &others[signal == SIGBUS], NULL);
 }
@@ -59,24 +84,47 @@ static void install(int signal)
 
 int lmdb_guard(MDB_env *env)
 {
+    struct sigaction time = {.sa_handler = on_time, .sa_flags = SA_NODEFER | SA_ONSTACK | SA_RESTART};
+
+    sigemptyset(&time.sa_mask);
+    lmdb_guard_trust(false); /* it is another file */
     pthread_mutex_lock(&installing);
     install(SIGSEGV);
     install(SIGBUS);
+    sigaction(SIGVTALRM, &time, NULL);
     pthread_mutex_unlock(&installing);
     return mdb_env_set_assert(env, on_assertion);
 }
 
+/* Let this thread get SIGVTALRM after CALL_MS of its own time. returns false where there is no such timer: it goes on
+ * without */
+static bool watch(timer_t *timer)
+{
+    const struct itimerspec time = {.it_value.tv_nsec = CALL_MS * 1000000};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM};
+
+    event._sigev_un._tid = gettid(); /* sigev_notify_thread_id, which glibc has no name for */
+    if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, timer) != 0)
+        return false;
+    (void)timer_settime(*timer, 0, &time, NULL); /* as above */
+    return true;
+}
+
 /* `call` sets rc, which is volatile: what changes between setjmp() and longjmp() must not be in a register. */
-#define GUARDED(rc, call)         \
-    do {                          \
-        jmp_buf here;             \
-                                  \
-        guard = &here;            \
-        if (setjmp(here) == 0)    \
-            (rc) = (call);        \
-        else                      \
-            (rc) = MDB_CORRUPTED; \
-        guard = NULL;             \
+#define GUARDED(rc, call)                         \
+    do {                                          \
+        timer_t timer;                            \
+        bool watched = !trusted && watch(&timer); \
+        jmp_buf here;                             \
+                                                  \
+        guard = &here;                            \
+        if (setjmp(here) == 0)                    \
+            (rc) = (call);                        \
+        else                                      \
+            (rc) = MDB_CORRUPTED;                 \
+        guard = NULL;                             \
+        if (watched)                              \
+            timer_delete(timer);                  \
     } while (0)
 
 static void touch(const MDB_val *bytes)
@@ -98,12 +146,27 @@ static int get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
     return rc;
 }
 
+/* Does `next` come after `last` in the order of keys? The free list's are the machine's integers. */
+static bool ascends(MDB_dbi table, const MDB_val *last, const MDB_val *next)
+{
+    size_t common = last->mv_size < next->mv_size ? last->mv_size : next->mv_size;
+    int order;
+
+    if (table == FREE_LIST && common == sizeof(uint64_t))
+        return format_u64(last->mv_data) < format_u64(next->mv_data);
+    order = memcmp(last->mv_data, next->mv_data, common);
+    return order < 0 || (order == 0 && last->mv_size < next->mv_size);
+}
+
 static int step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
+    MDB_val last = *key;
     int rc = mdb_cursor_get(cursor, key, value, op);
 
     /* No key is longer; a damaged page can say so. */
     if (rc == 0 && key->mv_size > ENGINE_KEY_MAX)
+        return MDB_CORRUPTED;
+    if (rc == 0 && op == MDB_NEXT && !ascends(mdb_cursor_dbi(cursor), &last, key))
         return MDB_CORRUPTED;
     if (rc == 0) {
         touch(key);

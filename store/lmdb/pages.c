@@ -51,7 +51,8 @@ struct walk {
     uint64_t most, reads; /* pages that may be, and were read */
     engine_found *found;
     void *arg;
-    uint8_t *stack;                     /* a page for each level */
+    uint8_t *stack; /* a page for each level */
+    bool damaged;
     uint64_t txn;                       /* id of the transaction */
     uint16_t sizes[PAGE_SIZE_MOST / 2]; /* of the nodes of the page that is looked at, by their place / 2 */
 };
@@ -67,7 +68,8 @@ __attribute__((format(printf, 4, 5))) static int damaged(struct walk *walk, stru
     va_start(args, format);
     vsnprintf(text + used, sizeof(text) - (size_t)used, format, args);
     va_end(args);
-    tree->damaged = true;
+    tree->damaged = walk->damaged = true;
+    lmdb_guard_trust(false);
     walk->found(walk->arg, text);
     return 0;
 }
@@ -404,5 +406,7 @@ int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, voi
         rc = walk_all(&walk, header);
     free(walk.seen);
     free(walk.stack);
+    if (rc == 0 || rc == -E2BIG)
+        lmdb_guard_trust(!walk.damaged);
     return rc;
 }

@@ -320,6 +320,28 @@ static void a_store_is_made_for_its_owner_whatever_the_umask_is(void **state)
     }
 }
 
+/* Root can open a directory without any rights on it; others cannot. */
+static void a_user_makes_a_store_whatever_the_umask_is(void **state)
+{
+    struct kv_error error = {""};
+    struct engine *engine;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    need_root();
+    assert_int_equal(chmod(above, 0777), 0);
+    pid = fork();
+    if (pid == 0) {
+        umask(0777);
+        _exit(setgid(SOMEBODY) != 0 || setuid(SOMEBODY) != 0 ||
+              engine_lmdb_open(beside("other"), true, false, 0, &engine, &error) != 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(mode_of(beside("other")), 0700);
+}
+
 static void an_empty_directory_is_closed_to_others_when_a_store_is_made_in_it(void **state)
 {
     (void)state;
@@ -564,6 +586,7 @@ int main(void)
         OPENING(the_store_is_the_directory_that_was_opened),
         OPENING(a_store_that_others_have_rights_on_is_refused),
         OPENING(a_store_is_made_for_its_owner_whatever_the_umask_is),
+        OPENING(a_user_makes_a_store_whatever_the_umask_is),
         OPENING(an_empty_directory_is_closed_to_others_when_a_store_is_made_in_it),
         OPENING(a_directory_that_is_not_empty_keeps_its_mode),
         OPENING(root_opens_a_store_of_somebody_only_when_told_to),
