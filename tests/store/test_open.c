@@ -335,7 +335,7 @@ static void a_user_makes_a_store_whatever_the_umask_is(void **state)
     if (pid == 0) {
         umask(0777);
         _exit(setgid(SOMEBODY) != 0 || setuid(SOMEBODY) != 0 ||
-              engine_lmdb_open(beside("other"), true, false, 0, &engine, &error) != 0);
+              engine_lmdb_open(beside("other"), &make, &engine, &error) != 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
