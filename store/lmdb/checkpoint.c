@@ -89,6 +89,17 @@ static bool checkpoint_has_failed(struct lmdb *lmdb)
     return __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || log_has_failed(lmdb->log_fd);
 }
 
+/* One at a time: of two threads that flush at once only the first hears that it failed, and the other would believe. */
+int lmdb_flush_log(struct lmdb *lmdb)
+{
+    int rc;
+
+    pthread_mutex_lock(&lmdb->flush_lock);
+    rc = fdatasync(lmdb->log_fd) == 0 ? 0 : lmdb_fail(lmdb);
+    pthread_mutex_unlock(&lmdb->flush_lock);
+    return rc == 0 && checkpoint_has_failed(lmdb) ? -EIO : rc;
+}
+
 /* Make the state of the last commit, which a read transaction has, durable; then write down that it is. */
 static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_mark *mark)
 {
@@ -103,8 +114,10 @@ static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_m
         lmdb_header_read(lmdb->data_fd, lmdb->page_size, slot.txn, slot.header) < 0)
         return -EIO;
     slot.data_ino = data.st_ino;
-    if (fdatasync(lmdb->data_fd) != 0 || log_slot_write(lmdb->log_fd, &slot) < 0 || fdatasync(lmdb->log_fd) != 0)
+    if (fdatasync(lmdb->data_fd) != 0 || log_slot_write(lmdb->log_fd, &slot) < 0)
         return lmdb_fail(lmdb);
+    if (lmdb_flush_log(lmdb) < 0)
+        return -EIO;
     lmdb->slot = slot;
     lmdb_writer_settle(lmdb);
     return 0;
@@ -201,11 +214,7 @@ int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns)
             rc = lmdb_checkpoint(lmdb);
         lmdb_writer_release(lmdb);
     }
-    if (rc < 0)
-        return rc;
-    if (fdatasync(lmdb->log_fd) != 0)
-        return lmdb_fail(lmdb);
-    return checkpoint_has_failed(lmdb) ? -EIO : 0;
+    return rc == 0 ? lmdb_flush_log(lmdb) : rc;
 }
 
 int lmdb_rest(struct lmdb *lmdb)

@@ -222,7 +222,8 @@ static int begin_write(struct lmdb *lmdb, struct lmdb_txn **out)
         rc = lmdb_txn_begin(lmdb, true, &txn);
         if (rc < 0)
             return rc;
-        rc = lmdb_mark_read(lmdb, txn->mdb, &txn->mark);
+        /* The environment, and the pin with it, may have been closed since lmdb_protect(). */
+        rc = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) ? -EIO : lmdb_mark_read(lmdb, txn->mdb, &txn->mark);
         if (rc < 0) {
             lmdb_txn_abort(txn);
         } else if (step == FIRST && lmdb_is_due(lmdb, &txn->mark, mdb_txn_id(txn->mdb))) {
@@ -307,7 +308,9 @@ static int commit_record(struct lmdb_txn *txn, struct lmdb_mark *mark)
 /* The commit failed with its record written: nobody may do it again. */
 static int commit_undone(struct lmdb *lmdb, uint64_t pos, int rc)
 {
-    return log_erase(lmdb->log_fd, &lmdb->slot, pos) == 0 && fdatasync(lmdb->log_fd) == 0 ? rc : lmdb_fail(lmdb);
+    if (log_erase(lmdb->log_fd, &lmdb->slot, pos) < 0)
+        return lmdb_fail(lmdb);
+    return lmdb_flush_log(lmdb) == 0 ? rc : -EIO;
 }
 
 static int commit_changes(struct lmdb_txn *txn)
@@ -511,6 +514,7 @@ void lmdb_close(struct engine *engine)
         lmdb_directory_close(lmdb->dir_fd);
     pthread_cond_destroy(&lmdb->none_open);
     pthread_mutex_destroy(&lmdb->lock);
+    pthread_mutex_destroy(&lmdb->flush_lock);
     free(lmdb->changes.bytes);
     free(lmdb->dir);
     free(lmdb);

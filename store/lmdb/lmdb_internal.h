@@ -83,6 +83,8 @@ struct lmdb {
     uint64_t refused_in;       /* id of the transaction in which room() last said no; 0: there is plenty */
     int64_t readers_checked_s; /* 0: never */
 
+    pthread_mutex_t flush_lock; /* held over a flush of the log; a leaf */
+
     /* Atomic. */
     uint64_t incomplete; /* as of this process's last commit */
     bool failed;         /* a flush of this process */
@@ -161,6 +163,8 @@ KV_CHECKED int lmdb_protect(struct lmdb *lmdb);
 bool lmdb_is_due(struct lmdb *lmdb, const struct lmdb_mark *mark, uint64_t txn);
 /* With the right to write, outside of transactions: make the last commit the newest checkpoint, and pin it. */
 KV_CHECKED int lmdb_checkpoint(struct lmdb *lmdb);
+/* Flush the log. returns 0; -EIO this flush failed, or any other before it */
+KV_CHECKED int lmdb_flush_log(struct lmdb *lmdb);
 /* As the engine's flush() and rest(). */
 KV_CHECKED int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns);
 KV_CHECKED int lmdb_rest(struct lmdb *lmdb);

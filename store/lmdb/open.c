@@ -176,6 +176,7 @@ static struct lmdb *lmdb_new(const struct lmdb_options *options)
                                                       : options->map_bytes;
     lmdb->limit -= lmdb->limit % MAP_STEP;
     pthread_mutex_init(&lmdb->lock, NULL);
+    pthread_mutex_init(&lmdb->flush_lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&lmdb->none_open, &attr);

@@ -61,8 +61,8 @@ struct power_session {
     char dir[64];
     uint64_t account;
     struct power_writer writers[POWER_WRITERS];
-    size_t base;      /* position at which all that is in `start` was there */
-    size_t no_space;  /* changes that were refused since the map was full */
+    size_t base;       /* position at which all that is in `start` was there */
+    size_t no_space;   /* changes that were refused since the map was full */
     sem_t go[2], done; /* of two processes */
     struct record_io_log log;
 };

@@ -454,8 +454,8 @@ static size_t report(const struct power_images *images, const struct result *res
 
 size_t power_cut(struct power_images *images, size_t verdicts[VERDICTS])
 {
-    struct result *results = mmap(NULL, images->count * sizeof(*results), PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct result *results =
+        mmap(NULL, images->count * sizeof(*results), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     char dir[64];
     size_t wrong;
 

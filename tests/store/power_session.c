@@ -283,8 +283,7 @@ static void run_two(struct power_session *session, struct record_io_calls death)
     sem_post(&session->go[0]);
     sem_post(&session->go[1]);
     take_shots(session);
-    for (int i = 0; i < 2; i++)
-    {
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(waitpid(children[i], &status, 0), children[i]);
         assert_true(status == 0 || (i == 1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
     }

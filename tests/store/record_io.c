@@ -31,7 +31,7 @@ static struct recorder {
     char dir[PATH_MAX];   /* "": nothing is recorded */
     size_t count, used;
     struct record_io_fault fault;
-} *recorder;
+} * recorder;
 static struct record_io_event *events;
 static uint8_t *bytes_kept;
 

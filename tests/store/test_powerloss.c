@@ -62,8 +62,8 @@ static void survive_two(enum kv_durability durability, size_t share)
     uint64_t seed = test_seed();
 
     for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) {
-        struct power_session *session = power_session_of_two(
-            (struct power_kind){durability, 64 * POWER_MIB, false, 150}, seed + i, deaths[i]);
+        struct power_session *session =
+            power_session_of_two((struct power_kind){durability, 64 * POWER_MIB, false, 150}, seed + i, deaths[i]);
 
         assert_int_equal(cut(session, images_of_100(share) / 4, seed), 0);
         power_session_free(session);

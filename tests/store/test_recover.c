@@ -612,8 +612,7 @@ static void a_large_store_with_a_full_log_is_recovered(void **state)
     clock_gettime(CLOCK_MONOTONIC, &from);
     engine = open_store(home, (struct lmdb_options){.create = false});
     clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("recovered within %ld ms\n",
-           (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000);
+    printf("recovered within %ld ms\n", (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000);
     assert_committed(engine, ENGINE_KEYS, "key_000000", "changed");
     assert_committed(engine, ENGINE_KEYS, "key_099301", "changed");
     assert_committed(engine, ENGINE_KEYS, "key_099999", "a value of some forty bytes, as records have");
