@@ -58,7 +58,7 @@ static void append(const struct test *test, uint64_t pos, uint64_t seq, size_t s
 
     assert_non_null(payload);
     test_random_fill(&(struct test_random){seq}, payload, size);
-    assert_int_equal(log_append(test->fd, &test->slot, pos, seq, 0, slice_of(payload, size)), 0);
+    assert_int_equal(log_append(test->fd, &test->slot, pos, seq, 7, 0, slice_of(payload, size)), 0);
     free(payload);
 }
 

@@ -455,7 +455,7 @@ static void a_put_is_shown_by_every_node_when_it_is_done(void **state)
     expect(&race->b, "key", "new");
     assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_FLUSH), flushes);
     must(kv_sync(race->a.kv));
-    assert_int_equal(engine_fault_calls(race->a.fault, ENGINE_FLUSH), flushes + 1);
+    assert_true(engine_fault_calls(race->a.fault, ENGINE_FLUSH) > flushes);
 }
 
 static void b_puts_newer(struct race *race) { race->rc = put(&race->b, "key", "newer"); }
