@@ -64,8 +64,8 @@ static struct engine *open_engine(bool create, bool read_only, int *rc)
     struct kv_error error = {""};
     struct engine *engine = NULL;
 
-    *rc = engine_lmdb_open(
-        dir, &(struct lmdb_options){.create = create, .read_only = read_only, .map_bytes = MAP}, &engine, &error);
+    *rc = engine_lmdb_open(dir, &(struct lmdb_options){.create = create, .read_only = read_only, .map_bytes = MAP},
+                           &engine, &error);
     FUZZ_CHECK((*rc == 0) == (engine != NULL));
     if (*rc < 0) {
         FUZZ_CHECK(strncmp(error.text, dir, strlen(dir)) == 0);
