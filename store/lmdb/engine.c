@@ -340,8 +340,12 @@ static int commit_changes(struct lmdb_txn *txn)
 static int lmdb_commit(struct engine_txn *base)
 {
     struct lmdb_txn *txn = txn_of(base);
-    int rc = !txn->write ? -EINVAL : txn->failed < 0 ? txn->failed : commit_changes(txn);
+    const struct log_changes *changes = &txn->lmdb->changes;
+    int rc = !txn->write ? -EINVAL : txn->failed;
 
+    if (rc == 0 &&
+        (changes->size > 0 || changes->incomplete || changes->failed)) /* else there is nothing to commit */
+        rc = commit_changes(txn);
     end(txn);
     return rc;
 }
