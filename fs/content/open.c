@@ -129,20 +129,22 @@ static int open_closed_locked(const struct opening *opening, struct fs_inode *in
     return 0;
 }
 
-/* Is an open inode what an open for writing may begin with? Not where the central storage has another value. */
+/* Is an open inode what an open may begin with? One for writing not where the central storage has another value, one
+ * for reading not where this node knows of another one: the kernel may have come here without a lookup. */
 static int open_check_newest_locked(const struct opening *opening, struct fs_inode *inode)
 {
     struct kv_ref ref = fs_inode_ref(opening->fs, inode);
     enum fs_inode_state state = fs_inode_state(opening->fs, inode);
+    bool writes = opens_to_write(opening->flags), older;
     struct kv_meta meta;
-    bool older;
     int rc;
 
-    if (state == FS_DISPLACED)
-        return open_again(opening, inode);
+    if (state == FS_DISPLACED) /* which a program can open anew by its descriptor */
+        return writes ? open_again(opening, inode) : 0;
     if (state == FS_REMOVED || fs_body_is_local(inode->body))
         return 0;
-    rc = kv_get_newest(opening->fs->store, &ref, &meta, NULL);
+    rc = writes ? kv_get_newest(opening->fs->store, &ref, &meta, NULL)
+                : kv_stat(opening->fs->store, &ref, &meta, NULL);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     pthread_rwlock_rdlock(&inode->body->io);
@@ -242,7 +244,7 @@ static int open_open_locked(const struct opening *opening, struct fs_inode *inod
     int rc = 0;
 
     *ahead = ahead_take(opening->fs, inode);
-    if (!*ahead && opens_to_write(opening->flags))
+    if (!*ahead)
         rc = open_check_newest_locked(opening, inode);
     pthread_rwlock_rdlock(&body->io);
     attr = body->meta.attr;

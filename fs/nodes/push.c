@@ -22,9 +22,11 @@ static bool push_is_on(const struct fs *fs)
     return fs->options->invalidate == KV_INVALIDATE_PUSH && fs->options->cache_ttl_ms > 0;
 }
 
-/* The id of an inode that the kernel may know; 0: none. attr: of a node, which may be as the kernel was told. */
-static uint64_t push_inode(struct fs *fs, const struct kv_ref *ref, const struct kv_attr *attr)
+/* The id of an inode that the kernel may know; 0: none. attr: of a node, which may be as the kernel was told. An open
+ * inode shows what was opened until its name is looked up again. */
+static uint64_t push_inode(struct fs_push *push, const struct kv_ref *ref, const struct kv_attr *attr)
 {
+    struct fs *fs = push->fs;
     struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->size > 0 ? ref->key : NULL, ref->size);
     const struct fs_told *told;
     uint64_t id = 0;
@@ -36,6 +38,7 @@ static uint64_t push_inode(struct fs *fs, const struct kv_ref *ref, const struct
     if (attr == NULL || told->mtime_ns != attr->mtime_ns || told->mode != attr->mode || told->uid != attr->uid ||
         told->gid != attr->gid)
         id = inode->id;
+    push->names |= inode->body != NULL;
     pthread_mutex_unlock(&fs->nodes->lock);
     fs_inode_put(fs, inode);
     return id;
@@ -59,12 +62,12 @@ static int push_changed(void *arg, const struct kv_changed *changed)
 
     switch (changed->kind) {
     case KV_CHANGED_KEY:
-        id = push_inode(fs, &changed->ref, NULL);
+        id = push_inode(push, &changed->ref, NULL);
         if (id == 0 && !changed->removed)
             push->names |= push_has_absent(fs, changed->ref.node);
         break;
     case KV_CHANGED_NODE:
-        id = push_inode(fs, &changed->ref, changed->known ? &changed->node.attr : NULL);
+        id = push_inode(push, &changed->ref, changed->known ? &changed->node.attr : NULL);
         break;
     case KV_CHANGED_NAME:
         push->names = true;
