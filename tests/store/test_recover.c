@@ -458,6 +458,48 @@ static void the_heir_of_a_writer_that_died_committing_goes_on_from_its_commit(vo
     close_store(engine);
 }
 
+/* One that has the store open, and has committed nothing since the newest checkpoint, makes one before it does. */
+static void who_begins_to_write_after_another_spoils_nothing(void **state)
+{
+    struct engine *engine = create();
+    int ready[2], go[2], status;
+    pid_t child;
+    char byte = 0;
+
+    (void)state;
+    put_one(engine, "first", "0");
+    assert_int_equal(engine_rest(engine), 0);
+    assert_int_equal(pipe2(ready, O_CLOEXEC) + pipe2(go, O_CLOEXEC), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct engine *mine;
+        struct kv_error error;
+
+        if (try_open(home, (struct lmdb_options){.create = false}, &mine, &error) < 0 ||
+            write(ready[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1)
+            _exit(1);
+        for (int i = 0; i < 4; i++)
+            put_some(mine);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    put_some(engine);
+    assert_int_equal(engine_rest(engine), 0);
+    assert_int_equal(write(go[1], &byte, 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    take_both();
+    close_store(engine);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(close(ready[i]) + close(go[i]), 0);
+    engine = open_image();
+    expect_one(engine, "first", "0");
+    expect_one(engine, "key_7", "other");
+    expect_one(engine, "key_49", "value");
+    close_store(engine);
+}
+
 /* -------------------------------------------------------------------------- what is opened */
 
 static void a_copy_of_a_store_in_use_is_refused(void **state)
@@ -633,6 +675,7 @@ int main(void)
         RECOVER_TEST(what_is_too_large_for_the_log_is_durable_by_a_flush),
         RECOVER_TEST(the_record_of_a_dead_writer_is_not_done),
         RECOVER_TEST(the_heir_of_a_writer_that_died_committing_goes_on_from_its_commit),
+        RECOVER_TEST(who_begins_to_write_after_another_spoils_nothing),
         RECOVER_TEST(a_copy_of_a_store_in_use_is_refused),
         RECOVER_TEST(a_copy_of_a_store_at_rest_is_a_store),
         RECOVER_TEST(a_store_without_its_log_is_refused),
