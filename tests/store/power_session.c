@@ -255,7 +255,7 @@ static void take_shots(struct power_session *session)
 {
     struct power_writer *writer = &session->writers[POWER_ONE_SHOTS];
 
-    for (unsigned i = 0; i < 30 && writer->count < POWER_CHANGES; i++) {
+    for (unsigned i = 0; i < 12 && writer->count < POWER_CHANGES; i++) {
         open_store(session, false, false);
         change_something(writer);
         close_store(session, POWER_ONE_SHOTS, POWER_ONE_SHOTS + 1);

@@ -109,7 +109,14 @@ static void a_store_survives_one_cut_after_the_other(void **state)
     power_session_free(session);
 }
 
-/* Every cut with every loss and every name that the files can have then. */
+/* This one, or any one where it is a loss of a part. */
+static enum disk_loss any_of(enum disk_loss loss, struct test_random *random)
+{
+    return loss < DISK_PAGES ? loss
+                             : DISK_PAGES + (enum disk_loss)test_random_below(random, DISK_LOSSES - DISK_PAGES);
+}
+
+/* Every cut with every name that the files can have then; each with all lost, with nothing lost, and with a part. */
 static void plan_creation(struct power_images *images, struct test_random *random)
 {
     const struct record_io_log *log = &images->session->log;
@@ -126,10 +133,13 @@ static void plan_creation(struct power_images *images, struct test_random *rando
                 possible[DATA_NEW] = false;
         }
         for (enum power_name name = 0; name < NAMES; name++)
-            for (enum disk_loss loss = 0; possible[name] && loss < DISK_LOSSES; loss++)
+            for (enum disk_loss loss = 0; possible[name] && loss <= DISK_PAGES; loss++)
                 for (int no_log = 0; no_log < 2 - log_is_sure; no_log++)
-                    power_add(images,
-                              (struct power_plan){cut_at, {loss, loss}, name, no_log == 1, test_random(random)});
+                    power_add(images, (struct power_plan){.cut = cut_at,
+                                                          .loss = {any_of(loss, random), any_of(loss, random)},
+                                                          .name = name,
+                                                          .no_log = no_log == 1,
+                                                          .seed = test_random(random)});
     }
 }
 
