@@ -26,7 +26,11 @@
 #include <unistd.h>
 
 enum {
-    FREE_LIST = 0,  /* LMDB's number for it */
+    FREE_LIST = 0, /* LMDB's number for it */
+    /* Bytes: beyond any record. LMDB looks where a page begins, not where a value ends. The map reaches further behind
+     * the last page than this and the largest node (widen_map(), RESERVE_LEAST), so that no value can end in other
+     * memory of the process. */
+    VALUE_MOST = 1 << 20,
     TOUCHED = 4096, /* not more than a page of any machine */
     CALL_MS = 100   /* of processor time that a call may take */
 };
@@ -139,8 +143,13 @@ static void touch(const MDB_val *bytes)
 
 static int get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
 {
-    int rc = mdb_get(txn, table, key, value);
+    int rc;
 
+    *value = (MDB_val){0};
+    rc = mdb_get(txn, table, key, value);
+    /* Of a page that has keys only, which no table here uses, LMDB fills in no value. */
+    if (rc == 0 && (value->mv_data == NULL || value->mv_size > VALUE_MOST))
+        return MDB_CORRUPTED;
     if (rc == 0)
         touch(value);
     return rc;
@@ -160,26 +169,41 @@ static bool ascends(MDB_dbi table, const MDB_val *last, const MDB_val *next)
 
 static int step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
+    MDB_dbi table = mdb_cursor_dbi(cursor);
     MDB_val last = *key;
-    int rc = mdb_cursor_get(cursor, key, value, op);
+    int rc;
 
+    *value = (MDB_val){0};
+    rc = mdb_cursor_get(cursor, key, value, op);
+    if (rc != 0)
+        return rc;
     /* No key is longer; a damaged page can say so. */
-    if (rc == 0 && key->mv_size > ENGINE_KEY_MAX)
+    if (key->mv_size > ENGINE_KEY_MAX || value->mv_data == NULL ||
+        (value->mv_size > VALUE_MOST && table != FREE_LIST))
         return MDB_CORRUPTED;
-    if (rc == 0 && op == MDB_NEXT && !ascends(mdb_cursor_dbi(cursor), &last, key))
+    if (op == MDB_NEXT && !ascends(table, &last, key))
         return MDB_CORRUPTED;
-    if (rc == 0) {
-        touch(key);
-        touch(value);
-    }
-    return rc;
+    touch(key);
+    touch(value);
+    return 0;
+}
+
+/* A table of another kind, with several values a key or another order, is none of this program's. */
+static int open_table(MDB_txn *txn, const char *name, MDB_dbi *out)
+{
+    unsigned flags = 0;
+    int rc = mdb_dbi_open(txn, name, 0, out);
+
+    if (rc == 0)
+        rc = mdb_dbi_flags(txn, *out, &flags);
+    return rc == 0 && (flags & TREE_ORDER) != 0 ? MDB_CORRUPTED : rc;
 }
 
 int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out)
 {
     volatile int rc;
 
-    GUARDED(rc, mdb_dbi_open(txn, name, 0, out));
+    GUARDED(rc, open_table(txn, name, out));
     return rc;
 }
 
