@@ -306,7 +306,9 @@ const char *fs_reason_of(int rc)
         {-ENOSPC, "the disk or the store's map is full, or a limit of file sizes (ulimit -f) is reached: delete "
                   "keys, make room on the disk or raise the limit"},
         {-EEXIST, "another node created the key first"},
-        {-EIO, "the store could not be read or written, or is damaged: run kvctl check"},
+        {-EIO, "the store could not be read or written, or is damaged: run kvctl check; after a failure of the "
+               "disk end all "
+               "programs that have the store open, and mount again"},
         {-EPERM,
          "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
          "or fifos"},

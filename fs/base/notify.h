@@ -7,7 +7,8 @@
 #include "fs/base/fs.h"
 
 /* Attributes of one inode are asked for anew.
- * returns  0; -ENOENT the kernel does not know the inode, or an answer that names it is still under way; another negative
+ * returns  0; -ENOENT the kernel does not know the inode, or an answer that names it is still under way; another
+ *          negative
  *          errno */
 int fs_notify_attr(struct fs *fs, fuse_ino_t ino);
 

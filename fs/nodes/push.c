@@ -73,8 +73,8 @@ static int push_changed(void *arg, const struct kv_changed *changed)
         push->names = true;
         break;
     }
-    /* Where the kernel is about to learn of the inode, by an answer with what was so before: names that are being looked
-     * up count as known before the notification, too. */
+    /* Where the kernel is about to learn of the inode, by an answer with what was so before: names that are being
+     * looked up count as known before the notification, too. */
     if (id != 0 && fs_notify_attr(fs, id) == -ENOENT)
         push->names = true;
     return 0;

@@ -1,9 +1,9 @@
 /* Pushing: what other processes commit is invalidated in the kernel's caches at once.
  *
- * A thread waits for commits, reads what they changed, and has the kernel ask anew: for the attributes of inodes that it
- * knows, and for names where it was told lately, of the same directory, that one is not there (any name: it is not known
- * which ones were). The edge cache follows by itself, at each answer. What is missed here, also on kernels that cannot
- * be told about names, ends with its timeout. */
+ * A thread waits for commits, reads what they changed, and has the kernel ask anew: for the attributes of inodes that
+ * it knows, and for names where it was told lately, of the same directory, that one is not there (any name: it is not
+ * known which ones were). The edge cache follows by itself, at each answer. What is missed here, also on kernels that
+ * cannot be told about names, ends with its timeout. */
 #ifndef KVFS_FS_NODES_PUSH_H
 #define KVFS_FS_NODES_PUSH_H
 
@@ -17,8 +17,8 @@ KV_CHECKED int fs_push_start(struct fs *fs, struct fs_push **out);
 void fs_push_stop(struct fs_push *push);
 
 /* The store is going to be asked for what the kernel is then told for some time. returns what fs_push_absent() and
- * fs_push_present() want: up to where others' changes were pushed. Later ones may be pushed before the kernel knows what
- * they are about. */
+ * fs_push_present() want: up to where others' changes were pushed. Later ones may be pushed before the kernel knows
+ * what they are about. */
 uint64_t fs_push_before(struct fs *fs);
 /* This is found, and the kernel is going to be told of it: for no time where something was committed since. */
 void fs_push_present(struct fs *fs, uint64_t before, struct fuse_entry_param *entry);

@@ -97,9 +97,9 @@ struct engine_ops {
      * returns  0; -ENOSPC */
     int (*room)(struct engine_txn *txn, uint64_t bytes, size_t part);
 
-    /* Make durable what was committed through this engine before the call. Any thread, without the right to write; nobody
-     * who writes meanwhile waits for it, but where a commit was too large for the engine's log. May be NULL: a commit is
-     * durable when it returns.
+    /* Make durable what was committed through this engine before the call. Any thread, without the right to write;
+     * nobody who writes meanwhile waits for it, but where a commit was too large for the engine's log. May be NULL: a
+     * commit is durable when it returns.
      * wait_ns  for the right to write, where that is needed
      * returns  0; -EIO it is not known what is durable, and no change is taken until all users of the store have closed
      *          it; -ETIMEDOUT */

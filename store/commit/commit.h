@@ -4,14 +4,16 @@
  *                                                        \--> done, with KV_DURABILITY_FSYNC
  *
  * Group commit: while a transaction runs, the changes that arrive wait; the next one takes many of them. Where
- * somebody waits for it, a flush follows each transaction, and the next one is applied meanwhile; else commits are
+ * somebody waits for it, a flush follows each transaction, and the next one is applied meanwhile. (If nothing is queued
+ * when the flush begins the committer flushes by itself, which spares the way to the other thread.) Else commits are
  * flushed when the first of them is `interval` old, or somebody waits in commit_sync(). That is all in which the two
  * durabilities differ.
  *
  * Fairness: each account has a line of its own, in the order of submission. A group takes one change of each line in
- * turn, and again, up to GROUP_CHANGES and GROUP_BYTES. A change of more than LARGE bytes is only taken where its line is
- * the first of a group, which then takes from no other. The next group begins with the next line. So nobody waits for more
- * than one large value of each other account. Changes of different accounts may overtake each other.
+ * turn, and again, up to GROUP_CHANGES and GROUP_BYTES. A change of more than LARGE bytes is only taken where its
+ * line is the first of a group, which then takes from no other. The next group begins with the next line. So nobody
+ * waits for more than GROUP_BYTES, or one larger value, of each other account. Changes of different accounts may
+ * overtake each other.
  *
  * A transaction that fails as a whole is aborted, and each half of its changes is tried by itself, until the
  * culprit stands alone. Nothing is retried after that: every change ends with one verdict. Where the engine's

@@ -51,8 +51,8 @@ int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, uint8_t *out
 
 /* ----------------------------------------------------------------------------- pins
  *
- * A pin is a read transaction that nothing is read through. It does not count as open: the map may change under it. Where
- * the environment is closed it ends, too, so `lock` guards it. */
+ * A pin is a read transaction that nothing is read through. It does not count as open: the map may change under it.
+ * Where the environment is closed it ends, too, so `lock` guards it. */
 
 static struct lmdb_txn *checkpoint_take_pin(struct lmdb *lmdb, struct lmdb_txn *instead)
 {
@@ -178,8 +178,10 @@ static bool checkpoint_files_are_ours(const struct lmdb *lmdb)
 
 int lmdb_protect(struct lmdb *lmdb)
 {
-    if (checkpoint_has_failed(lmdb) || !checkpoint_files_are_ours(lmdb) ||
-        log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+    bool failed;
+
+    if (__atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || log_look(lmdb->log_fd, &lmdb->slot, &failed) < 0 ||
+        failed || !checkpoint_files_are_ours(lmdb))
         return -EIO;
     return lmdb->pin == NULL || lmdb_writer_is_heir(lmdb) ? lmdb_checkpoint(lmdb) : 0;
 }

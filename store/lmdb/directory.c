@@ -7,13 +7,14 @@
  *
  *   The directory is opened once. All below it is reached from that descriptor, also by LMDB, which gets
  *   /proc/self/fd/N for a path: whatever becomes of the names above, it is this directory. LMDB follows links, though:
- *   so its files are looked at before it opens them (regular, no link, the directory's owner's) and data.mdb is compared
- *   with what LMDB has open afterwards. In between only who may write to the directory could exchange them: the owner,
- *   who would be acting against himself, or with `foreign` somebody who gets root to open what the owner may open.
+ *   so its files are looked at before it opens them (regular, no link, the directory's owner's) and data.mdb is
+ *   compared with what LMDB has open afterwards. In between only who may write to the directory could exchange them:
+ *   the owner, who would be acting against himself, or with `foreign` somebody who gets root to open what the owner
+ *   may open.
  *
- * A new store is built as data.mdb.new, with its tables, and its log beside it, and renamed to data.mdb when both are on
- * the disk. So a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next one.
- * Creators exclude each other by flock() on lock.mdb, which strangers cannot open, and wait for CREATE_TRIES.
+ * A new store is built as data.mdb.new, with its tables, and its log beside it, and renamed to data.mdb when both are
+ * on the disk. So a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next
+ * one. Creators exclude each other by flock() on lock.mdb, which strangers cannot open, and wait for CREATE_TRIES.
  *
  * LMDB makes lock.mdb a sparse file and writes it through a map, where a full disk answers with SIGBUS. So its blocks
  * are allocated before LMDB opens it, and a disk without room for them is told at the open.

@@ -1,9 +1,9 @@
 /* The LMDB engine: transactions and their records. README.md has the model of what makes them durable.
  *
- * With MDB_NOTLS a read transaction belongs to no thread; ended ones are reset and kept in `idle`, where they keep their
- * slot in lock.mdb, so that the next begin only renews one. Slots of dead processes are freed at open, every
- * READER_CHECK_S seconds by whoever begins a write, and when the table (LMDB_READERS_MAX, for all processes together) is
- * full; if that frees none, begin answers -ETIMEDOUT.
+ * With MDB_NOTLS a read transaction belongs to no thread; ended ones are reset and kept in `idle`, where they keep
+ * their slot in lock.mdb, so that the next begin only renews one. Slots of dead processes are freed at open, every
+ * READER_CHECK_S seconds by whoever begins a write, and when the table (LMDB_READERS_MAX, for all processes together)
+ * is full; if that frees none, begin answers -ETIMEDOUT.
  *
  * Space (space.c)
  *   LMDB never writes a page that the last commit uses: whoever changes a page, also by deleting from
@@ -28,8 +28,8 @@
  *   This does not hold on filesystems that copy on write (btrfs): there a full disk can refuse deletes.
  *
  * Locks: the right to write (writer.c), then LMDB's writer lock, then `lock`. The struct says which guards
- * what. Between processes: whoever has the store open holds flock() on data.mdb, shared; alone while it recovers the store
- * or has claimed it for itself.
+ * what. Between processes: whoever has the store open holds flock() on data.mdb, shared; alone while it recovers the
+ * store or has claimed it for itself.
  *
  * A process opens a directory once, after its last fork: closing a second environment would drop the
  * locks of the first.
@@ -97,7 +97,8 @@ static size_t newest(const struct lmdb *lmdb)
 }
 
 /* LMDB keeps two headers in turn. A reader that is held up between choosing one and copying it can get that
- * of a commit under way, two commits later, and, where the copy met the writing, none at all. Then the newest header is two ahead of what was chosen. */
+ * of a commit under way, two commits later, and, where the copy met the writing, none at all. Then the newest header
+ * is two ahead of what was chosen. */
 static bool was_overtaken(const struct lmdb_txn *txn) { return newest(txn->lmdb) > mdb_txn_id(txn->mdb) + 1; }
 
 /* Begin or, where txn->mdb is set, renew. The transaction is counted in, and stays so whatever is answered. */
@@ -332,7 +333,7 @@ static int commit_changes(struct lmdb_txn *txn)
     if (rc < 0)
         return commit_undone(lmdb, txn->mark.pos, rc);
     lmdb->last_txn = id;
-    lmdb_writer_tell(lmdb);
+    lmdb_writer_tell(lmdb, false);
     __atomic_store_n(&lmdb->incomplete, mark.incomplete, __ATOMIC_RELEASE);
     return 0;
 }

@@ -5,8 +5,8 @@
  * looked through.)
  *
  * Where LMDB cannot write its header it refuses to go on (MDB_PANIC). Then begin waits until nothing is open in
- * this process, and opens the environment anew, for reading: what the disk has of the header is open, so the store takes
- * no more changes until it was recovered. */
+ * this process, and opens the environment anew, for reading: what the disk has of the header is open, so the store
+ * takes no more changes until it was recovered. */
 #include "store/base/owner.h"
 #include "store/lmdb/lmdb_internal.h"
 

@@ -1,8 +1,8 @@
 /* Following: what other processes have committed, by the log.
  *
- * A record counts once the transaction of its commit is visible, which the mark tells: so nothing is read that was appended
- * and not committed. Records are read without a lock; one that is written over meanwhile is none, and then whoever follows
- * has fallen behind by more than the ring holds. */
+ * A record counts once the transaction of its commit is visible, which the mark tells: so nothing is read that was
+ * appended and not committed. Records are read without a lock; one that is written over meanwhile is none, and then
+ * whoever follows has fallen behind by more than the ring holds. */
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -53,7 +53,7 @@ void lmdb_wake(struct engine *engine)
     struct lmdb *lmdb = (struct lmdb *)engine;
 
     if (lmdb->writer != NULL)
-        lmdb_writer_tell(lmdb);
+        lmdb_writer_tell(lmdb, true);
 }
 
 /* Up to where do all see? */

@@ -52,6 +52,8 @@ struct lmdb {
     uint64_t data_ino, log_ino, lock_ino; /* of these files, as they were opened */
     struct lmdb_writer *writer;           /* NULL: read-only; as writer_fd see writer.c */
     int writer_fd;
+    bool writer_counts;       /* it can be written, for who waits to be counted */
+    _Atomic uint32_t waiting; /* threads of this process that wait for commits */
     bool read_only;
     uint64_t ring;   /* bytes of the log's */
     uint64_t origin; /* of this engine's records in the log; random */
@@ -218,17 +220,17 @@ KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part
  * returns  0; -ETIMEDOUT another process is stopped while it makes the file; a negative errno */
 KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb);
 void lmdb_writer_close(struct lmdb *lmdb);
-/* Did the right come from a process that died with it, or is it the first one's, and has nobody made a checkpoint since?
- * Note that it was made. */
+/* Did the right come from a process that died with it, or is it the first one's, and has nobody made a checkpoint
+ * since? Note that it was made. */
 bool lmdb_writer_is_heir(const struct lmdb *lmdb);
 void lmdb_writer_settle(struct lmdb *lmdb);
 /* See STORE/writer for lmdb_writer_wait(), where this process does not write. It may not be there. */
 void lmdb_writer_look(struct lmdb *lmdb);
-/* Something was committed: wake who waits. */
-void lmdb_writer_tell(struct lmdb *lmdb);
+/* Something was committed: wake who waits, in this process only where `own`. */
+void lmdb_writer_tell(struct lmdb *lmdb, bool own);
 /* How often that was done, modulo 2^32; wait until it is another number than `told`, or somewhat shorter. */
 uint32_t lmdb_writer_told(const struct lmdb *lmdb);
-void lmdb_writer_wait(const struct lmdb *lmdb, uint32_t told, int64_t timeout_ns);
+void lmdb_writer_wait(struct lmdb *lmdb, uint32_t told, int64_t timeout_ns);
 /* Does this thread have the right to write? */
 bool lmdb_writer_is_mine(const struct lmdb *lmdb);
 /* As the engine's acquire(), release() and writer(). */

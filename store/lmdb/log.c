@@ -10,7 +10,7 @@
 #define LOG_MAGIC 0x3330676f6c66766bull /* "kvflog03" */
 #define LOG_RECORD_MAGIC 0x72656331u
 #define LOG_SLOT_AT(number) ((off_t)((number)&1) * 4096)
-#define LOG_FAILED_AT ((off_t)8192)
+#define LOG_FAILED_AT 8192
 #define LOG_RING_AT ((off_t)12288)
 #define LOG_STEP ((uint64_t)1 << 20)
 #define LOG_ALIGN 8u
@@ -120,19 +120,33 @@ static bool log_slot_is_valid(const struct log_slot_bytes *bytes)
            slot->ring % LOG_STEP == 0;
 }
 
-int log_slot_read(int fd, struct log_slot *out)
+int log_look(int fd, struct log_slot *out, bool *failed)
 {
+    uint8_t head[LOG_FAILED_AT + sizeof(uint64_t)];
     struct log_slot_bytes slots[2];
-    int newest = -1;
+    int newest = -1, rc = log_load(fd, head, sizeof(head), 0);
+    uint64_t mark;
 
-    for (int i = 0; i < 2; i++)
-        if (log_load(fd, &slots[i], sizeof(slots[i]), LOG_SLOT_AT(i)) == 0 && log_slot_is_valid(&slots[i]) &&
-            (newest < 0 || slots[i].slot.number > slots[newest].slot.number))
+    if (rc < 0)
+        return rc;
+    for (int i = 0; i < 2; i++) {
+        memcpy(&slots[i], head + LOG_SLOT_AT(i), sizeof(slots[i]));
+        if (log_slot_is_valid(&slots[i]) && (newest < 0 || slots[i].slot.number > slots[newest].slot.number))
             newest = i;
+    }
     if (newest < 0)
         return -EIO;
+    memcpy(&mark, head + LOG_FAILED_AT, sizeof(mark));
+    *failed = mark != 0;
     *out = slots[newest].slot;
     return 0;
+}
+
+int log_slot_read(int fd, struct log_slot *out)
+{
+    bool failed;
+
+    return log_look(fd, out, &failed);
 }
 
 int log_slot_write(int fd, const struct log_slot *slot)

@@ -29,9 +29,10 @@
 
 struct lmdb_writer {
     pthread_mutex_t mutex;
-    _Atomic pid_t holder;  /* 0: none */
-    atomic_bool heir;      /* a holder died, and no checkpoint was made since */
-    _Atomic uint32_t told; /* counts commits; a futex */
+    _Atomic pid_t holder;     /* 0: none */
+    atomic_bool heir;         /* a holder died, and no checkpoint was made since */
+    _Atomic uint32_t told;    /* counts commits; a futex */
+    _Atomic uint32_t waiting; /* threads that wait for it, of all processes */
     _Atomic uint32_t magic;
 };
 
@@ -125,6 +126,7 @@ int lmdb_writer_open(struct lmdb *lmdb)
             nanosleep(&nap, NULL);
         }
     }
+    lmdb->writer_counts = rc == 0;
     return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
@@ -151,19 +153,30 @@ void lmdb_writer_look(struct lmdb *lmdb)
     struct stat file;
     void *map;
 
-    lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    lmdb->writer_counts = lmdb->writer_fd >= 0;
+    if (lmdb->writer_fd < 0)
+        lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (lmdb->writer_fd < 0 || fstat(lmdb->writer_fd, &file) != 0 ||
-        (size_t)file.st_size < sizeof(struct lmdb_writer))
+        (size_t)file.st_size < sizeof(struct lmdb_writer)) {
+        lmdb->writer_counts = false;
         return;
-    map = mmap(NULL, sizeof(struct lmdb_writer), PROT_READ, MAP_SHARED, lmdb->writer_fd, 0);
+    }
+    map = mmap(NULL, sizeof(struct lmdb_writer), PROT_READ | (lmdb->writer_counts ? PROT_WRITE : 0), MAP_SHARED,
+               lmdb->writer_fd, 0);
     lmdb->writer = map == MAP_FAILED ? NULL : map;
+    lmdb->writer_counts &= lmdb->writer != NULL;
 }
 
-void lmdb_writer_tell(struct lmdb *lmdb)
+void lmdb_writer_tell(struct lmdb *lmdb, bool own)
 {
-    if (!lmdb->read_only)
-        atomic_fetch_add(&lmdb->writer->told, 1);
-    syscall(SYS_futex, &lmdb->writer->told, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    struct lmdb_writer *writer = lmdb->writer;
+
+    if (lmdb->writer_counts)
+        atomic_fetch_add(&writer->told, 1);
+    /* Who died while it waited is counted for ever: then others are woken in vain. */
+    if (own || atomic_load(&writer->waiting) > atomic_load(&lmdb->waiting))
+        syscall(SYS_futex, &writer->told, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 uint32_t lmdb_writer_told(const struct lmdb *lmdb)
@@ -171,15 +184,20 @@ uint32_t lmdb_writer_told(const struct lmdb *lmdb)
     return lmdb->writer != NULL ? atomic_load(&lmdb->writer->told) : 0;
 }
 
-void lmdb_writer_wait(const struct lmdb *lmdb, uint32_t told, int64_t timeout_ns)
+void lmdb_writer_wait(struct lmdb *lmdb, uint32_t told, int64_t timeout_ns)
 {
     const struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     const struct timespec nap = {.tv_nsec = WRITER_NAP_NS};
 
-    if (lmdb->writer != NULL)
-        syscall(SYS_futex, &lmdb->writer->told, FUTEX_WAIT, told, &timeout, NULL, 0);
-    else
+    if (!lmdb->writer_counts) {
         nanosleep(timeout_ns < WRITER_NAP_NS ? &timeout : &nap, NULL);
+        return;
+    }
+    atomic_fetch_add(&lmdb->waiting, 1);
+    atomic_fetch_add(&lmdb->writer->waiting, 1);
+    syscall(SYS_futex, &lmdb->writer->told, FUTEX_WAIT, told, &timeout, NULL, 0);
+    atomic_fetch_sub(&lmdb->writer->waiting, 1);
+    atomic_fetch_sub(&lmdb->waiting, 1);
 }
 
 bool lmdb_writer_is_heir(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->heir); }

@@ -30,7 +30,8 @@ struct answer {
     uint64_t id;
 };
 
-/* What this process does where LMDB writes the header of a commit: the log has the record by then, and nobody sees it. */
+/* What this process does where LMDB writes the header of a commit: the log has the record by then, and nobody sees
+ * it. */
 static atomic_int header_hook; /* OTHER_DIE_IN_COMMIT: before it; OTHER_PAUSE_IN_COMMIT: behind it; 0: go on */
 static int hook_to, hook_from;
 

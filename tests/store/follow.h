@@ -21,8 +21,8 @@ enum other_what {
     OTHER_ABORT,    /* a write transaction, where it has no store open */
     OTHER_FILL,     /* more than the log of a small store holds */
     OTHER_COUNT,    /* put the numbers up to `text` */
-    /* A put in which it is killed, or stops, where LMDB writes the header of the commit: the log has the record by then,
-     * and nobody sees it. It writes a byte when it has stopped, and goes on when it gets one. */
+    /* A put in which it is killed, or stops, where LMDB writes the header of the commit: the log has the record by
+     * then, and nobody sees it. It writes a byte when it has stopped, and goes on when it gets one. */
     OTHER_DIE_IN_COMMIT,
     OTHER_PAUSE_IN_COMMIT
 };
