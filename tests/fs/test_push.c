@@ -253,34 +253,65 @@ static void what_a_listing_told_is_corrected(void **state)
 
 static _Atomic uint64_t *shared; /* with a child: how far it is */
 
-/* Each key is put twice, one right after the other: the kernel of A looks it up for the first time meanwhile. */
+/* The kernel of A looks a key up for the first time just when B replaces its value. */
 static void a_first_look_at_what_changes_is_corrected(void **state)
 {
     unsigned keys = (unsigned)test_setting("KVFS_TEST_ROUNDS", 300);
-    const char *const list[] = {"ls", "-l", A("a/n"), NULL};
     pid_t child;
 
-    need_names();
     mount_start(*state, LONG);
     atomic_store(shared, 0);
+    for (unsigned i = 0; i < keys; i++)
+        mount_write_text(B("a/n/key%u", i), "1");
     child = mount_fork(*state);
     if (child == 0) {
         for (unsigned i = 0; i < keys; i++) {
-            mount_write_text(B("a/n/key%u", i), "1");
-            mount_write_text(B("a/n/key%u", i), "second");
+            int fd = open(B("a/n/key%u", i), O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+            if (fd < 0 || write(fd, "second", 6) != 6)
+                _exit(1);
             atomic_store(shared, i + 1);
+            if (close(fd) < 0)
+                _exit(1);
         }
         _exit(0);
     }
     for (unsigned i = 0; i < keys; i++) {
-        if (i % 16 == 15)
-            assert_int_equal(mount_run(*state, list), 0);
-        while (!mount_is_there(A("a/n/key%u", i)) && atomic_load(shared) <= i)
+        while (atomic_load(shared) <= i)
             ;
+        for (unsigned spin = 0; spin < i * 100; spin++) /* at another moment of the put each time */
+            (void)atomic_load(shared);
+        assert_true(mount_is_there(A("a/n/key%u", i)));
     }
     assert_int_equal(mount_wait(*state, child), 0);
     for (unsigned i = 0; i < keys; i++)
         AWAIT(size_is(A("a/n/key%u", i), 6));
+}
+
+/* The same, and a listing tells of many at once. */
+static void a_listing_of_what_changes_is_corrected(void **state)
+{
+    enum { ROUNDS = 9, KEYS = 60 };
+
+    mount_start(*state, LONG);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        const char *const list[] = {"ls", "-l", A("a/n%u", round), NULL};
+        pid_t child;
+
+        MOUNT_OK(mkdir(B("a/n%u", round), 0755));
+        for (unsigned i = 0; i < KEYS; i++)
+            mount_write_text(B("a/n%u/key%u", round, i), "1");
+        child = mount_fork(*state);
+        if (child == 0) {
+            for (unsigned i = 0; i < KEYS; i++)
+                mount_write_text(B("a/n%u/key%u", round, i), "second");
+            _exit(0);
+        }
+        assert_int_equal(mount_run(*state, list), 0);
+        assert_int_equal(mount_wait(*state, child), 0);
+        for (unsigned i = 0; i < KEYS; i++)
+            AWAIT(size_is(A("a/n%u/key%u", round, i), 6));
+    }
 }
 
 /* No read that begins after a close has returned is older than that. */
@@ -470,6 +501,7 @@ static int run(void)
         MOUNT_TEST_WITH(LONG, directories_and_bindings_are_seen),
         MOUNT_TEST_WITH(LONG, what_a_listing_told_is_corrected),
         MOUNT_TEST_WITH(LONG, a_first_look_at_what_changes_is_corrected),
+        MOUNT_TEST_WITH(LONG, a_listing_of_what_changes_is_corrected),
         MOUNT_TEST_WITH(LONG, no_read_is_older_than_a_close_before_it),
         MOUNT_TEST_WITH(LONG, how_soon_a_stat_sees_a_put),
         MOUNT_TEST_WITH("cache_ttl=3,invalidate=ttl", with_ttl_alone_what_is_known_stays_until_then),
