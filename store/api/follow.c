@@ -98,11 +98,13 @@ static int follow_node(struct kv_changed *changed, struct slice key, const struc
 static int follow_name(struct kv_changed *changed, struct slice key, const struct slice *value)
 {
     size_t size = key.size - 8;
+    uint64_t id = 0;
 
-    if (key.size < 8 || size > KV_NAME_MAX || (value != NULL && value->size != 8))
+    if (key.size < 8 || size > KV_NAME_MAX ||
+        (value != NULL && record_decode_number(ENGINE_NAMES, key, *value, &id) < 0))
         return -EIO;
     changed->known = value != NULL;
-    changed->node.id = value != NULL ? name_get_u64(value->data) : 0;
+    changed->node.id = id;
     changed->kind = KV_CHANGED_NAME;
     changed->ref = kv_ref_node(name_get_u64(key.data));
     memcpy(changed->node.name, (const char *)key.data + 8, size);

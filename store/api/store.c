@@ -136,7 +136,7 @@ static size_t cache_bytes(const struct kv_options *options)
     return options->cache_bytes < most ? options->cache_bytes : most;
 }
 
-static int start(struct kv_store *store, const struct kv_options *options, struct kv_error *error)
+static int start(struct kv_store *store, const char *dir, const struct kv_options *options, struct kv_error *error)
 {
     int rc = cache_new(cache_bytes(options), store->ttl_ns, &store->clock, &store->cache);
 
@@ -146,9 +146,12 @@ static int start(struct kv_store *store, const struct kv_options *options, struc
     /* Before there are changes: what this process writes into the cache may be overwritten by others at once. */
     if (rc == 0)
         rc = store_follow(store, options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0);
+    if (rc < 0 && options->read_only &&
+        store->engine->damaged) /* what can be read is, and is as fresh as the ttl says */
+        rc = store_follow(store, false);
     if (rc == 0 && !options->read_only)
         rc = commit_queue_new(store->engine, &store->clock, &store->stats, &commit, &store->queue);
-    return rc == 0 ? 0 : fail(error, rc, "cannot start: %s", strerror(-rc));
+    return rc == 0 ? 0 : fail(error, rc, "%s: cannot open the store: %s", dir, strerror(-rc));
 }
 
 static int end_open(struct kv_store *store, const struct kv_options *options, int rc)
@@ -187,7 +190,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     if (rc == 0 && options->verify_pages > 0)
         rc = verify(store, dir, options, error);
     if (rc == 0)
-        rc = start(store, options, error);
+        rc = start(store, dir, options, error);
     if (rc < 0)
         return end_open(store, options, rc);
     *out = store;

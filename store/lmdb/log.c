@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -190,6 +191,7 @@ int log_create(int dir_fd, const char *name, const struct log_slot *first, int *
 
     if (fd < 0)
         return -errno;
+    (void)fchmod(fd, 0600); /* whatever the umask is */
     do
         rc = fallocate(fd, 0, 0, (off_t)size) == 0 ? 0 : -errno;
     while (rc == -EINTR);

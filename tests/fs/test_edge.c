@@ -270,7 +270,7 @@ static void what_a_listing_showed_is_what_is_read_then(void **state)
 /* A node that has a value may serve it for a minute, and asks nobody. */
 static void a_value_is_served_from_the_cache(void **state)
 {
-    mount_start(*state, NULL);
+    mount_start(*state, "invalidate=ttl");
     put_value(A("a/n/key"), 1);
     assert_int_equal(value_by_read(B("a/n/key")), 1);
     put_value(A("a/n/key"), 2);
@@ -491,7 +491,7 @@ static void the_age_is_that_of_what_is_served_and_looking_does_not_refresh_it(vo
     uint64_t age = 0, older, reads;
     int64_t fetched_ms, began_ms;
 
-    mount_start(*state, "cache_ttl=60");
+    mount_start(*state, "cache_ttl=60,invalidate=ttl");
     put_value(A("a/n/key"), 1);
     fetched_ms = mount_now_ms();
     assert_int_equal(value_by_read(B("a/n/key")), 1);

@@ -26,6 +26,8 @@ static size_t pages;
 /* Pages that the input changes. All else is as it was, in memory and in the file, from one input to the next. */
 static size_t touched[32];
 static unsigned touched_count;
+static char log_path[PATH_MAX + 16];
+static uint8_t checkpoints[12288]; /* the begin of the log */
 
 /* Nobody else writes here, so what is read twice need not be waited for in between. */
 int nanosleep(const struct timespec *time, struct timespec *left)
@@ -114,6 +116,7 @@ static void make_base(void)
     snprintf(path, sizeof(path), "%s/data.mdb", dir);
     engine = open_engine(true, false, &rc);
     FUZZ_CHECK(rc == 0);
+    snprintf(log_path, sizeof(log_path), "%s/log", dir);
     fill(engine);
     engine->ops->usage(engine, &used, &limit);
     engine->ops->close(engine);
@@ -123,6 +126,9 @@ static void make_base(void)
     fd = open(path, O_RDONLY);
     FUZZ_CHECK(base != NULL && file != NULL && fd >= 0 && pread(fd, base, used, 0) == (ssize_t)used);
     memcpy(file, base, used);
+    close(fd);
+    fd = open(log_path, O_RDONLY);
+    FUZZ_CHECK(fd >= 0 && pread(fd, checkpoints, sizeof(checkpoints), 0) == (ssize_t)sizeof(checkpoints));
     close(fd);
 }
 
@@ -354,6 +360,15 @@ static void write_touched(void)
 /* all: the store was changed, too */
 static void restore(bool all)
 {
+    uint8_t now[sizeof(checkpoints)];
+    int fd = open(log_path, O_RDWR);
+
+    FUZZ_CHECK(fd >= 0 && pread(fd, now, sizeof(now), 0) == (ssize_t)sizeof(now));
+    if (memcmp(now, checkpoints, sizeof(now)) != 0) { /* a damaged header was made good by the log */
+        FUZZ_CHECK(pwrite(fd, checkpoints, sizeof(now), 0) == (ssize_t)sizeof(now));
+        all = true;
+    }
+    close(fd);
     for (unsigned i = 0; i < touched_count; i++)
         memcpy(file + touched[i] * PAGE, base + touched[i] * PAGE, PAGE);
     if (all)
