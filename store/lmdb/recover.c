@@ -166,7 +166,8 @@ static int recover_replay(struct recover *recover, struct log_slot *slot)
     return 0;
 }
 
-/* The map that is needed: what is done again takes no more pages than it did: PINNED_MOST and a transaction. */
+/* The map that is needed: what is done again takes no more pages than it did, which is what checkpoints allow (README,
+ * rule 10) and a transaction. It may go beyond the limit, as the reserve does. */
 static uint64_t recover_map(const struct lmdb *lmdb)
 {
     uint64_t needed = recover_used(&lmdb->slot) + REPLAY_MOST;

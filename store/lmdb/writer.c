@@ -119,6 +119,7 @@ int lmdb_writer_open(struct lmdb *lmdb)
         openat(lmdb->dir_fd, "writer", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, data.st_mode & 0666);
     if (lmdb->writer_fd < 0)
         return -errno;
+    (void)fchmod(lmdb->writer_fd, data.st_mode & 0666); /* whatever the umask is; only its owner can */
     for (int tries = 0; rc == -EAGAIN && tries < WRITER_TRIES; tries++) {
         rc = writer_enter(lmdb->writer_fd, &lmdb->writer);
         if (rc == -EAGAIN) {

@@ -26,7 +26,7 @@ static size_t pages;
 /* Pages that the input changes. All else is as it was, in memory and in the file, from one input to the next. */
 static size_t touched[32];
 static unsigned touched_count;
-static char log_path[PATH_MAX + 16];
+static char log_path[160];
 static uint8_t checkpoints[12288]; /* the begin of the log */
 
 /* Nobody else writes here, so what is read twice need not be waited for in between. */

@@ -27,7 +27,7 @@ struct kv_ref power_ref(const struct power_writer *writer, struct history_place 
 static size_t choose_size(const struct power_session *session, struct test_random *random)
 {
     if (session->kind.full)
-        return 8 + test_random_below(random, 100000);
+        return 8 + test_random_below(random, 180000);
     switch (test_random_below(random, 48)) {
     case 0:
         return RECORD_CHUNK + 100; /* too large for the log */
