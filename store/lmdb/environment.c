@@ -118,7 +118,7 @@ bool lmdb_leave(struct lmdb *lmdb, struct lmdb_txn *reset)
 
 int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
-    int rc = lmdb_allocate_lock(dir, lmdb->read_only, error);
+    int rc = lmdb_allocate_lock(dir, lmdb->read_only, error), fd;
 
     if (rc < 0)
         return rc;
@@ -133,6 +133,8 @@ int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *e
         rc = mdb_env_open(lmdb->env, dir, MDB_NOTLS | MDB_NOSYNC | (lmdb->read_only ? MDB_RDONLY : 0), 0600);
     if (rc == 0)
         rc = lmdb_guard(lmdb->env);
+    if (rc == 0 && mdb_env_get_fd(lmdb->env, &fd) == 0)
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC); /* programs that this process starts do not get it */
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 
