@@ -122,7 +122,7 @@ int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *e
     unsigned flags = MDB_NOTLS | MDB_NOSYNC | (lmdb->read_only ? MDB_RDONLY : 0);
     struct owner_rights rights;
     char path[LMDB_PATH_SIZE];
-    int rc = lmdb_allocate_lock(lmdb->dir_fd, dir, lmdb->read_only, error);
+    int rc = lmdb_allocate_lock(lmdb->dir_fd, dir, lmdb->read_only, error), fd;
 
     if (rc < 0)
         return rc;
@@ -141,6 +141,8 @@ int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *e
     owner_end(&rights);
     if (rc == 0)
         rc = lmdb_guard(lmdb->env);
+    if (rc == 0 && mdb_env_get_fd(lmdb->env, &fd) == 0)
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC); /* programs that this process starts do not get it */
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static const char *const words[] = {
     "env",
     "run",
     "check",
+    "watch",
     "create",
     "show",
     "limit",
@@ -68,6 +70,10 @@ static const char *const words[] = {
     "--namespaces",
     "--fast",
     "--repair",
+    "--since",
+    "00000000000000010000000000000000000000000000000001",
+    "000000000000000100000000000000000000000000000001",
+    "--exec",
     "--",
     "-",
     "",
@@ -246,7 +252,7 @@ static void choose_argument(struct fuzz_input *in, char *out)
 
 /* -------------------------------------------------------------------------------- runs */
 
-static bool is_allowed(int status, bool has_run)
+static bool is_allowed(int status, bool has_run, bool has_watch)
 {
     switch (status) {
     case CTL_OK:
@@ -257,24 +263,29 @@ static bool is_allowed(int status, bool has_run)
     case CTL_RUN_NOT_EXECUTABLE:
     case CTL_RUN_NOT_FOUND:
         return has_run;
+    case CTL_TRIMMED:
+        return has_watch;
     }
     return false;
 }
 
-/* Run with standard output thrown away. */
-static int run_quietly(int argc, char **argv)
+/* Run with standard output thrown away; or, for a watch, with nobody to read it: then it ends. */
+static int run_quietly(int argc, char **argv, bool has_watch)
 {
-    static int null_fd = -1, stdout_fd = -1;
+    static int null_fd = -1, stdout_fd = -1, pipe_fds[2];
     int status;
 
     if (null_fd < 0) {
         null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
         stdout_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+        FUZZ_CHECK(pipe2(pipe_fds, O_CLOEXEC) == 0 && close(pipe_fds[0]) == 0);
+        signal(SIGPIPE, SIG_IGN);
     }
     fflush(stdout);
-    FUZZ_CHECK(dup2(null_fd, STDOUT_FILENO) == STDOUT_FILENO);
+    FUZZ_CHECK(dup2(has_watch ? pipe_fds[1] : null_fd, STDOUT_FILENO) == STDOUT_FILENO);
     status = ctl_main(argc, argv);
     fflush(stdout);
+    clearerr(stdout);
     FUZZ_CHECK(dup2(stdout_fd, STDOUT_FILENO) == STDOUT_FILENO);
     return status;
 }
@@ -283,7 +294,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *argv[ARGUMENTS_MAX + 2] = {(char *)(uintptr_t) "kvctl"};
     struct fuzz_input in = {data, size};
-    bool has_run = false;
+    bool has_run = false, has_watch = false;
     const char *text;
     size_t text_size;
     int argc = 1, status;
@@ -294,14 +305,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         argv[argc] = arguments[argc - 1];
         choose_argument(&in, argv[argc]);
         has_run |= strcmp(argv[argc], "run") == 0;
+        has_watch |= strcmp(argv[argc], "watch") == 0;
     }
     restore_directory();
     setenv("KVFS_STORE", "store", 1);
     fuzz_capture_begin();
-    status = run_quietly(argc, argv);
+    status = run_quietly(argc, argv, has_watch);
     text = fuzz_capture_end(&text_size);
 
-    FUZZ_CHECK(is_allowed(status, has_run));
+    FUZZ_CHECK(is_allowed(status, has_run, has_watch));
     if (status == CTL_OK)
         FUZZ_CHECK(text_size == 0);
     else if (status != CTL_NO || text_size > 0)

@@ -129,14 +129,15 @@ enum { FORM_PARTS = 3 };
 
 static const struct {
     const char *text;
-    size_t parts;
+    size_t least, most; /* parts */
     enum kv_name_kind kind[FORM_PARTS];
 } forms[] = {
-    [CTL_FORM_NONE] = {"", 0, {0}},
-    [CTL_FORM_ACCOUNT] = {"ACCOUNT", 1, {KV_NAME_ACCOUNT}},
-    [CTL_FORM_NAMESPACE] = {"ACCOUNT/NAMESPACE", 2, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE}},
-    [CTL_FORM_KEY] = {"ACCOUNT/NAMESPACE/KEY", 3, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_KEY}},
-    [CTL_FORM_PROJECT] = {"ACCOUNT/PROJECT", 2, {KV_NAME_ACCOUNT, KV_NAME_PROJECT}},
+    [CTL_FORM_NONE] = {"", 0, 0, {0}},
+    [CTL_FORM_ACCOUNT] = {"ACCOUNT", 1, 1, {KV_NAME_ACCOUNT}},
+    [CTL_FORM_NAMESPACE] = {"ACCOUNT/NAMESPACE", 2, 2, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE}},
+    [CTL_FORM_KEY] = {"ACCOUNT/NAMESPACE/KEY", 3, 3, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_KEY}},
+    [CTL_FORM_PROJECT] = {"ACCOUNT/PROJECT", 2, 2, {KV_NAME_ACCOUNT, KV_NAME_PROJECT}},
+    [CTL_FORM_WATCH] = {"ACCOUNT[/NAMESPACE[/KEY]]", 1, 3, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_KEY}},
 };
 
 const char *ctl_form_text(enum ctl_form form) { return forms[form].text; }
@@ -166,14 +167,14 @@ int ctl_parse_path(enum ctl_form form, const char *text, struct ctl_path *out)
 {
     struct ctl_path path = {.text = text};
     char *names[FORM_PARTS] = {path.account, path.second, path.key};
-    size_t slashes = 0;
+    size_t parts = 1;
 
     for (const char *c = text; *c != '\0'; c++)
-        slashes += *c == '/';
-    if (slashes + 1 != forms[form].parts)
+        parts += *c == '/';
+    if (parts < forms[form].least || parts > forms[form].most)
         return ctl_fail("%.*s: this is not of the form %s", SHOWN_MAX, text, forms[form].text);
 
-    for (size_t i = 0; i < forms[form].parts; i++) {
+    for (size_t i = 0; i < parts; i++) {
         size_t size = strcspn(text, "/");
         int status = check_name(path.text, forms[form].kind[i], text, size);
 
@@ -219,11 +220,17 @@ static int find_second(struct ctl_request *request)
     return rc < 0 ? ctl_fail_store(request, path->text, noun, rc) : CTL_OK;
 }
 
+int ctl_find(struct ctl_request *request, unsigned finds)
+{
+    int status = finds >= 1 ? find_account(request) : CTL_OK;
+
+    return status == CTL_OK && finds >= 2 ? find_second(request) : status;
+}
+
 int ctl_open(struct ctl_request *request)
 {
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
-    int status = CTL_OK;
 
     options.cache_bytes = 0;
     options.cache_ttl_ms = 0;
@@ -234,11 +241,7 @@ int ctl_open(struct ctl_request *request)
     options.verify_pages = request->command->run == ctl_check ? 0 : VERIFY_PAGES;
     if (cli_open_store(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);
-    if (request->command->finds >= 1)
-        status = find_account(request);
-    if (status == CTL_OK && request->command->finds >= 2)
-        status = find_second(request);
-    return status;
+    return ctl_find(request, request->command->finds);
 }
 
 void ctl_close(struct ctl_request *request)

@@ -5,7 +5,7 @@
  * names of the path, opened the store and found the nodes that the command
  * needs. So a function does one thing, and names are never looked at twice.
  *
- *   exit status  CTL_OK, CTL_NO or CTL_ERROR; functions that return "a status"
+ *   exit status  CTL_OK, CTL_NO, CTL_ERROR or CTL_TRIMMED; functions that return "a status"
  *                have already printed the error line.
  *   output       through stdio; the dispatcher checks that all of it was
  *                written, after the command.
@@ -25,6 +25,9 @@ enum {
     CTL_OK = 0,
     CTL_NO = 1,    /* get, delete: the key is not there, or its value is empty; check: something is wrong */
     CTL_ERROR = 2, /* everything else; the message says where something may have been changed */
+    /* watch: changes were missed, because the log of the store was trimmed, or begun anew, since the place that was
+     * asked for or come to. Another status than that of an error: trying again does not help, and reading all does. */
+    CTL_TRIMMED = 5,
 
     /* run: as env(1) and shells have it, since all else is the command's own status */
     CTL_RUN_ERROR = 125, /* kvctl failed */
@@ -33,7 +36,14 @@ enum {
 };
 
 /* What the first argument of a command names. */
-enum ctl_form { CTL_FORM_NONE, CTL_FORM_ACCOUNT, CTL_FORM_NAMESPACE, CTL_FORM_KEY, CTL_FORM_PROJECT };
+enum ctl_form {
+    CTL_FORM_NONE,
+    CTL_FORM_ACCOUNT,
+    CTL_FORM_NAMESPACE,
+    CTL_FORM_KEY,
+    CTL_FORM_PROJECT,
+    CTL_FORM_WATCH
+};
 
 enum ctl_option {
     CTL_STORE,
@@ -56,6 +66,8 @@ enum ctl_option {
     CTL_BINDINGS,
     CTL_FAST,
     CTL_REPAIR,
+    CTL_SINCE,
+    CTL_EXEC,
     CTL_OPTIONS
 };
 #define CTL_BIT(option) (1u << (option))
@@ -95,10 +107,11 @@ struct ctl_request {
     size_t arg_count;
 
     unsigned given; /* CTL_BIT()s */
-    const char *store_dir, *file, *prefix, *cursor, *mount;
+    const char *store_dir, *file, *prefix, *cursor, *mount, *exec;
     bool json; /* --type json */
     size_t limit;
     uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
+    struct kv_feed since;
     struct kv_xattrs meta;
 
     char *mount_path; /* --mount made absolute; freed at the end */
@@ -133,6 +146,8 @@ const char *ctl_form_text(enum ctl_form form);
 
 /* Open the store as the command needs it and find its nodes. Return a status. */
 KV_CHECKED int ctl_open(struct ctl_request *request);
+/* Find the account of the path, and with 2 its namespace or project. Returns a status. */
+KV_CHECKED int ctl_find(struct ctl_request *request, unsigned finds);
 /* Close the store; allowed when it is closed. */
 void ctl_close(struct ctl_request *request);
 
@@ -148,6 +163,10 @@ KV_CHECKED int ctl_children(struct ctl_request *request, uint64_t parent, enum k
                             struct ctl_nodes *out);
 /* Print the names of child nodes, one a line. Returns a status. */
 KV_CHECKED int ctl_print_names(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind);
+
+/* A place in the feed of changes, as watch prints it. returns false: it is none */
+bool ctl_parse_token(const char *text, struct kv_feed *out);
+extern const char ctl_watch_help[]; /* behind the summary */
 
 /* Check that a value is JSON; `subject` is its key. Returns a status. */
 KV_CHECKED int ctl_check_json(const char *subject, const void *bytes, size_t size);
@@ -192,5 +211,6 @@ int ctl_binding_list(struct ctl_request *request);
 int ctl_check(struct ctl_request *request);
 int ctl_env(struct ctl_request *request);
 int ctl_run(struct ctl_request *request);
+int ctl_watch(struct ctl_request *request);
 
 #endif

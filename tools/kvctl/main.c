@@ -45,6 +45,8 @@ static const struct {
     [CTL_FAST] = {"fast", NULL, OPTIONAL, "leave out the bytes of the values"},
     [CTL_REPAIR] = {"repair", NULL, OPTIONAL,
                     "repair what can be repaired without a loss; nobody else may have the store open"},
+    [CTL_SINCE] = {"since", "TOKEN", OPTIONAL, "begin behind the change that was told with this token"},
+    [CTL_EXEC] = {"exec", "COMMAND", OPTIONAL, "run sh -c COMMAND for each change, with the line as its input"},
 };
 
 #define ALWAYS (CTL_BIT(CTL_STORE) | CTL_BIT(CTL_FOREIGN_STORE) | CTL_BIT(CTL_HELP) | CTL_BIT(CTL_VERSION))
@@ -98,6 +100,9 @@ static const struct ctl_command commands[] = {
     {NULL, "check", CTL_FORM_NONE, "", 0, 0, CTL_BIT(CTL_FAST) | CTL_BIT(CTL_REPAIR), CTL_READ, 0, ctl_check,
      "Verify the whole store and print a report as JSON. Something is wrong: exit 1."},
 
+    {NULL, "watch", CTL_FORM_WATCH, "", 0, 0, CTL_BIT(CTL_SINCE) | CTL_BIT(CTL_EXEC), CTL_READ, 0, ctl_watch,
+     "Print each change as a line of JSON when it is committed, until a signal. Changes were missed: exit 5."},
+
     {NULL, "env", CTL_FORM_PROJECT, "", 0, 0, CTL_BIT(CTL_MOUNT), CTL_READ, 2, ctl_env,
      "Print a project's variables for eval \"$(kvctl env ...)\" in a shell."},
     {NULL, "run", CTL_FORM_PROJECT, "-- COMMAND...", 1, SIZE_MAX, CTL_BIT(CTL_MOUNT), CTL_READ, 2, ctl_run,
@@ -141,7 +146,7 @@ static void print_options(unsigned known)
 static void print_command_help(const struct ctl_command *command)
 {
     print_synopsis(command);
-    printf("%s\n\n", command->summary);
+    printf("%s\n%s\n", command->summary, command->run == ctl_watch ? ctl_watch_help : "");
     print_options(command->options | ALWAYS);
 }
 
@@ -160,7 +165,9 @@ static void print_help(void)
            "\nNames: %s;\n  %s;\n  %s.\n"
            "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
            "  and %u projects and bindings together, unless changed.\n"
-           "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value; 2 error: one line\n"
+           "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value, check that found\n"
+           "  something; 5 watch: changes were missed; 125 to 127 run: it failed, and see its help; 2 error: one "
+           "line\n"
            "  on standard error says what was wrong, what the rule is, and where something may have been changed\n"
            "  all the same: after an I/O error of the store, or by a --recursive delete that failed half way.\n",
            kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
@@ -254,6 +261,14 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
     case CTL_NAMESPACES:
         if (!cli_parse_number(value, false, &request->namespaces))
             return ctl_fail("--namespaces %s: this is a whole number", value);
+        break;
+    case CTL_SINCE:
+        if (!ctl_parse_token(value, &request->since))
+            return ctl_fail("--since %.64s: this is no token; it is what the lines of watch have at \"at\"",
+                            value);
+        break;
+    case CTL_EXEC:
+        request->exec = value;
         break;
     case CTL_FOREIGN_STORE:
     case CTL_HELP:
