@@ -144,7 +144,7 @@ static int recover_replay(struct recover *recover, struct log_slot *slot)
 {
     struct lmdb *lmdb = recover->lmdb;
     struct lmdb_mark mark;
-    int rc = lmdb_errno(recover_tables(recover));
+    int rc = recover_tables(recover) == 0 ? 0 : -EIO;
 
     lmdb->marks = recover->marks;
     if (rc == 0)
