@@ -362,29 +362,19 @@ static void *commit_flusher(void *arg)
     return NULL;
 }
 
-/* Was anything of the group done? */
-static bool commit_changed(const struct commit_group *group)
-{
-    const struct kv_change *change = group->head;
-
-    while (change != NULL && change->rc < 0)
-        change = change->next;
-    return change != NULL;
-}
-
 /* The group was committed: its submitters hear of it now or after a flush. */
 static void commit_pass_on(struct commit_queue *queue, struct commit_group *group)
 {
-    bool changed = commit_changed(group), waits = changed && queue->options.durability == KV_DURABILITY_CLOSE;
+    bool waits = queue->options.durability == KV_DURABILITY_CLOSE;
 
     if (!waits)
         commit_finish(queue, group, 0);
     pthread_mutex_lock(&queue->lock);
     queue->group_oldest = UINT64_MAX;
-    if (changed && !queue->unflushed)
+    if (!queue->unflushed)
         queue->flush_at = commit_after_ns(queue->options.interval_ns);
-    queue->unflushed |= changed;
-    if (waits) {
+    queue->unflushed = true;
+    if (waits && group->head != NULL) {
         *queue->committed.tail = group->head;
         queue->committed.tail = group->tail;
     }
