@@ -314,7 +314,7 @@ void kv_list_free(struct kv_list *list);
 enum kv_changed_kind {
     KV_CHANGED_KEY,  /* ref: put, or its attributes changed, or removed. A rename is both, of two names */
     KV_CHANGED_NODE, /* ref.node: a node's attributes, counts or limits; or it was removed */
-    KV_CHANGED_NAME  /* name in node ref.node: it leads to a node now, or (removed) to none. A rename is a removal and
+    KV_CHANGED_NAME /* name in node ref.node: it leads to a node now, or (removed) to none. A rename is a removal and
                         then this, an exchange two removals and then the same of both in their order */
 };
 struct kv_changed {
@@ -322,8 +322,8 @@ struct kv_changed {
     bool removed;
     bool known; /* of what is not removed: `meta` or `node` is filled in. It may be too large to be told */
     struct kv_ref ref;
-    struct kv_meta meta;      /* KV_CHANGED_KEY */
-    struct kv_node node;      /* KV_CHANGED_NODE; of a KV_CHANGED_NAME `name` is, and the `id` that it leads to now */
+    struct kv_meta meta; /* KV_CHANGED_KEY */
+    struct kv_node node; /* KV_CHANGED_NODE; of a KV_CHANGED_NAME `name` is, and the `id` that it leads to now */
     const struct kv_feed *at; /* behind this change and those of the same commit */
 };
 
