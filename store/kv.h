@@ -325,8 +325,9 @@ void kv_list_free(struct kv_list *list);
 enum kv_changed_kind {
     KV_CHANGED_KEY,  /* ref: put, or its attributes changed, or removed. A rename is both, of two names */
     KV_CHANGED_NODE, /* ref.node: a node's attributes, counts or limits; or it was removed */
-    KV_CHANGED_NAME /* name in node ref.node: it leads to a node now, or (removed) to none. A rename is a removal and
-                        then this, an exchange two removals and then the same of both in their order */
+    /* A name in node ref.node: it leads to a node now, or (removed) to none. A rename is a removal and then this, an
+     * exchange two removals and then this for the same nodes in the same order. */
+    KV_CHANGED_NAME
 };
 struct kv_changed {
     enum kv_changed_kind kind;

@@ -22,8 +22,7 @@ struct fs_nodes {
     struct fs_inode *root;
     struct fs_inode gone; /* kind FS_GONE */
     uint64_t next_id, generation;
-    _Atomic uint64_t
-        pushed; /* the state of the store up to which the kernel was told of others' changes; push.h */
+    _Atomic uint64_t pushed; /* up to which state of the store the kernel was told of others' changes: push.h */
     struct contended contended[CONTENDED];
     pthread_mutex_t inode_locks[FS_INODE_LOCKS];
 };

@@ -102,20 +102,24 @@ static void push_all(struct fs *fs)
 static void *push_run(void *arg)
 {
     struct fs_push *push = arg;
+    const struct timespec nap = {PUSH_WAIT_MS / 1000, 0};
     struct fs *fs = push->fs;
 
     while (!atomic_load(&push->stop)) {
+        bool begins = push->feed.salt == 0;
         int rc;
 
         if (kv_wait(fs->store, push->feed.epoch, PUSH_WAIT_MS) < 0)
             continue;
         push->names = false;
         rc = kv_follow(fs->store, &push->feed, false, push_changed, push);
-        if (rc < 0)
+        if (rc < 0 || begins)
             push_all(fs);
-        if (rc < 0 || push->names)
+        if (rc < 0 || begins || push->names)
             (void)fs_notify_epoch(fs); /* where it cannot be told, names end with their timeouts */
         atomic_store(&fs->nodes->pushed, push->feed.epoch);
+        if (rc < 0 && rc != -ESTALE) /* it is damaged */
+            nanosleep(&nap, NULL);
     }
     return NULL;
 }
@@ -132,10 +136,10 @@ int fs_push_start(struct fs *fs, struct fs_push **out)
     if (push == NULL)
         return -ENOMEM;
     push->fs = fs;
-    rc = kv_follow(fs->store, &push->feed, false, push_changed, push); /* nothing: from now on */
+    /* Nothing: from now on. Where that fails the thread tries again; a damaged store can be mounted for reading. */
+    (void)!kv_follow(fs->store, &push->feed, false, push_changed, push);
     atomic_store(&fs->nodes->pushed, push->feed.epoch);
-    if (rc == 0)
-        rc = -pthread_create(&push->thread, NULL, push_run, push);
+    rc = -pthread_create(&push->thread, NULL, push_run, push);
     if (rc < 0) {
         free(push);
         return rc;

@@ -22,10 +22,10 @@ static ssize_t channel_read(int fd, void *buffer, size_t size, void *userdata)
     return got;
 }
 
-/* An answer without error to INIT, which the kernel will work with. */
+/* An answer without error to INIT, which the kernel will work with. A notification, of number 0, can come beside it. */
 static bool channel_accepts(const struct fuse_out_header *header, int count)
 {
-    return channel_init.unique != 0 && header->unique == channel_init.unique && header->error == 0 && count > 1;
+    return header->unique != 0 && header->unique == channel_init.unique && header->error == 0 && count > 1;
 }
 
 static ssize_t channel_writev(int fd, struct iovec *parts, int count, void *userdata)

@@ -29,22 +29,24 @@ static int follow_drop(void *arg, const struct engine_place *at, enum engine_tab
     return 0;
 }
 
-/* The epoch that counts is that of what was followed: engine_epoch() can be ahead of it. */
-static int follow_cache(struct kv_store *store)
+/* The epoch that counts is that of what was followed: engine_epoch() can be ahead of it. Where it cannot be followed (in a
+ * damaged store, which is read all the same) nothing stays cached, and the next read tries again. */
+static void follow_cache(struct kv_store *store)
 {
+    bool begins = store->follow.place.salt == 0;
     int rc = store->engine->ops->follow(store->engine, &store->follow.place, false, follow_drop, store);
 
-    if (rc < 0)
+    if (rc < 0 || begins)
         cache_clear(store->cache);
     if (rc == 0 || rc == -ESTALE)
         atomic_store(&store->follow.epoch, store->follow.place.epoch);
-    return rc;
 }
 
-int store_follow(struct kv_store *store, bool on)
+void store_follow(struct kv_store *store, bool on)
 {
     store->follow.on = on && store->engine->ops->follow != NULL;
-    return store->follow.on ? follow_cache(store) : 0;
+    if (store->follow.on)
+        follow_cache(store);
 }
 
 void store_catch_up(struct kv_store *store)
@@ -53,7 +55,7 @@ void store_catch_up(struct kv_store *store)
         return;
     pthread_mutex_lock(&store->follow.lock);
     if (engine_epoch(store->engine) != atomic_load(&store->follow.epoch))
-        (void)follow_cache(store); /* where that fails nothing is cached, and the next one tries again */
+        follow_cache(store);
     pthread_mutex_unlock(&store->follow.lock);
 }
 

@@ -145,10 +145,7 @@ static int start(struct kv_store *store, const char *dir, const struct kv_option
 
     /* Before there are changes: what this process writes into the cache may be overwritten by others at once. */
     if (rc == 0)
-        rc = store_follow(store, options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0);
-    if (rc < 0 && options->read_only &&
-        store->engine->damaged) /* what can be read is, and is as fresh as the ttl says */
-        rc = store_follow(store, false);
+        store_follow(store, options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0);
     if (rc == 0 && !options->read_only)
         rc = commit_queue_new(store->engine, &store->clock, &store->stats, &commit, &store->queue);
     return rc == 0 ? 0 : fail(error, rc, "%s: cannot open the store: %s", dir, strerror(-rc));

@@ -51,8 +51,8 @@ struct kv_store {
 
 static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }
 
-/* Let the cache follow from now on, or not at all. It is empty. returns 0; -EIO, -ENOMEM */
-KV_CHECKED int store_follow(struct kv_store *store, bool on);
+/* Let the cache follow from now on, or not at all. */
+void store_follow(struct kv_store *store, bool on);
 /* Let it hear of what others have committed, where it follows. */
 void store_catch_up(struct kv_store *store);
 
