@@ -544,47 +544,6 @@ static void what_no_lmdb_writes_is_found(void **state)
     }
 }
 
-/* Some reads, each of which may fail. */
-static int look_into_it(void)
-{
-    struct engine *engine;
-    struct kv_store *kv = open_or_exit(READ_ONLY, &engine);
-    struct kv_node node;
-    struct kv_meta meta;
-    int rc = kv_node_find(kv, KV_ROOT_ID, "acme", 4, &node);
-
-    for (int i = 0; i < KEYS && rc != -ENOENT; i += 20) {
-        struct kv_ref ref = key(i);
-
-        rc = kv_stat(kv, &ref, &meta, NULL);
-    }
-    return rc == -ENOENT ? 6 : USED;
-}
-
-/* LMDB takes a page that ends before its first node for one of 65,536 nodes, and looks for a middle without end. */
-static void a_search_that_has_no_end_is_ended(void **state)
-{
-    unsigned astray = 0;
-
-    (void)state;
-    for (size_t i = 2; i < used_pages; i++) {
-        uint8_t page[PAGE];
-        int verdict;
-
-        memcpy(page, file + i * PAGE, PAGE);
-        if (u16_of(page, FLAGS) != IS_LEAF && u16_of(page, FLAGS) != 1)
-            continue;
-        set_u16(page, LOWER, 2);
-        write_page(i, page);
-        verdict = in_child(look_into_it);
-        if (verdict < REFUSED)
-            fail_msg("page %zu: %d", i, verdict);
-        write_page(i, file + i * PAGE);
-        astray++;
-    }
-    assert_true(astray > 10);
-}
-
 #define IN_STORE(f) cmocka_unit_test_setup_teardown(f, make_store, remove_store)
 
 int main(void)
@@ -593,7 +552,6 @@ int main(void)
         IN_STORE(a_check_finds_damaged_pages_and_survives_them),
         IN_STORE(a_verified_open_refuses_what_a_check_would_find),
         IN_STORE(what_no_lmdb_writes_is_found),
-        IN_STORE(a_search_that_has_no_end_is_ended),
         IN_STORE(reading_damaged_pages_gives_the_value_or_an_error),
         IN_STORE(reading_pages_that_are_gone_is_an_error),
     };
