@@ -29,8 +29,8 @@ static int follow_drop(void *arg, const struct engine_place *at, enum engine_tab
     return 0;
 }
 
-/* The epoch that counts is that of what was followed: engine_epoch() can be ahead of it. Where it cannot be followed (in a
- * damaged store, which is read all the same) nothing stays cached, and the next read tries again. */
+/* The epoch that counts is that of what was followed: engine_epoch() can be ahead of it. Where it cannot be followed
+ * (in a damaged store, which is read all the same) nothing stays cached, and the next read tries again. */
 static void follow_cache(struct kv_store *store)
 {
     bool begins = store->follow.place.salt == 0;
