@@ -260,7 +260,9 @@ static int see_name(struct watch *watch, const struct kv_changed *changed)
         changed->removed ? watch_tree_at(&watch->tree, &place) : watch_tree_find(&watch->tree, changed->node.id);
     int rc = 0;
 
-    note_cause(watch, watch_tree_above(&watch->tree, &place));
+    for (struct watch_node *above = watch_tree_above(&watch->tree, &place); above != NULL;
+         above = watch_tree_above(&watch->tree, &above->place))
+        note_cause(watch, above); /* an account counts its bindings, too */
     note_cause(watch, node);
     if (!changed->removed) {
         rc = tell_name(watch, changed->node.id, node, &place);
@@ -388,8 +390,8 @@ static int follow(struct watch *watch, struct kv_feed *feed)
 
 static int fail_trimmed(const struct ctl_request *request)
 {
-    (void)ctl_fail("%s: changes were missed: the store's log does not reach back to %s any more, or the store was "
-                   "recovered or replaced since; read what is there now, and watch it without --since",
+    (void)ctl_fail("%s: changes were missed: the store's log does not reach back to %s any more, or it is another "
+                   "store; read what is there now, and watch it without --since",
                    request->path.text, ctl_given(request, CTL_SINCE) ? "this token" : "the last change told");
     return CTL_TRIMMED;
 }
