@@ -31,7 +31,6 @@ static const char *const words[] = {
     "env",
     "run",
     "check",
-    "watch",
     "create",
     "show",
     "limit",
@@ -70,10 +69,6 @@ static const char *const words[] = {
     "--namespaces",
     "--fast",
     "--repair",
-    "--since",
-    "00000000000000010000000000000000000000000000000001",
-    "000000000000000100000000000000000000000000000001",
-    "--exec",
     "--",
     "-",
     "",
@@ -97,6 +92,12 @@ static const char *const words[] = {
     "--l",
     "--a",
     "18446744073709551616",
+    /* Further ones come last: what is kept as inputs names words by their numbers. */
+    "watch",
+    "--since",
+    "00000000000000010000000000000000000000000000000001",
+    "000000000000000100000000000000000000000000000001",
+    "--exec",
 };
 enum { WORDS = sizeof(words) / sizeof(words[0]) };
 

@@ -153,6 +153,8 @@ static int add_node_line(struct watch *watch, const struct watch_node *node, con
     char op[32];
 
     *out = NULL;
+    if (where.kind == 0 || where.kind == KV_PROJECTS)
+        return 0;
     if (!is_watched(watch, &where, NULL, to != NULL) && (to == NULL || !is_watched(watch, to, NULL, true)))
         return 0;
     snprintf(op, sizeof(op), "%s-%s", kinds[where.kind], what);
