@@ -1,6 +1,5 @@
 #include "fs/nodes/push.h"
 
-#include "fs/base/errorlog.h"
 #include "fs/base/notify.h"
 #include "fs/nodes/nodes_internal.h"
 

@@ -9,22 +9,28 @@
 
 /* --------------------------------------------------------------------------- the cache */
 
-static int follow_drop(void *arg, const struct engine_place *at, enum engine_table table, struct slice key,
+/* Which key is it that a record is kept under? returns 0; -EIO none */
+static int follow_ref(struct slice key, struct kv_ref *out)
+{
+    char name[KV_KEY_MAX + 1];
+    int size = key.size < 8 ? -EIO : name_unpack((const uint8_t *)key.data + 8, key.size - 8, name);
+
+    if (size < 0)
+        return size;
+    *out = kv_ref_key(name_get_u64(key.data), name, (size_t)size);
+    return 0;
+}
+
+static int follow_drop(void *arg, const struct kv_feed *at, enum engine_table table, struct slice key,
                        const struct slice *value)
 {
     struct kv_store *store = arg;
-    char name[KV_KEY_MAX + 1];
     struct kv_ref ref;
-    int size;
 
     (void)at;
     (void)value;
-    if (table != ENGINE_KEYS || key.size < 8)
-        return 0;
-    size = name_unpack((const uint8_t *)key.data + 8, key.size - 8, name);
-    if (size < 0)
+    if (table != ENGINE_KEYS || follow_ref(key, &ref) < 0)
         return 0; /* no key of ours */
-    ref = kv_ref_key(name_get_u64(key.data), name, (size_t)size);
     cache_drop(store->cache, &ref);
     return 0;
 }
@@ -64,19 +70,16 @@ void store_catch_up(struct kv_store *store)
 struct following {
     kv_changed_visit *visit;
     void *arg;
-    struct kv_feed at;
 };
 
 static int follow_key(struct kv_changed *changed, struct slice key, const struct slice *value)
 {
     struct record_key record;
-    char name[KV_KEY_MAX + 1];
-    int size = key.size < 8 ? -EIO : name_unpack((const uint8_t *)key.data + 8, key.size - 8, name);
+    int rc = follow_ref(key, &changed->ref);
 
-    if (size < 0)
-        return size;
+    if (rc < 0)
+        return rc;
     changed->kind = KV_CHANGED_KEY;
-    changed->ref = kv_ref_key(name_get_u64(key.data), name, (size_t)size);
     changed->known = value != NULL && value->size > 0 && record_decode_key(key, *value, &record) == 0;
     if (changed->known)
         changed->meta = record.meta;
@@ -114,14 +117,13 @@ static int follow_name(struct kv_changed *changed, struct slice key, const struc
     return 0;
 }
 
-static int follow_tell(void *arg, const struct engine_place *at, enum engine_table table, struct slice key,
+static int follow_tell(void *arg, const struct kv_feed *at, enum engine_table table, struct slice key,
                        const struct slice *value)
 {
-    struct following *following = arg;
-    struct kv_changed changed = {.removed = value == NULL, .at = &following->at};
+    const struct following *following = arg;
+    struct kv_changed changed = {.removed = value == NULL, .at = at};
     int rc;
 
-    following->at = (struct kv_feed){at->salt, at->pos, at->seq, at->epoch};
     switch (table) {
     case ENGINE_KEYS:
         rc = follow_key(&changed, key, value);
@@ -140,15 +142,11 @@ static int follow_tell(void *arg, const struct engine_place *at, enum engine_tab
 
 int kv_follow(struct kv_store *store, struct kv_feed *feed, bool own, kv_changed_visit *visit, void *arg)
 {
-    struct engine_place place = {feed->salt, feed->pos, feed->seq, feed->epoch};
     struct following following = {.visit = visit, .arg = arg};
-    int rc;
 
     if (store->engine->ops->follow == NULL)
         return 0;
-    rc = store->engine->ops->follow(store->engine, &place, own, follow_tell, &following);
-    *feed = (struct kv_feed){place.salt, place.pos, place.seq, place.epoch};
-    return rc;
+    return store->engine->ops->follow(store->engine, feed, own, follow_tell, &following);
 }
 
 uint64_t kv_epoch(struct kv_store *store) { return engine_epoch(store->engine); }

@@ -41,7 +41,7 @@ struct kv_store {
         bool on;                /* KV_INVALIDATE_PUSH, with a cache */
         _Atomic uint64_t epoch; /* of the state up to which the cache knows of all commits */
         pthread_mutex_t lock;   /* held while the cache is told of others' changes; the cache's comes after it */
-        struct engine_place place;
+        struct kv_feed place;
     } follow;
     struct {
         pthread_mutex_t lock;

@@ -48,16 +48,10 @@ struct engine_txn;
  * transaction, but must not change anything. Answers 0 to go on; anything else ends the scan. */
 typedef int engine_visit(void *arg, struct slice key, struct slice value);
 
-/* A place in the order of all commits. */
-struct engine_place {
-    uint64_t salt, pos, seq;
-    uint64_t epoch; /* a result of follow(): that of the state up to which it looked */
-};
-
 /* Called for each record that a commit has changed; slices are borrowed until it returns.
  * value  NULL: it was removed; of size 0: it is not known (no record is empty)
  * at     the place behind the commit. Answers 0 to go on */
-typedef int engine_changed(void *arg, const struct engine_place *at, enum engine_table table, struct slice key,
+typedef int engine_changed(void *arg, const struct kv_feed *at, enum engine_table table, struct slice key,
                            const struct slice *value);
 
 /* Called for each damage that verify() finds; the text is borrowed. */
@@ -121,7 +115,7 @@ struct engine_ops {
      * place stands for now. `own` false: but not by those of this engine. NULL together with epoch.
      * returns  0; -ESTALE not all of them are known any more: *place stands for now, and anything may have changed;
      *          visit's answer, if that is not 0: *place is behind the commit before; -EIO, -ENOMEM */
-    int (*follow)(struct engine *engine, struct engine_place *place, bool own, engine_changed *visit, void *arg);
+    int (*follow)(struct engine *engine, struct kv_feed *place, bool own, engine_changed *visit, void *arg);
 
     /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
     void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);

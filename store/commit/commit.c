@@ -316,8 +316,6 @@ static void commit_flush_locked(struct commit_queue *queue)
     uint64_t through = commit_low_locked(queue);
     int rc;
 
-    if (group.head == NULL)
-        group.tail = &group.head;
     commit_group_clear(&queue->committed);
     queue->unflushed = false;
     queue->flushing = true;

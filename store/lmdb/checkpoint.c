@@ -2,6 +2,7 @@
  *
  * All but lmdb_flush() runs with the right to write, so checkpoints, commits and appends of all processes exclude each
  * other. */
+#include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -17,10 +18,10 @@
 
 /* ------------------------------------------------------------------------- the mark */
 
-int lmdb_mark_read(struct lmdb *lmdb, MDB_txn *txn, struct lmdb_mark *out)
+int lmdb_mark_read(MDB_dbi table, MDB_txn *txn, struct lmdb_mark *out)
 {
     MDB_val key = {sizeof(MARK_KEY) - 1, MARK_KEY}, value;
-    int rc = lmdb_errno(lmdb_guarded_get(txn, lmdb->marks, &key, &value));
+    int rc = lmdb_errno(lmdb_guarded_get(txn, table, &key, &value));
 
     if (rc == -ENOENT || (rc == 0 && value.mv_size != sizeof(*out)))
         return -EIO;
@@ -40,13 +41,9 @@ int lmdb_mark_write(MDB_dbi table, MDB_txn *txn, const struct lmdb_mark *mark)
 
 int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, uint8_t *out)
 {
-    uint64_t found;
     ssize_t got = pread(data_fd, out, LOG_HEADER, (off_t)(txn % 2 * page_size));
 
-    if (got != LOG_HEADER)
-        return -EIO;
-    memcpy(&found, out + LMDB_HEADER_TXN, sizeof(found));
-    return found == txn ? 0 : -EIO;
+    return got == LOG_HEADER && format_u64(out + META_TXN) == txn ? 0 : -EIO;
 }
 
 /* ----------------------------------------------------------------------------- pins
@@ -104,16 +101,14 @@ int lmdb_flush_log(struct lmdb *lmdb)
 static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_mark *mark)
 {
     struct log_slot slot = lmdb->slot;
-    struct stat data;
 
     slot.number++;
     slot.txn = txn;
     slot.pos = mark->pos;
     slot.seq = mark->seq;
-    if (fstat(lmdb->data_fd, &data) != 0 ||
-        lmdb_header_read(lmdb->data_fd, lmdb->page_size, slot.txn, slot.header) < 0)
+    slot.data_ino = lmdb->data_ino;
+    if (lmdb_header_read(lmdb->data_fd, lmdb->page_size, slot.txn, slot.header) < 0)
         return -EIO;
-    slot.data_ino = data.st_ino;
     if (fdatasync(lmdb->data_fd) != 0 || log_slot_write(lmdb->log_fd, &slot) < 0)
         return lmdb_fail(lmdb);
     if (lmdb_flush_log(lmdb) < 0)
@@ -145,7 +140,7 @@ int lmdb_checkpoint(struct lmdb *lmdb)
         rc = lmdb_txn_begin(lmdb, false, &pin);
     if (rc < 0)
         return rc;
-    rc = lmdb_mark_read(lmdb, pin->mdb, &mark);
+    rc = lmdb_mark_read(lmdb->marks, pin->mdb, &mark);
     if (rc == 0 && mark.salt != lmdb->slot.salt)
         rc = -EIO; /* the log of another store */
     if (rc == 0 && (mdb_txn_id(pin->mdb) != lmdb->slot.txn || lmdb_writer_is_heir(lmdb)))
@@ -176,20 +171,25 @@ static bool checkpoint_files_are_ours(const struct lmdb *lmdb)
            fstatat(lmdb->dir_fd, LOG_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->log_ino;
 }
 
+/* See which checkpoint is the newest. returns 0; -EIO, also where a flush has failed */
+static int checkpoint_look(struct lmdb *lmdb)
+{
+    bool failed = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE);
+
+    return failed || log_look(lmdb->log_fd, &lmdb->slot, &failed) < 0 || failed ? -EIO : 0;
+}
+
 int lmdb_protect(struct lmdb *lmdb)
 {
-    bool failed;
-
-    if (__atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || log_look(lmdb->log_fd, &lmdb->slot, &failed) < 0 ||
-        failed || !checkpoint_files_are_ours(lmdb))
+    if (checkpoint_look(lmdb) < 0 || !checkpoint_files_are_ours(lmdb))
         return -EIO;
     return lmdb->pin == NULL || lmdb_writer_is_heir(lmdb) ? lmdb_checkpoint(lmdb) : 0;
 }
 
-bool lmdb_is_due(struct lmdb *lmdb, const struct lmdb_mark *mark, uint64_t txn)
+bool lmdb_is_due(const struct lmdb *lmdb, const struct lmdb_mark *mark, bool near_end, uint64_t txn)
 {
     return mark->pos - lmdb->slot.pos > lmdb->slot.ring / 2 || mark->volume - lmdb->pin_volume > PINNED_MOST ||
-           (lmdb_near_end(lmdb) && lmdb->pin_txn + 1 < txn);
+           (near_end && lmdb->pin_txn + 1 < txn);
 }
 
 /* Does what this process has committed need a checkpoint to be durable? returns 1, 0; -EIO */
@@ -203,9 +203,10 @@ static int flush_needs_checkpoint(struct lmdb *lmdb)
     return log_slot_read(lmdb->log_fd, &slot) < 0 ? -EIO : slot.seq <= incomplete;
 }
 
-int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns)
+int lmdb_flush(struct engine *engine, int64_t wait_ns)
 {
-    int rc = flush_needs_checkpoint(lmdb);
+    struct lmdb *lmdb = (struct lmdb *)engine;
+    int rc = lmdb->read_only ? 0 : flush_needs_checkpoint(lmdb);
 
     if (rc > 0) {
         rc = lmdb_writer_acquire(lmdb, wait_ns);
@@ -216,21 +217,33 @@ int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns)
             rc = lmdb_checkpoint(lmdb);
         lmdb_writer_release(lmdb);
     }
-    return rc == 0 ? lmdb_flush_log(lmdb) : rc;
+    return rc == 0 && !lmdb->read_only ? lmdb_flush_log(lmdb) : rc;
 }
 
-int lmdb_rest(struct lmdb *lmdb)
+/* With the right to write. */
+static int rest_unpin(struct lmdb *lmdb)
 {
-    int rc = 0;
+    int rc;
 
     if (lmdb->pin == NULL)
         return 0;
-    if (checkpoint_has_failed(lmdb) || log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
-        rc = -EIO;
-    else if (lmdb->last_txn > lmdb->slot.txn || lmdb_writer_is_heir(lmdb))
+    rc = checkpoint_look(lmdb);
+    if (rc == 0 && (lmdb->last_txn > lmdb->slot.txn || lmdb_writer_is_heir(lmdb)))
         rc = lmdb_checkpoint(lmdb);
     if (rc == 0 || rc == -EIO)
         checkpoint_unpin(lmdb);
+    return rc;
+}
+
+int lmdb_rest(struct engine *engine)
+{
+    struct lmdb *lmdb = (struct lmdb *)engine;
+    int rc = lmdb->read_only ? 0 : lmdb_writer_acquire(lmdb, 0);
+
+    if (rc < 0 || lmdb->read_only)
+        return rc;
+    rc = rest_unpin(lmdb);
+    lmdb_writer_release(lmdb);
     return rc;
 }
 

@@ -1,4 +1,4 @@
-/* The directory of an LMDB store: the rules for what is opened, creation, and what is said when it is refused.
+/* The directory of an LMDB store: the rules for what is opened, and what is said when it is refused.
  *
  * Who can get at a store
  *   A store is its owner's: directory and data.mdb belong to the effective user, and nobody else has a right on them.
@@ -12,9 +12,8 @@
  *   the owner, who would be acting against himself, or with `foreign` somebody who gets root to open what the owner
  *   may open.
  *
- * A new store is built as data.mdb.new, with its tables, and its log beside it, and renamed to data.mdb when both are
- * on the disk. So a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next
- * one. Creators exclude each other by flock() on lock.mdb, which strangers cannot open, and wait for CREATE_TRIES.
+ * How a store is made stands in create.c. Creators exclude each other by flock() on lock.mdb, which strangers cannot
+ * open, and wait for CREATE_TRIES.
  *
  * LMDB makes lock.mdb a sparse file and writes it through a map, where a full disk answers with SIGBUS. So its blocks
  * are allocated before LMDB opens it, and a disk without room for them is told at the open.
@@ -31,16 +30,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
-#define NEW_FILE "data.mdb.new"
-#define NEW_MAP (4u << 20)             /* bytes: plenty for empty tables */
-#define RING_LEAST ((uint64_t)1 << 20) /* bytes of the log */
-#define RING_MOST ((uint64_t)16 << 20)
 #define CREATE_TRIES 500                                /* 10 ms each, for who makes the store */
 #define LOCK_SIZE ((off_t)LMDB_READERS_MAX * 64 + 4096) /* bytes that LMDB makes it, at most: a cache line each */
 
@@ -158,10 +151,11 @@ static int directory_check_file(int dir_fd, const struct stat *file, const char 
     return 0;
 }
 
+int lmdb_sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0 : -errno; }
+
 /* ------------------------------------------------------------------------- lock.mdb */
 
-/* Open a file of the store, made for its owner only where it is absent. returns a descriptor; -errno */
-static int directory_open_file(int dir_fd, const char *name)
+int lmdb_open_file(int dir_fd, const char *name)
 {
     int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), rc = 0;
 
@@ -183,7 +177,7 @@ static int directory_open_file(int dir_fd, const char *name)
 /* returns  a descriptor of lock.mdb, made where it is absent; -EROFS and the like without words */
 static int directory_open_lock(int dir_fd, const char *dir, struct kv_error *error)
 {
-    CLEANUP(close_fd) int fd = directory_open_file(dir_fd, LOCK_FILE);
+    CLEANUP(close_fd) int fd = lmdb_open_file(dir_fd, LOCK_FILE);
     struct stat file;
     int rc;
 
@@ -223,10 +217,6 @@ int lmdb_allocate_lock(int dir_fd, const char *dir, bool read_only, struct kv_er
     return rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 
-/* ------------------------------------------------------------------------- creation */
-
-static int sync_directory(int fd) { return fsync(fd) == 0 || errno == EINVAL ? 0 : -errno; }
-
 /* Does the directory hold nothing but what a creation may find? returns 0; -ENOTEMPTY */
 static int check_empty(int dir_fd, const char *dir, struct kv_error *error)
 {
@@ -253,117 +243,6 @@ static int check_empty(int dir_fd, const char *dir, struct kv_error *error)
     }
     closedir(list);
     return rc;
-}
-
-/* A 64th of what the store can become, within bounds. */
-static uint64_t ring_for(int dir_fd, uint64_t map_bytes)
-{
-    struct statvfs disk;
-    uint64_t ring = map_bytes > 0 ? map_bytes / 64 : RING_MOST;
-
-    if (fstatvfs(dir_fd, &disk) == 0 && (uint64_t)disk.f_blocks * disk.f_frsize / 64 < ring)
-        ring = (uint64_t)disk.f_blocks * disk.f_frsize / 64;
-    ring -= ring % RING_LEAST;
-    return ring < RING_LEAST ? RING_LEAST : ring > RING_MOST ? RING_MOST : ring;
-}
-
-/* Make an empty database in `env`, which belongs to the log of `slot`. returns an answer of LMDB's kind */
-static int build_tables(MDB_env *env, struct log_slot *slot)
-{
-    struct lmdb_mark mark = {.salt = slot->salt, .pos = slot->pos, .seq = slot->seq};
-    MDB_dbi table;
-    MDB_txn *txn;
-    int rc = mdb_txn_begin(env, NULL, 0, &txn);
-
-    if (rc != 0)
-        return rc;
-    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
-        rc = mdb_dbi_open(txn, lmdb_table_names[i], MDB_CREATE, &table);
-    if (rc == 0)
-        rc = mdb_dbi_open(txn, LMDB_MARKS, MDB_CREATE, &table);
-    if (rc == 0)
-        rc = lmdb_mark_write(table, txn, &mark);
-    slot->txn = mdb_txn_id(txn);
-    if (rc == 0)
-        rc = mdb_txn_commit(txn);
-    else
-        mdb_txn_abort(txn);
-    return rc;
-}
-
-/* Build an empty database as data.mdb.new, durably, and say in the slot what it is. returns an answer of LMDB's kind */
-static int build_data(const char *path, struct log_slot *slot)
-{
-    MDB_env *env;
-    MDB_stat size;
-    struct stat file;
-    int rc = mdb_env_create(&env), fd;
-
-    if (rc != 0)
-        return rc;
-    rc = mdb_env_set_maxdbs(env, ENGINE_TABLES + 1);
-    if (rc == 0)
-        rc = mdb_env_set_mapsize(env, NEW_MAP);
-    if (rc == 0)
-        rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
-    if (rc == 0)
-        rc = build_tables(env, slot);
-    if (rc == 0)
-        rc = mdb_env_stat(env, &size);
-    if (rc == 0)
-        rc = mdb_env_get_fd(env, &fd);
-    if (rc == 0 && fstat(fd, &file) != 0)
-        rc = errno;
-    if (rc == 0) {
-        slot->page_size = size.ms_psize;
-        slot->data_ino = file.st_ino;
-        rc = -lmdb_header_read(fd, slot->page_size, slot->txn, slot->header);
-    }
-    mdb_env_close(env);
-    return rc;
-}
-
-/* The log of a database that is going to be there. */
-static int build_log(int dir_fd, const struct log_slot *slot)
-{
-    int fd, rc = unlinkat(dir_fd, LOG_FILE, 0) == 0 || errno == ENOENT ? 0 : -errno;
-
-    if (rc == 0)
-        rc = log_create(dir_fd, LOG_FILE, slot, &fd);
-    if (rc == 0) {
-        rc = owner_give(dir_fd, fd);
-        close(fd);
-    }
-    return rc;
-}
-
-/* Only creators reach this, one at a time: what has the name is what a creation left that was cut off. */
-static int create_store(int dir_fd, const char *dir, uint64_t map_bytes, struct kv_error *error)
-{
-    struct log_slot slot = {.number = 1, .ring = ring_for(dir_fd, map_bytes), .seq = 1};
-    char path[LMDB_PATH_SIZE];
-    int fd, rc = unlinkat(dir_fd, NEW_FILE, 0) == 0 || errno == ENOENT ? 0 : errno;
-
-    if (rc == 0) {
-        fd = directory_open_file(dir_fd, NEW_FILE);
-        rc = fd < 0 ? -fd : 0;
-        close_fd(&fd);
-    }
-    if (rc == 0 && getrandom(&slot.salt, sizeof(slot.salt), 0) != (ssize_t)sizeof(slot.salt))
-        rc = EIO;
-    if (rc == 0)
-        rc = build_data(lmdb_path(dir_fd, "/" NEW_FILE, path), &slot);
-    if (rc == 0)
-        rc = -build_log(dir_fd, &slot);
-    if (rc == 0) /* a data.mdb has a log, whatever the disk does first */
-        rc = -sync_directory(dir_fd);
-    if (rc == 0 && renameat(dir_fd, NEW_FILE, dir_fd, DATA_FILE) != 0)
-        rc = errno;
-    if (rc == 0)
-        rc = -sync_directory(dir_fd);
-    else
-        unlinkat(dir_fd, NEW_FILE, 0);
-    return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 
 /* --------------------------------------------------------------------- the directory */
@@ -431,7 +310,7 @@ static int open_directory(const char *dir, bool create, struct kv_error *error)
         fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd >= 0) {
             parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            rc = parent < 0 ? -errno : sync_directory(parent);
+            rc = parent < 0 ? -errno : lmdb_sync_directory(parent);
         }
     }
     if (fd < 0 && errno == ENOENT)
@@ -496,7 +375,7 @@ static int directory_create(int dir_fd, const char *dir, const struct lmdb_optio
     if (rc < 0)
         return rc;
     rc = directory_check_data(dir_fd, dir, foreign, error);
-    return rc == -ENOENT ? create_store(dir_fd, dir, options->map_bytes, error) : rc;
+    return rc == -ENOENT ? lmdb_create_store(dir_fd, dir, options->map_bytes, error) : rc;
 }
 
 /* As lmdb_directory(), of a directory that is open and of which this process has no store open. */

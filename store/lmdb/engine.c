@@ -219,18 +219,21 @@ static int begin_write(struct lmdb *lmdb, struct lmdb_txn **out)
 
     for (step = FIRST; rc == 0; step++) {
         struct lmdb_txn *txn;
+        bool near_end;
 
         rc = lmdb_txn_begin(lmdb, true, &txn);
         if (rc < 0)
             return rc;
+        near_end = lmdb_near_end(lmdb);
         /* The environment, and the pin with it, may have been closed since lmdb_protect(). */
-        rc = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) ? -EIO : lmdb_mark_read(lmdb, txn->mdb, &txn->mark);
+        rc = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) ? -EIO
+                                                              : lmdb_mark_read(lmdb->marks, txn->mdb, &txn->mark);
         if (rc < 0) {
             lmdb_txn_abort(txn);
-        } else if (step == FIRST && lmdb_is_due(lmdb, &txn->mark, mdb_txn_id(txn->mdb))) {
+        } else if (step == FIRST && lmdb_is_due(lmdb, &txn->mark, near_end, mdb_txn_id(txn->mdb))) {
             lmdb_txn_abort(txn);
             rc = lmdb_checkpoint(lmdb);
-        } else if (step < TURNED && lmdb_space_is_unripe(lmdb)) {
+        } else if (step < TURNED && near_end && lmdb_space_is_unripe(lmdb)) {
             rc = commit_nothing(txn);
             if (rc == 0)
                 rc = lmdb_checkpoint(lmdb);
@@ -479,52 +482,6 @@ static int lmdb_claim(struct engine *engine)
     return -EBUSY;
 }
 
-static int lmdb_engine_flush(struct engine *engine, int64_t wait_ns)
-{
-    struct lmdb *lmdb = lmdb_of(engine);
-
-    return lmdb->read_only ? 0 : lmdb_flush(lmdb, wait_ns);
-}
-
-static int lmdb_engine_rest(struct engine *engine)
-{
-    struct lmdb *lmdb = lmdb_of(engine);
-    int rc = lmdb->read_only ? 0 : lmdb_writer_acquire(lmdb, 0);
-
-    if (rc < 0 || lmdb->read_only)
-        return rc;
-    rc = lmdb_rest(lmdb);
-    lmdb_writer_release(lmdb);
-    return rc;
-}
-
-static void close_fd(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
-void lmdb_close(struct engine *engine)
-{
-    struct lmdb *lmdb = lmdb_of(engine);
-
-    /* Where somebody else writes just now, who comes next recovers the store, or has no need to. */
-    if (lmdb->pin != NULL)
-        (void)lmdb_engine_rest(engine);
-    lmdb_close_environment(lmdb);
-    lmdb_writer_close(lmdb);
-    close_fd(lmdb->log_fd);
-    close_fd(lmdb->data_fd);
-    if (lmdb->dir_fd >= 0)
-        lmdb_directory_close(lmdb->dir_fd);
-    pthread_cond_destroy(&lmdb->none_open);
-    pthread_mutex_destroy(&lmdb->lock);
-    pthread_mutex_destroy(&lmdb->flush_lock);
-    free(lmdb->changes.bytes);
-    free(lmdb->dir);
-    free(lmdb);
-}
-
 const struct engine_ops lmdb_ops = {
     .name = "lmdb",
     .close = lmdb_close,
@@ -536,8 +493,8 @@ const struct engine_ops lmdb_ops = {
     .put = lmdb_put,
     .del = lmdb_del,
     .room = lmdb_room,
-    .flush = lmdb_engine_flush,
-    .rest = lmdb_engine_rest,
+    .flush = lmdb_flush,
+    .rest = lmdb_rest,
     .epoch = lmdb_epoch,
     .wait = lmdb_wait,
     .wake = lmdb_wake,

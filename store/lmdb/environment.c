@@ -146,6 +146,19 @@ int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *e
     return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
 }
 
+int lmdb_find_tables(MDB_txn *txn, bool create, MDB_dbi tables[ENGINE_TABLES], MDB_dbi *marks)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i <= ENGINE_TABLES; i++) {
+        const char *name = i < ENGINE_TABLES ? lmdb_table_names[i] : LMDB_MARKS;
+        MDB_dbi *table = i < ENGINE_TABLES ? &tables[i] : marks;
+
+        rc = create ? mdb_dbi_open(txn, name, MDB_CREATE, table) : lmdb_guarded_open(txn, name, table);
+    }
+    return rc;
+}
+
 /* Open tables that are there. returns 0; -ENOTEMPTY the database is somebody else's */
 int lmdb_open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
@@ -154,10 +167,7 @@ int lmdb_open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 
     if (rc != 0)
         return lmdb_refuse_answer(error, dir, rc);
-    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
-        rc = lmdb_guarded_open(txn, lmdb_table_names[i], &lmdb->tables[i]);
-    if (rc == 0)
-        rc = lmdb_guarded_open(txn, LMDB_MARKS, &lmdb->marks);
+    rc = lmdb_find_tables(txn, false, lmdb->tables, &lmdb->marks);
     if (rc == 0)
         rc = mdb_txn_commit(txn);
     else

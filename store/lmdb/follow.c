@@ -21,17 +21,20 @@ uint64_t lmdb_epoch(struct engine *engine)
 }
 
 /* Which state does a transaction see that begins now? LMDB shows a header (lmdb_epoch()) before that.
+ * mark     of that state; may be NULL
  * returns  0; -EIO, and after a failed one whoever waits must not look all the time */
-static int follow_seen(struct lmdb *lmdb, uint64_t *out)
+static int follow_seen(struct lmdb *lmdb, uint64_t *epoch, struct lmdb_mark *mark)
 {
     struct lmdb_txn *txn;
     int rc = lmdb_txn_begin(lmdb, false, &txn);
 
     if (rc < 0)
         return rc;
-    *out = mdb_txn_id(txn->mdb);
+    *epoch = mdb_txn_id(txn->mdb);
+    if (mark != NULL)
+        rc = lmdb_mark_read(lmdb->marks, txn->mdb, mark);
     lmdb_txn_abort(txn);
-    return 0;
+    return rc;
 }
 
 int lmdb_wait(struct engine *engine, uint64_t epoch, int64_t timeout_ns)
@@ -39,11 +42,11 @@ int lmdb_wait(struct engine *engine, uint64_t epoch, int64_t timeout_ns)
     struct lmdb *lmdb = (struct lmdb *)engine;
     uint32_t told = lmdb_writer_told(lmdb);
     uint64_t seen = epoch;
-    int rc = follow_seen(lmdb, &seen);
+    int rc = follow_seen(lmdb, &seen, NULL);
 
     if (rc < 0 || seen == epoch) {
         lmdb_writer_wait(lmdb, told, timeout_ns);
-        rc = follow_seen(lmdb, &seen);
+        rc = follow_seen(lmdb, &seen, NULL);
     }
     return rc == 0 && seen == epoch ? -ETIMEDOUT : rc;
 }
@@ -56,21 +59,7 @@ void lmdb_wake(struct engine *engine)
         lmdb_writer_tell(lmdb, true);
 }
 
-/* Up to where do all see? */
-static int follow_end(struct lmdb *lmdb, struct lmdb_mark *mark, uint64_t *epoch)
-{
-    struct lmdb_txn *txn;
-    int rc = lmdb_txn_begin(lmdb, false, &txn);
-
-    if (rc < 0)
-        return rc;
-    *epoch = mdb_txn_id(txn->mdb);
-    rc = lmdb_mark_read(lmdb, txn->mdb, mark);
-    lmdb_txn_abort(txn);
-    return rc;
-}
-
-static int follow_record(const struct log_record *record, const struct engine_place *at, engine_changed *visit,
+static int follow_record(const struct log_record *record, const struct kv_feed *at, engine_changed *visit,
                          void *arg)
 {
     struct slice payload = slice_of(record->payload, record->size);
@@ -85,31 +74,31 @@ static int follow_record(const struct log_record *record, const struct engine_pl
     return rc;
 }
 
-int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, engine_changed *visit, void *arg)
+int lmdb_follow(struct engine *engine, struct kv_feed *place, bool own, engine_changed *visit, void *arg)
 {
     struct lmdb *lmdb = (struct lmdb *)engine;
     struct log_record record = {0};
     struct log_slot ring = {.ring = lmdb->ring};
     struct lmdb_mark mark;
     uint64_t epoch = 0;
-    int rc = follow_end(lmdb, &mark, &epoch);
+    int rc = follow_seen(lmdb, &epoch, &mark);
 
     if (rc < 0)
         return rc;
     ring.salt = mark.salt;
     if (place->salt == 0)
-        *place = (struct engine_place){mark.salt, mark.pos, mark.seq, epoch};
+        *place = (struct kv_feed){mark.salt, mark.pos, mark.seq, epoch};
     if (place->salt != mark.salt || place->pos > mark.pos || mark.pos - place->pos > lmdb->ring)
         rc = -ESTALE;
     while (rc == 0 && place->pos < mark.pos) {
-        struct engine_place next;
+        struct kv_feed next;
 
         rc = log_read(lmdb->log_fd, &ring, place->pos, place->seq, &record);
         if (rc == -ENOENT)
             rc = -ESTALE;
         if (rc < 0)
             break;
-        next = (struct engine_place){mark.salt, record.next, record.seq + 1, place->epoch};
+        next = (struct kv_feed){mark.salt, record.next, record.seq + 1, place->epoch};
         if (own || record.origin != lmdb->origin)
             rc = follow_record(&record, &next, visit, arg);
         if (rc == 0)
@@ -118,7 +107,7 @@ int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, eng
     if (rc == 0)
         place->epoch = epoch;
     if (rc == -ESTALE)
-        *place = (struct engine_place){mark.salt, mark.pos, mark.seq, epoch};
+        *place = (struct kv_feed){mark.salt, mark.pos, mark.seq, epoch};
     free(record.payload);
     return rc;
 }

@@ -24,12 +24,9 @@ struct lmdb_free {
     } runs[LMDB_RUNS];
 };
 
-/* What LMDB's header is: a page's header of 16 bytes, then as follows. Both headers are of LMDB 0.9. */
-#define LMDB_MAGIC 0xBEEFC0DEu
-enum { LMDB_HEADER_MAGIC = 16, LMDB_HEADER_LAST = 136, LMDB_HEADER_TXN = 144 };
-
 #define DATA_FILE "data.mdb"
 #define LOCK_FILE "lock.mdb"
+#define NEW_FILE "data.mdb.new" /* a store that is being made, or whose making was cut off */
 
 /* Kept in a table of its own, and changed by each commit: so it goes with the state that LMDB has, whatever is in the
  * log. */
@@ -109,7 +106,6 @@ struct lmdb_txn {
 /* ------------------------------------------------------------------ engine.c */
 
 extern const struct engine_ops lmdb_ops;
-void lmdb_close(struct engine *engine);
 
 /* The only place that turns LMDB's answers into negative errnos. */
 int lmdb_errno(int rc);
@@ -125,6 +121,8 @@ void lmdb_check_readers(struct lmdb *lmdb);
 
 /* --------------------------------------------------------------------- open.c */
 
+/* As the engine's close(). */
+void lmdb_close(struct engine *engine);
 /* Lock data.mdb, or lock it otherwise. returns 0; -EWOULDBLOCK another process has it locked */
 KV_CHECKED int lmdb_lock_data(struct lmdb *lmdb, int how);
 
@@ -145,6 +143,8 @@ bool lmdb_leave(struct lmdb *lmdb, struct lmdb_txn *reset);
 KV_CHECKED int lmdb_open_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error);
 /* Open the tables, which are there. returns 0; -ENOTEMPTY the database is somebody else's */
 KV_CHECKED int lmdb_open_tables(struct lmdb *lmdb, const char *dir, struct kv_error *error);
+/* In a transaction: open all tables, or make them. returns an answer of LMDB's kind */
+KV_CHECKED int lmdb_find_tables(MDB_txn *txn, bool create, MDB_dbi tables[ENGINE_TABLES], MDB_dbi *marks);
 void lmdb_close_environment(struct lmdb *lmdb);
 /* Begin met this environment, of which LMDB says that it can only be closed. Where the new one cannot be opened the
  * next begin tries again. returns 0; -EIO; -ETIMEDOUT */
@@ -153,7 +153,7 @@ KV_CHECKED int lmdb_reopen(struct lmdb *lmdb, const MDB_env *broken);
 /* -------------------------------------------------------------- checkpoint.c */
 
 /* The mark as a transaction sees it; write it in one. returns 0; -EIO; as mdb_put() */
-KV_CHECKED int lmdb_mark_read(struct lmdb *lmdb, MDB_txn *txn, struct lmdb_mark *out);
+KV_CHECKED int lmdb_mark_read(MDB_dbi table, MDB_txn *txn, struct lmdb_mark *out);
 KV_CHECKED int lmdb_mark_write(MDB_dbi table, MDB_txn *txn, const struct lmdb_mark *mark);
 /* The first LOG_HEADER bytes of the page with the header of a transaction. returns 0; -EIO it is not there */
 KV_CHECKED int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, uint8_t *out);
@@ -161,15 +161,16 @@ KV_CHECKED int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, u
 /* With the right to write, outside of transactions: see to it that a commit may follow.
  * returns  0; -EIO the disk has failed, or the files are no longer those of the store; -ETIMEDOUT */
 KV_CHECKED int lmdb_protect(struct lmdb *lmdb);
-/* In write transaction `txn`, which began with this mark: should it be ended, and a checkpoint be made before it? */
-bool lmdb_is_due(struct lmdb *lmdb, const struct lmdb_mark *mark, uint64_t txn);
+/* In write transaction `txn`, which began with this mark: should it be ended, and a checkpoint be made before it?
+ * near_end  of lmdb_near_end() */
+bool lmdb_is_due(const struct lmdb *lmdb, const struct lmdb_mark *mark, bool near_end, uint64_t txn);
 /* With the right to write, outside of transactions: make the last commit the newest checkpoint, and pin it. */
 KV_CHECKED int lmdb_checkpoint(struct lmdb *lmdb);
 /* Flush the log. returns 0; -EIO this flush failed, or any other before it */
 KV_CHECKED int lmdb_flush_log(struct lmdb *lmdb);
 /* As the engine's flush() and rest(). */
-KV_CHECKED int lmdb_flush(struct lmdb *lmdb, int64_t wait_ns);
-KV_CHECKED int lmdb_rest(struct lmdb *lmdb);
+KV_CHECKED int lmdb_flush(struct engine *engine, int64_t wait_ns);
+KV_CHECKED int lmdb_rest(struct engine *engine);
 /* A flush or the header failed: no more changes until the store was recovered. returns -EIO */
 int lmdb_fail(struct lmdb *lmdb);
 /* The environment is going to be closed; `lock` is held, or nobody else is there. */
@@ -181,7 +182,7 @@ void lmdb_forget_pin_locked(struct lmdb *lmdb);
 uint64_t lmdb_epoch(struct engine *engine);
 KV_CHECKED int lmdb_wait(struct engine *engine, uint64_t epoch, int64_t timeout_ns);
 void lmdb_wake(struct engine *engine);
-KV_CHECKED int lmdb_follow(struct engine *engine, struct engine_place *place, bool own, engine_changed *visit,
+KV_CHECKED int lmdb_follow(struct engine *engine, struct kv_feed *place, bool own, engine_changed *visit,
                            void *arg);
 
 /* ----------------------------------------------------------------- recover.c */
@@ -206,7 +207,7 @@ void lmdb_space_allocate(struct lmdb *lmdb);
 void lmdb_space_begin(struct lmdb *lmdb);
 /* Is there so little space that freed pages matter? */
 bool lmdb_near_end(struct lmdb *lmdb);
-/* Would an empty commit before this write transaction make pages usable that it may need? */
+/* Near the end: would an empty commit before this write transaction make pages usable that it may need? */
 bool lmdb_space_is_unripe(struct lmdb *lmdb);
 /* A record with a value of so many bytes was put; one was deleted. */
 void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice key, uint64_t size);
@@ -279,6 +280,17 @@ bool lmdb_is_data(int dir_fd, int fd);
 /* See to it that lock.mdb has its blocks, and is no file from elsewhere. Call it only while this process does not have
  * the store open: the locks that the process has on the file end with this call. returns 0; as engine_lmdb_open() */
 KV_CHECKED int lmdb_allocate_lock(int dir_fd, const char *dir, bool read_only, struct kv_error *error);
+
+/* Open a file of the store, made for its owner only where it is absent. returns a descriptor; -errno */
+KV_CHECKED int lmdb_open_file(int dir_fd, const char *name);
+/* Make the names in a directory durable, where its filesystem can. returns 0; -errno */
+KV_CHECKED int lmdb_sync_directory(int fd);
+
+/* --------------------------------------------------------------- create.c */
+
+/* Make an empty store in a directory that holds none, as the only process that does. returns 0; as engine_lmdb_open()
+ * */
+KV_CHECKED int lmdb_create_store(int dir_fd, const char *dir, uint64_t map_bytes, struct kv_error *error);
 
 /* ------------------------------------------------------------- registry.c */
 

@@ -42,37 +42,21 @@ static uint64_t open_default_map(void)
     return size;
 }
 
-/* LMDB would answer a page behind the end of the file with a signal. */
-static int open_check_size(struct lmdb *lmdb, const char *dir, struct kv_error *error)
-{
-    uint64_t used = lmdb_used(lmdb);
-    struct stat file;
-
-    if (fstat(lmdb->data_fd, &file) != 0)
-        return lmdb_refuse_answer(error, dir, errno);
-    if ((uint64_t)file.st_size < used)
-        return lmdb_refuse(error, -EIO, dir,
-                           "data.mdb was cut off (%llu of %llu bytes are there): restore it from a copy",
-                           (unsigned long long)file.st_size, (unsigned long long)used);
-    return 0;
-}
-
 /* Is the database one that this program can use? */
 static int open_check_environment(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
-    struct stat own, theirs, lock;
+    struct stat theirs, lock;
     MDB_stat stat;
     int fd, rc = mdb_env_stat(lmdb->env, &stat);
 
     mdb_env_get_fd(lmdb->env, &fd);
     if (rc != 0)
         return lmdb_refuse_answer(error, dir, rc);
-    if (fstat(fd, &theirs) != 0 || fstat(lmdb->data_fd, &own) != 0 || own.st_ino != theirs.st_ino)
+    if (fstat(fd, &theirs) != 0 || theirs.st_ino != lmdb->data_ino)
         return lmdb_refuse(error, -EIO, dir, "was replaced while it was opened: try again");
     if (mdb_env_get_maxkeysize(lmdb->env) < ENGINE_KEY_MAX)
         return lmdb_refuse(error, -EIO, dir, "this LMDB library is built for keys of %d bytes, %d are needed",
                            mdb_env_get_maxkeysize(lmdb->env), ENGINE_KEY_MAX);
-    lmdb->data_ino = own.st_ino;
     if (fstatat(lmdb->dir_fd, LOCK_FILE, &lock, AT_SYMLINK_NOFOLLOW) == 0)
         lmdb->lock_ino = lock.st_ino;
     lmdb->page_size = stat.ms_psize;
@@ -92,11 +76,12 @@ static int open_file(const struct lmdb *lmdb, const char *name)
 
 static int open_files(struct lmdb *lmdb, const char *dir, struct kv_error *error)
 {
-    struct stat log;
+    struct stat data, log;
 
     lmdb->data_fd = open_file(lmdb, DATA_FILE);
-    if (lmdb->data_fd < 0)
-        return lmdb_refuse_answer(error, dir, -lmdb->data_fd);
+    if (lmdb->data_fd < 0 || fstat(lmdb->data_fd, &data) != 0)
+        return lmdb_refuse_answer(error, dir, lmdb->data_fd < 0 ? -lmdb->data_fd : errno);
+    lmdb->data_ino = data.st_ino;
     lmdb->log_fd = open_file(lmdb, LOG_FILE);
     if (lmdb->log_fd == -ENOENT)
         return lmdb_refuse(error, -EIO, dir,
@@ -205,8 +190,6 @@ static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_optio
     if (rc == 0)
         rc = open_check_environment(lmdb, dir, error);
     if (rc == 0)
-        rc = open_check_size(lmdb, dir, error);
-    if (rc == 0)
         rc = lmdb_open_tables(lmdb, dir, error);
     if (rc < 0)
         return rc;
@@ -218,6 +201,33 @@ static int lmdb_open(struct lmdb *lmdb, const char *dir, const struct lmdb_optio
     else if (rc == 0)
         rc = open_prepare_to_write(lmdb);
     return rc < 0 ? lmdb_refuse_answer(error, dir, -rc) : 0;
+}
+
+static void open_close_file(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void lmdb_close(struct engine *engine)
+{
+    struct lmdb *lmdb = (struct lmdb *)engine;
+
+    /* Where somebody else writes just now, who comes next recovers the store, or has no need to. */
+    if (lmdb->pin != NULL)
+        (void)!lmdb_rest(engine);
+    lmdb_close_environment(lmdb);
+    lmdb_writer_close(lmdb);
+    open_close_file(lmdb->log_fd);
+    open_close_file(lmdb->data_fd);
+    if (lmdb->dir_fd >= 0)
+        lmdb_directory_close(lmdb->dir_fd);
+    pthread_cond_destroy(&lmdb->none_open);
+    pthread_mutex_destroy(&lmdb->lock);
+    pthread_mutex_destroy(&lmdb->flush_lock);
+    free(lmdb->changes.bytes);
+    free(lmdb->dir);
+    free(lmdb);
 }
 
 int engine_lmdb_open(const char *dir, const struct lmdb_options *options, struct engine **out,

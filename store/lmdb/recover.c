@@ -6,6 +6,7 @@
  *
  * A store that was copied while it was in use has pages of different times, and nothing in them tells. So a
  * checkpoint names the inode of its data.mdb, and a store that is not clean is only recovered where it is that one. */
+#include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -20,18 +21,15 @@
 /* The transaction of the newest header; 0: there is none. LMDB looks at both in this way. */
 static uint64_t recover_newest(int data_fd, uint64_t page_size)
 {
-    uint64_t newest = 0, txn;
-    uint32_t magic;
+    uint64_t newest = 0;
 
     for (uint64_t i = 0; i < 2; i++) {
         uint8_t page[LOG_HEADER];
 
         if (pread(data_fd, page, sizeof(page), (off_t)(i * page_size)) != (ssize_t)sizeof(page))
             continue;
-        memcpy(&magic, page + LMDB_HEADER_MAGIC, sizeof(magic));
-        memcpy(&txn, page + LMDB_HEADER_TXN, sizeof(txn));
-        if (magic == LMDB_MAGIC && txn > newest)
-            newest = txn;
+        if (format_u32(page + META_MAGIC) == FORMAT_MAGIC && format_u64(page + META_TXN) > newest)
+            newest = format_u64(page + META_TXN);
     }
     return newest;
 }
@@ -57,10 +55,7 @@ static int recover_slot(const struct lmdb *lmdb)
 /* Bytes of the file that the checkpoint's state uses. */
 static uint64_t recover_used(const struct log_slot *slot)
 {
-    uint64_t last;
-
-    memcpy(&last, slot->header + LMDB_HEADER_LAST, sizeof(last));
-    return (last + 1) * slot->page_size;
+    return (format_u64(slot->header + META_LAST) + 1) * slot->page_size;
 }
 
 /* Let both headers be that of the checkpoint: LMDB takes the one with the higher transaction. */
@@ -72,7 +67,7 @@ static int recover_headers(const struct lmdb *lmdb)
 
         memcpy(page, lmdb->slot.header, sizeof(page));
         memcpy(page, &i, sizeof(i)); /* the number of the page */
-        memcpy(page + LMDB_HEADER_TXN, &txn, sizeof(txn));
+        memcpy(page + META_TXN, &txn, sizeof(txn));
         if (pwrite(lmdb->data_fd, page, sizeof(page), (off_t)(i * lmdb->slot.page_size)) != (ssize_t)sizeof(page))
             return -EIO;
     }
@@ -130,25 +125,14 @@ static int recover_records(struct recover *recover, struct lmdb_mark *mark)
     return rc == -ENOENT ? 0 : rc;
 }
 
-static int recover_tables(struct recover *recover)
-{
-    int rc = 0;
-
-    for (int i = 0; rc == 0 && i < ENGINE_TABLES; i++)
-        rc = mdb_dbi_open(recover->txn, lmdb_table_names[i], 0, &recover->tables[i]);
-    return rc == 0 ? mdb_dbi_open(recover->txn, LMDB_MARKS, 0, &recover->marks) : rc;
-}
-
 /* One transaction, which writes no page of the checkpoint's. *slot: what to write down when it is on the disk. */
 static int recover_replay(struct recover *recover, struct log_slot *slot)
 {
-    struct lmdb *lmdb = recover->lmdb;
     struct lmdb_mark mark;
-    int rc = recover_tables(recover) == 0 ? 0 : -EIO;
+    int rc = lmdb_find_tables(recover->txn, false, recover->tables, &recover->marks) == 0 ? 0 : -EIO;
 
-    lmdb->marks = recover->marks;
     if (rc == 0)
-        rc = lmdb_mark_read(lmdb, recover->txn, &mark);
+        rc = lmdb_mark_read(recover->marks, recover->txn, &mark);
     if (rc == 0 && (mark.salt != slot->salt || mark.pos != slot->pos || mark.seq != slot->seq))
         rc = -EIO;
     if (rc == 0)
@@ -205,7 +189,6 @@ static int recover_forward(struct lmdb *lmdb)
     struct recover recover = {.lmdb = lmdb};
     struct log_slot slot = lmdb->slot;
     MDB_env *env = NULL;
-    struct stat data;
     int rc = recover_environment(lmdb, &env);
 
     if (rc < 0)
@@ -221,12 +204,11 @@ static int recover_forward(struct lmdb *lmdb)
     mdb_env_close(env);
     if (rc == 0)
         rc = recover_flush(lmdb, lmdb->data_fd);
-    if (rc == 0 && (fstat(lmdb->data_fd, &data) != 0 ||
-                    lmdb_header_read(lmdb->data_fd, slot.page_size, slot.txn, slot.header) < 0))
-        rc = -EIO;
+    if (rc == 0)
+        rc = lmdb_header_read(lmdb->data_fd, slot.page_size, slot.txn, slot.header);
     if (rc < 0)
         return rc;
-    slot.data_ino = data.st_ino;
+    slot.data_ino = lmdb->data_ino;
     lmdb->slot = slot;
     rc = recover_slot(lmdb);
     return rc == 0 ? log_unfail(lmdb->log_fd) : rc;
@@ -263,7 +245,7 @@ int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *error)
     rc = recover_is_clean(lmdb);
     if (rc > 0)
         return 0;
-    if (rc == 0 && data.st_ino != lmdb->slot.data_ino && !copied)
+    if (rc == 0 && lmdb->data_ino != lmdb->slot.data_ino && !copied)
         return lmdb_refuse(
             error, -EIO, dir,
             "a copy of a store that was in use while it was copied: its files are of different times; "

@@ -262,10 +262,7 @@ void lmdb_space_begin(struct lmdb *lmdb)
     allocate(lmdb, lmdb_used(lmdb) + lmdb->reserve);
 }
 
-bool lmdb_space_is_unripe(struct lmdb *lmdb)
-{
-    return lmdb_near_end(lmdb) && freed_by_last_commit(lmdb) >= TURN_PAGES;
-}
+bool lmdb_space_is_unripe(struct lmdb *lmdb) { return freed_by_last_commit(lmdb) >= TURN_PAGES; }
 
 bool lmdb_disk_full(struct lmdb *lmdb) { return disk_available(lmdb) < SLACK_PAGES * lmdb->page_size; }
 

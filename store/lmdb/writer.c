@@ -70,9 +70,9 @@ static int writer_make(struct lmdb_writer *writer)
     return rc;
 }
 
-static int writer_map(int fd, struct lmdb_writer **out)
+static int writer_map(int fd, bool writable, struct lmdb_writer **out)
 {
-    void *map = mmap(NULL, sizeof(**out), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *map = mmap(NULL, sizeof(**out), PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
 
     if (map == MAP_FAILED)
         return -errno;
@@ -90,7 +90,7 @@ static int writer_enter(int fd, struct lmdb_writer **out)
     if (rc == 0 && (fstat(fd, &file) != 0 || (size_t)file.st_size < sizeof(**out)))
         rc = -EAGAIN;
     if (rc == 0)
-        rc = writer_map(fd, out);
+        rc = writer_map(fd, true, out);
     if (rc < 0)
         return rc;
     if (alone)
@@ -152,21 +152,16 @@ static int writer_answer(struct lmdb *lmdb, int rc)
 void lmdb_writer_look(struct lmdb *lmdb)
 {
     struct stat file;
-    void *map;
+    bool writable;
 
     lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    lmdb->writer_counts = lmdb->writer_fd >= 0;
-    if (lmdb->writer_fd < 0)
+    writable = lmdb->writer_fd >= 0;
+    if (!writable)
         lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (lmdb->writer_fd < 0 || fstat(lmdb->writer_fd, &file) != 0 ||
-        (size_t)file.st_size < sizeof(struct lmdb_writer)) {
-        lmdb->writer_counts = false;
-        return;
-    }
-    map = mmap(NULL, sizeof(struct lmdb_writer), PROT_READ | (lmdb->writer_counts ? PROT_WRITE : 0), MAP_SHARED,
-               lmdb->writer_fd, 0);
-    lmdb->writer = map == MAP_FAILED ? NULL : map;
-    lmdb->writer_counts &= lmdb->writer != NULL;
+    if (lmdb->writer_fd >= 0 && fstat(lmdb->writer_fd, &file) == 0 &&
+        (size_t)file.st_size >= sizeof(struct lmdb_writer) &&
+        writer_map(lmdb->writer_fd, writable, &lmdb->writer) == 0)
+        lmdb->writer_counts = writable;
 }
 
 void lmdb_writer_tell(struct lmdb *lmdb, bool own)
