@@ -42,19 +42,6 @@ static void damage(struct test_store *test, const char *key)
     test_store_pass_ms(test, test->options.cache_ttl_ms + 1);
 }
 
-static void set_mark(struct test_store *test, const char *key, size_t size)
-{
-    static const char value[KV_XATTR_MAX];
-    struct kv_change change = {.kind = KV_SETXATTR,
-                               .ref = test_key(test, key),
-                               .xattr_name = "user.mark",
-                               .xattr_name_size = 9,
-                               .xattr_value = value,
-                               .xattr_value_size = size};
-
-    assert_int_equal(kv_apply(test->kv, &change), 0);
-}
-
 static void expect_damaged(struct test_store *test, const char *key)
 {
     struct kv_ref ref = test_key(test, key);
@@ -65,19 +52,6 @@ static void expect_damaged(struct test_store *test, const char *key)
     assert_int_equal(kv_get(test->kv, &ref, &meta, &value, NULL), -EIO);
     assert_int_equal(kv_stat(test->kv, &ref, &meta, NULL), -EIO);
     assert_int_equal(kv_list(test->kv, test->namespace.id, NULL, NULL, 10, &list), -EIO);
-}
-
-/* Keys and bytes of the namespace, the account and the root. */
-static void expect_use(struct test_store *test, uint64_t keys, uint64_t bytes)
-{
-    const uint64_t ids[] = {test->namespace.id, test->account.id, KV_ROOT_ID};
-
-    for (size_t i = 0; i < 3; i++) {
-        struct kv_node node = test_node(test, ids[i]);
-
-        assert_int_equal(node.keys, keys);
-        assert_int_equal(node.bytes, bytes);
-    }
 }
 
 /* Look; answer how many findings there are. */
@@ -98,8 +72,8 @@ static void make_keys(struct test_store *test)
     test_put(test, "a", "0123456789");
     test_put_bytes(test, &ref, 20000, 1);
     test_put(test, "marked", "value");
-    set_mark(test, "marked", 4);
-    expect_use(test, 3, 11 + 20004 + 24);
+    test_set_mark(test, "marked", 4);
+    test_expect_use(test, 3, 11 + 20004 + 24);
 }
 
 /* ----------------------------------------------------------------------------- keys */
@@ -113,7 +87,7 @@ static void a_damaged_key_can_be_deleted(void **state)
     damage(test, "marked");
     expect_damaged(test, "marked");
     assert_int_equal(kv_delete(test->kv, &ref), 0);
-    expect_use(test, 2, 11 + 20004);
+    test_expect_use(test, 2, 11 + 20004);
     test_expect_absent(test, &ref);
     assert_int_equal(kv_delete(test->kv, &ref), -ENOENT);
     test_expect_sound(test->inner);
@@ -132,7 +106,7 @@ static void a_damaged_key_can_be_replaced_by_a_put(void **state)
     damage(test, "marked");
     test_put(test, "marked", "new");
     test_expect_text(test, "marked", "new");
-    expect_use(test, 3, 11 + 20004 + 9);
+    test_expect_use(test, 3, 11 + 20004 + 9);
     assert_true(test_stat(test, &ref).attr.ino != ino); /* it is another object, without attributes */
     assert_int_equal(kv_xattrs_get(test->kv, &ref, &xattrs), 0);
     assert_int_equal(xattrs.size, 0);
@@ -155,12 +129,12 @@ static void a_damaged_key_can_be_replaced_by_a_rename_and_not_be_renamed(void **
     change.ref = test_key(test, "marked");
     change.to = test_key(test, "other");
     assert_int_equal(kv_apply(test->kv, &change), -EIO);
-    expect_use(test, 3, 11 + 20004 + 24);
+    test_expect_use(test, 3, 11 + 20004 + 24);
     change.ref = test_key(test, "a");
     change.to = test_key(test, "marked");
     assert_int_equal(kv_apply(test->kv, &change), 0);
     test_expect_text(test, "marked", "0123456789");
-    expect_use(test, 2, 20004 + 16);
+    test_expect_use(test, 2, 20004 + 16);
     test_expect_sound(test->inner);
 }
 
@@ -172,7 +146,7 @@ static void parts_of_a_damaged_key_stay_until_a_repair(void **state)
     make_keys(test);
     damage(test, "long");
     assert_int_equal(kv_delete(test->kv, &ref), 0);
-    expect_use(test, 2, 11 + 24);
+    test_expect_use(test, 2, 11 + 24);
     assert_int_equal(test_records(test->inner, ENGINE_CHUNKS), 1);
     assert_int_equal(check(test, true), 1);
     assert_int_equal(test_records(test->inner, ENGINE_CHUNKS), 0);
@@ -189,13 +163,13 @@ static void a_recount_takes_damaged_keys_for_keys_without_bytes(void **state)
     damage(test, "marked");
     damage(test, "a");
     assert_int_equal(kv_delete(test->kv, &marked), 0);
-    expect_use(test, 2, 20004);
+    test_expect_use(test, 2, 20004);
     assert_int_equal(check(test, true), 1); /* the other one */
-    expect_use(test, 2, 20004);
+    test_expect_use(test, 2, 20004);
     test_put(test, "b", "1"); /* what is whole is counted as ever */
-    expect_use(test, 3, 20006);
+    test_expect_use(test, 3, 20006);
     assert_int_equal(kv_delete(test->kv, &a), 0);
-    expect_use(test, 2, 20006);
+    test_expect_use(test, 2, 20006);
     test_expect_sound(test->inner);
 }
 
@@ -222,7 +196,7 @@ static void a_sum_below_what_can_be_counted_is_found_beside_a_damaged_key(void *
     assert_int_equal(check(test, false), 1);
     assert_int_equal(kv_delete(test->kv, &marked), 0);
     assert_int_equal(check(test, true), 2); /* the account's and the root's */
-    expect_use(test, 2, 11 + 20004);
+    test_expect_use(test, 2, 11 + 20004);
 }
 
 static void what_depends_on_what_a_damaged_key_was_is_refused(void **state)
@@ -291,7 +265,7 @@ static void the_limits_hold_for_what_replaces_a_damaged_key(void **state)
     free(before.data);
     free(after.data);
     assert_int_equal(kv_put(test->kv, &ref, "9876543210", 10), 0);
-    expect_use(test, 3, 11 + 20004 + 24);
+    test_expect_use(test, 3, 11 + 20004 + 24);
     test_expect_sound(test->inner);
 }
 
@@ -314,7 +288,7 @@ static void damaged_keys_of_any_name_can_be_dropped_together(void **state)
     make_keys(test);
     change = drop(test);
     assert_int_equal(change.dropped, 0);
-    expect_use(test, 3, 11 + 20004 + 24);
+    test_expect_use(test, 3, 11 + 20004 + 24);
 
     damage(test, "a");
     damage(test, "long");
@@ -326,7 +300,7 @@ static void damaged_keys_of_any_name_can_be_dropped_together(void **state)
     change = drop(test);
     assert_int_equal(change.dropped, 4);
     assert_int_equal(change.node.keys, 1);
-    expect_use(test, 1, 24);
+    test_expect_use(test, 1, 24);
     test_expect_text(test, "marked", "value");
     assert_int_equal(check(test, true), 1); /* the parts of "long" */
     test_expect_sound(test->inner);

@@ -7,19 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void set_mark(struct test_store *test, const char *key, size_t size)
-{
-    static const char value[KV_XATTR_MAX];
-    struct kv_change change = {.kind = KV_SETXATTR,
-                               .ref = test_key(test, key),
-                               .xattr_name = "user.mark",
-                               .xattr_name_size = 9,
-                               .xattr_value = value,
-                               .xattr_value_size = size};
-
-    assert_int_equal(kv_apply(test->kv, &change), 0);
-}
-
 struct entry {
     enum engine_table table;
     uint8_t *name, *value;
@@ -310,7 +297,7 @@ static void make_small_store(struct test_store *test)
 
     test_put(test, "a", "0123456789");
     test_put(test, "marked", "value");
-    set_mark(test, "marked", 4);
+    test_set_mark(test, "marked", 4);
     test_put_bytes(test, &ref, 9000, 1);
     project = test_make(test, KV_PROJECT, test_projects(test, test->account.id).id, "web");
     assert_int_equal(kv_node_make(test->kv, KV_BINDING, project.id, "DATA", test->namespace.id, &binding), 0);

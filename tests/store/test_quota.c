@@ -44,19 +44,6 @@ static int rename_key(struct test_store *test, const char *from, const char *to)
     return kv_apply(test->kv, &change);
 }
 
-/* Keys and bytes of the namespace, the account and the root. */
-static void expect_use(struct test_store *test, uint64_t keys, uint64_t bytes)
-{
-    const uint64_t ids[] = {test->namespace.id, test->account.id, KV_ROOT_ID};
-
-    for (size_t i = 0; i < 3; i++) {
-        struct kv_node node = test_node(test, ids[i]);
-
-        assert_int_equal(node.keys, keys);
-        assert_int_equal(node.bytes, bytes);
-    }
-}
-
 static void expect_size(struct test_store *test, const char *key, size_t size)
 {
     struct kv_ref ref = test_key(test, key);
@@ -74,7 +61,7 @@ static void an_account_begins_with_the_default_limits_and_empty(void **state)
     assert_int_equal(account.limit_keys, 0);
     assert_int_equal(account.limit_bindings, 1024);
     assert_int_equal(account.bindings, 0);
-    expect_use(test, 0, 0);
+    test_expect_use(test, 0, 0);
 }
 
 static void bytes_are_those_of_keys_and_values(void **state)
@@ -82,13 +69,13 @@ static void bytes_are_those_of_keys_and_values(void **state)
     struct test_store *test = *state;
 
     assert_int_equal(put(test, "abc", 100), 0);
-    expect_use(test, 1, 103);
+    test_expect_use(test, 1, 103);
     assert_int_equal(put(test, "d", 0), 0);
-    expect_use(test, 2, 104);
+    test_expect_use(test, 2, 104);
     assert_int_equal(put(test, "abc", 20000), 0); /* cut into chunks */
-    expect_use(test, 2, 20004);
+    test_expect_use(test, 2, 20004);
     assert_int_equal(put(test, "abc", 5), 0);
-    expect_use(test, 2, 9);
+    test_expect_use(test, 2, 9);
 }
 
 static void an_account_takes_its_limit_and_not_one_byte_more(void **state)
@@ -98,9 +85,9 @@ static void an_account_takes_its_limit_and_not_one_byte_more(void **state)
 
     assert_int_equal(set_limits(test, 1000, 10), 0);
     assert_int_equal(put(test, "a", 1000), -EDQUOT);
-    expect_use(test, 0, 0);
+    test_expect_use(test, 0, 0);
     assert_int_equal(put(test, "a", 999), 0);
-    expect_use(test, 1, 1000);
+    test_expect_use(test, 1, 1000);
     assert_int_equal(put(test, "b", 0), -EDQUOT); /* the name itself costs a byte */
     test_expect_absent(test, &absent);
     assert_int_equal(put(test, "a", 1000), -EDQUOT);
@@ -108,7 +95,7 @@ static void an_account_takes_its_limit_and_not_one_byte_more(void **state)
     assert_int_equal(put(test, "a", 998), 0);
     assert_int_equal(put(test, "b", 1), -EDQUOT);
     assert_int_equal(put(test, "b", 0), 0);
-    expect_use(test, 2, 1000);
+    test_expect_use(test, 2, 1000);
 }
 
 static void an_overwrite_pays_the_difference(void **state)
@@ -120,7 +107,7 @@ static void an_overwrite_pays_the_difference(void **state)
     assert_int_equal(put(test, "a", 999), 0); /* full, and the same size again */
     assert_int_equal(put(test, "a", 10), 0);
     assert_int_equal(put(test, "a", 999), 0);
-    expect_use(test, 1, 1000);
+    test_expect_use(test, 1, 1000);
 }
 
 static void deleting_frees_what_it_held(void **state)
@@ -132,7 +119,7 @@ static void deleting_frees_what_it_held(void **state)
     assert_int_equal(put(test, "a", 999), 0);
     assert_int_equal(put(test, "b", 500), -EDQUOT);
     assert_int_equal(kv_delete(test->kv, &key), 0);
-    expect_use(test, 0, 0);
+    test_expect_use(test, 0, 0);
     assert_int_equal(put(test, "b", 999), 0);
 }
 
@@ -164,11 +151,11 @@ static void renaming_to_a_longer_name_counts(void **state)
     assert_int_equal(put(test, "aaa", 990), 0);
     assert_int_equal(rename_key(test, "aaa", "aaaaaaaaaaa"), -EDQUOT); /* 11 + 990 */
     expect_size(test, "aaa", 990);
-    expect_use(test, 1, 993);
+    test_expect_use(test, 1, 993);
     assert_int_equal(rename_key(test, "aaa", "aaaaaaaaaa"), 0);
-    expect_use(test, 1, 1000);
+    test_expect_use(test, 1, 1000);
     assert_int_equal(rename_key(test, "aaaaaaaaaa", "a"), 0);
-    expect_use(test, 1, 991);
+    test_expect_use(test, 1, 991);
 }
 
 static void renaming_over_a_key_frees_what_it_held(void **state)
@@ -178,14 +165,14 @@ static void renaming_over_a_key_frees_what_it_held(void **state)
     assert_int_equal(set_limits(test, 1000, 10), 0);
     assert_int_equal(put(test, "a", 499), 0);
     assert_int_equal(put(test, "b", 499), 0);
-    expect_use(test, 2, 1000);
+    test_expect_use(test, 2, 1000);
     assert_int_equal(rename_key(test, "a", "b"), 0);
-    expect_use(test, 1, 500);
+    test_expect_use(test, 1, 500);
     assert_int_equal(rename_key(test, "b", "b"), 0);
-    expect_use(test, 1, 500);
+    test_expect_use(test, 1, 500);
     assert_int_equal(put(test, "cccc", 496), 0); /* full again: what is replaced makes room for the longer name */
     assert_int_equal(rename_key(test, "b", "cccc"), 0);
-    expect_use(test, 1, 503);
+    test_expect_use(test, 1, 503);
 }
 
 static void lowered_limits_stop_growth_and_nothing_else(void **state)
@@ -346,21 +333,21 @@ static void attributes_count_and_those_of_namespaces_do_not(void **state)
 
     assert_int_equal(put(test, "a", 10), 0);
     assert_int_equal(set_xattr(test, &key, "user.b", 100), 0);
-    expect_use(test, 1, 11 + 106);
+    test_expect_use(test, 1, 11 + 106);
     assert_int_equal(set_xattr(test, &key, "user.b", 7), 0);
     assert_int_equal(set_xattr(test, &key, "user.cc", 0), 0);
-    expect_use(test, 1, 11 + 13 + 7);
+    test_expect_use(test, 1, 11 + 13 + 7);
     assert_int_equal(put(test, "a", 20), 0); /* keeps them */
-    expect_use(test, 1, 21 + 20);
+    test_expect_use(test, 1, 21 + 20);
     assert_int_equal(set_xattr(test, &key, "user.b", SIZE_MAX), 0);
-    expect_use(test, 1, 21 + 7);
+    test_expect_use(test, 1, 21 + 7);
     assert_int_equal(set_xattr(test, &space, "user.b", 100), 0);
-    expect_use(test, 1, 21 + 7);
+    test_expect_use(test, 1, 21 + 7);
     assert_int_equal(rename_key(test, "a", "abc"), 0);
-    expect_use(test, 1, 23 + 7);
+    test_expect_use(test, 1, 23 + 7);
     key = test_key(test, "abc");
     assert_int_equal(kv_delete(test->kv, &key), 0);
-    expect_use(test, 0, 0);
+    test_expect_use(test, 0, 0);
 }
 
 static void an_attribute_over_the_limit_says_edquot(void **state)
@@ -373,9 +360,9 @@ static void an_attribute_over_the_limit_says_edquot(void **state)
     assert_int_equal(put(test, "a", 900), 0);
     assert_int_equal(set_xattr(test, &key, "user.b", 94), -EDQUOT);
     assert_false(test_stat(test, &key).has_xattrs);
-    expect_use(test, 1, 901);
+    test_expect_use(test, 1, 901);
     assert_int_equal(set_xattr(test, &key, "user.b", 93), 0);
-    expect_use(test, 1, 1000);
+    test_expect_use(test, 1, 1000);
     assert_int_equal(set_xattr(test, &key, "user.c", 0), -EDQUOT);
     assert_int_equal(set_xattr(test, &key, "user.b", 93), 0);
     assert_int_equal(put(test, "a", 901), -EDQUOT);
@@ -399,10 +386,10 @@ static void a_put_pays_for_the_attributes_that_it_brings(void **state)
     assert_int_equal(kv_apply(test->kv, &change), -EDQUOT);
     assert_int_equal(set_limits(test, 16, 10), 0);
     assert_int_equal(kv_apply(test->kv, &change), 0);
-    expect_use(test, 1, 16);
+    test_expect_use(test, 1, 16);
     xattrs.size = 0;
     assert_int_equal(kv_apply(test->kv, &change), 0);
-    expect_use(test, 1, 6);
+    test_expect_use(test, 1, 6);
     kv_value_unref(change.value);
 }
 

@@ -550,3 +550,28 @@ void test_random_fill(struct test_random *random, void *bytes, size_t size)
         size -= part;
     }
 }
+
+void test_set_mark(struct test_store *test, const char *key, size_t size)
+{
+    static const char value[KV_XATTR_MAX];
+    struct kv_change change = {.kind = KV_SETXATTR,
+                               .ref = test_key(test, key),
+                               .xattr_name = "user.mark",
+                               .xattr_name_size = 9,
+                               .xattr_value = value,
+                               .xattr_value_size = size};
+
+    assert_int_equal(kv_apply(test->kv, &change), 0);
+}
+
+void test_expect_use(struct test_store *test, uint64_t keys, uint64_t bytes)
+{
+    const uint64_t ids[] = {test->namespace.id, test->account.id, KV_ROOT_ID};
+
+    for (size_t i = 0; i < 3; i++) {
+        struct kv_node node = test_node(test, ids[i]);
+
+        assert_int_equal(node.keys, keys);
+        assert_int_equal(node.bytes, bytes);
+    }
+}

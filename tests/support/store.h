@@ -103,4 +103,9 @@ size_t test_random_below(struct test_random *random, size_t below);
 size_t test_random_key(struct test_random *random, size_t max, char *out);
 void test_random_fill(struct test_random *random, void *bytes, size_t size);
 
+/* Set the attribute user.mark of a key to so many bytes. */
+void test_set_mark(struct test_store *test, const char *key, size_t size);
+/* Keys and bytes of the namespace, the account and the root. */
+void test_expect_use(struct test_store *test, uint64_t keys, uint64_t bytes);
+
 #endif
