@@ -31,6 +31,7 @@
 #define KV_ACCOUNT_BINDINGS 1024           /* default; projects and bindings together */
 #define KV_LIMIT_MAX ((uint64_t)INT64_MAX) /* that an account's limits can be set to */
 #define KV_LIST_MAX 256                    /* keys in a page of kv_list() */
+#define KV_BATCH_MAX 10000                 /* changes in one kv_submit_all() */
 #define KV_XATTR_MAX 1024                  /* bytes of names and values per object */
 
 #define KV_ROOT_ID 1ull /* node id and inode number of the root */
@@ -163,7 +164,7 @@ KV_CHECKED int kv_value_resize(struct kv_value **value, size_t size);
 /* ------------------------------------------------------------- open and close */
 
 struct kv_store;
-struct engine; /* store/base/engine.h; only tests pass one */
+struct backend; /* store/backend.h; only tests pass one */
 
 /* Where time comes from. Both functions are called from any thread. */
 struct kv_clock {
@@ -196,11 +197,13 @@ struct kv_options {
     size_t memory_bytes;  /* values beyond this spill to unlinked files; 0: default, see kv_options_default() */
     enum kv_durability durability;
     enum kv_invalidate invalidate;
-    int64_t commit_interval_ms;   /* KV_DURABILITY_FSYNC: the longest time until what was committed is durable */
-    int64_t commit_timeout_ms;    /* the longest time that a change waits for the writer's lock; at least 1 */
-    mode_t umask;                 /* permission bits that kv_put() and kv_node_make() leave out */
+    int64_t commit_interval_ms; /* KV_DURABILITY_FSYNC: the longest time until what was committed is durable */
+    int64_t
+        commit_timeout_ms; /* the longest time that a change waits for the writer's lock, or anything for the central;
+                                   * at least 1 */
+    mode_t umask;          /* permission bits that kv_put() and kv_node_make() leave out */
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
-    struct engine *engine;        /* owned by the store on success; NULL: lmdb at `dir` */
+    struct backend *backend;      /* the store's on success; NULL: that of `dir` */
 };
 
 /* Defaults: ttl 60 s, memory 512 MiB or a quarter of what the control groups let the process have, cache 256 MiB or
@@ -211,7 +214,7 @@ struct kv_error {
     char text[512]; /* one line: what was wrong, the rule, what to do */
 };
 
-/* Open the store in directory `dir` (ignored where options->engine is given).
+/* Open the store in directory `dir` (ignored where options->backend is given).
  * A process opens one directory once (a second time is -EBUSY). Fork before, never after. What is made is for its owner
  * only, mode 0700 and 0600 whatever the umask is; so is an empty directory of the user's in which a store is made.
  * error    filled on failure
@@ -451,19 +454,20 @@ struct kv_change {
     struct kv_node node; /* argument of node changes; a result where the kind says so */
     uint64_t dropped;    /* KV_DROP_BROKEN: keys that were removed */
 
-    /* Called once, from the store's committer thread or within kv_submit(): it must be quick and must not
-     * wait for another change. The change is the submitter's again from here on. */
+    /* Called once, from a thread of the store, from one that submits another change, or within kv_submit(): it must be
+     * quick and must not wait for another change. The change is the submitter's again from here on. */
     void (*done)(struct kv_change *change, int rc);
     void *arg;
+    int rc; /* a result: what became of this one of kv_submit_all() */
 
     /* private to the store */
-    struct kv_change *next;
+    struct kv_change *next, *batch;
     uint64_t account, seq;  /* in whose line it waits, and its number */
     uint64_t checksum;      /* of value */
     uint64_t ids, first_id; /* KV_RESERVE_IDS: how many; the first of them */
     int64_t submitted_ns;
     uint64_t submitted_news; /* of the edge cache */
-    int rc;
+    int verdict;             /* that done() is told */
 };
 
 /* A key whose record is damaged reads as -EIO. KV_DELETE removes it, and KV_PUT and KV_RENAME replace it as if it had
@@ -485,9 +489,22 @@ struct kv_change {
 
 /* Queue a change. The store owns it until done is called, which always happens. */
 void kv_submit(struct kv_store *store, struct kv_change *change);
+/* The same in two steps, for who has nothing else to do until the change is done, and may hold locks while it queues it:
+ * nobody begins with the change before kv_work(). That does it on this thread, if nobody else works just now, and with
+ * it others that wait (one group of them); so it can take as long as a change takes, and calls their done(). */
+void kv_queue(struct kv_store *store, struct kv_change *change);
+void kv_work(struct kv_store *store);
+/* Queue several changes of one account, which are done together or not at all: in this order, in one transaction, so
+ * that each sees what those before it did. They lie one after the other; done of the last one is called, and of no
+ * other.
+ * done     rc 0; what the one was refused with that was refused, whose `rc` it is, and that of the others is
+ *          -ECANCELED; -EXDEV they are not all of one account; -EINVAL there are more than KV_BATCH_MAX; or as for a
+ *          single change */
+void kv_submit_all(struct kv_store *store, struct kv_change *changes, size_t count);
 
 /* Submit and wait: for tools, and for rare requests. done is not used. */
 KV_CHECKED int kv_apply(struct kv_store *store, struct kv_change *change);
+KV_CHECKED int kv_apply_all(struct kv_store *store, struct kv_change *changes, size_t count);
 
 /* Wait until everything submitted before is durable.
  * returns  0; -EIO, -ETIMEDOUT the disk has failed: what was done since the last kv_sync() that answered 0 may be lost,

@@ -77,7 +77,7 @@ static void put_succeeded(struct fs *fs, const struct put *put)
         fs_notify_epoch(fs);
 }
 
-/* On the committer's thread. */
+/* On the thread that commits, which can be any that puts. */
 static void put_done(struct kv_change *change, int rc)
 {
     struct put *put = change->arg;
@@ -159,11 +159,13 @@ static void put_start(const struct put_wish *wish)
     }
     pthread_rwlock_unlock(&body->io);
     if (needed && put != NULL)
-        kv_submit(fs->store, &put->change);
+        kv_queue(fs->store, &put->change);
     if (name != NULL)
         fs_name_unlock(fs, name);
-    if (needed && put != NULL)
+    if (needed && put != NULL) {
+        kv_work(fs->store);
         return;
+    }
     free(put);
     failed.generation = wish->needed;
     if (needed)

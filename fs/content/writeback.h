@@ -1,7 +1,7 @@
 /* Writing back: puts of open keys, from a close or a sync (or what else has the central storage know the content)
  * to its answer.
  *
- * A put is submitted under the lock of its name, and answered on the committer's thread. The store applies changes
+ * A put is submitted under the lock of its name, and answered on the thread that commits it. The store applies changes
  * in the order of their submission: so a put comes before or after a change of its name as the lock was taken. A
  * put that succeeds makes its inode CURRENT; one that fails displaces it, and lookups of the name ask the central
  * storage again. */

@@ -1,14 +1,13 @@
 /* Submitting changes, and the simple forms over them. */
 #include "store/api/store.h"
 #include "store/base/record.h"
-#include "store/rules/apply.h"
-#include "store/rules/read.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <uthash.h>
 
 void store_settled(void *arg, const struct kv_change *change, int rc)
 {
@@ -81,31 +80,65 @@ static int store_find_line(struct kv_store *store, const struct kv_change *chang
         *out = home->account;
     pthread_mutex_unlock(&store->lines.lock);
     while (*out == 0 && rc == 0 && found.parent > KV_ROOT_ID) {
-        rc = read_node(store->engine, found.parent, &found);
+        rc = kv_node_get(store, found.parent, &found);
         if (rc == 0 && found.kind == KV_ACCOUNT)
             store_note_home(store, node, *out = found.id);
     }
     return rc == -ENOENT ? 0 : rc;
 }
 
-void kv_submit(struct kv_store *store, struct kv_change *change)
+/* Fill in what the store notes of a change. returns  0; -EIO, -ETIMEDOUT, -ENOMEM */
+static int store_prepare(struct kv_store *store, struct kv_change *change)
 {
     struct cache_since now = cache_now(store->cache);
-    int rc;
 
-    if (store->queue == NULL) {
-        change->done(change, -EROFS);
-        return;
-    }
+    change->batch = NULL;
     change->submitted_ns = now.at_ns;
     change->submitted_news = now.news;
     if (change->kind == KV_PUT)
         change->checksum = record_checksum(change->value->data, change->value->size);
-    rc = store_find_line(store, change, &change->account);
+    return store_find_line(store, change, &change->account);
+}
+
+static void store_submit(struct kv_store *store, struct kv_change *change, bool begin)
+{
+    int rc = store->queue != NULL ? store_prepare(store, change) : -EROFS;
+
     if (rc < 0)
         change->done(change, rc);
     else
-        commit_submit(store->queue, change);
+        commit_submit(store->queue, change, begin);
+}
+
+void kv_submit(struct kv_store *store, struct kv_change *change) { store_submit(store, change, true); }
+
+void kv_queue(struct kv_store *store, struct kv_change *change) { store_submit(store, change, false); }
+
+void kv_work(struct kv_store *store)
+{
+    if (store->queue != NULL)
+        commit_work(store->queue);
+}
+
+void kv_submit_all(struct kv_store *store, struct kv_change *changes, size_t count)
+{
+    struct kv_change *last = &changes[count - 1];
+    int rc = store->queue == NULL ? -EROFS : count > KV_BATCH_MAX ? -EINVAL : 0;
+
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = store_prepare(store, &changes[i]);
+        if (rc == 0 && changes[i].account != changes[0].account)
+            rc = -EXDEV;
+        changes[i].submitted_ns = changes[0].submitted_ns; /* their time ends together */
+        if (i > 0)
+            changes[i - 1].batch = &changes[i];
+        if (i < count - 1)
+            changes[i].done = NULL;
+    }
+    if (rc < 0)
+        last->done(last, rc);
+    else
+        commit_submit(store->queue, changes, true);
 }
 
 struct waiter {
@@ -126,36 +159,45 @@ static void wake(struct kv_change *change, int rc)
     pthread_mutex_unlock(&waiter->lock);
 }
 
+static int await(struct waiter *waiter)
+{
+    pthread_mutex_lock(&waiter->lock);
+    while (!waiter->done)
+        pthread_cond_wait(&waiter->told, &waiter->lock);
+    pthread_mutex_unlock(&waiter->lock);
+    return waiter->rc;
+}
+
 int kv_apply(struct kv_store *store, struct kv_change *change)
 {
     struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
 
     change->done = wake;
     change->arg = &waiter;
-    kv_submit(store, change);
-    pthread_mutex_lock(&waiter.lock);
-    while (!waiter.done)
-        pthread_cond_wait(&waiter.told, &waiter.lock);
-    pthread_mutex_unlock(&waiter.lock);
-    return waiter.rc;
+    kv_queue(store, change);
+    kv_work(store);
+    return await(&waiter);
+}
+
+int kv_apply_all(struct kv_store *store, struct kv_change *changes, size_t count)
+{
+    struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+    if (count == 0)
+        return 0;
+    changes[count - 1].done = wake;
+    changes[count - 1].arg = &waiter;
+    kv_submit_all(store, changes, count);
+    return await(&waiter);
 }
 
 int kv_sync(struct kv_store *store) { return store->queue != NULL ? commit_sync(store->queue) : 0; }
 
-/* Nothing waits here: the put itself gets the exact answer. */
 int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra)
 {
-    struct read_quota quota;
-    int64_t growth;
-    int rc = read_quota(store->engine, ref, &quota);
+    struct backend_quota quota = {.ref = ref, .size = size, .extra = extra};
 
-    if (rc < 0)
-        return rc;
-    growth = (int64_t)(ref->size + size) - (int64_t)quota.charge;
-    if (growth <= 0)
-        return 0;
-    growth += (int64_t)(extra < KV_LIMIT_MAX / 2 ? extra : KV_LIMIT_MAX / 2);
-    return apply_quota_allows(quota.bytes, growth, quota.limit) ? 0 : -EDQUOT;
+    return backend_ask(store->backend, BACKEND_QUOTA, store->timeout_ns, &quota.call);
 }
 
 /* --------------------------------------------------------------- simple forms */

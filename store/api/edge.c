@@ -1,6 +1,5 @@
 /* Reading through the edge cache, and the reads that need none. */
 #include "store/api/store.h"
-#include "store/rules/read.h"
 
 #include <errno.h>
 
@@ -20,9 +19,12 @@ static void fill_fresh(struct kv_store *store, const struct cache_answer *answer
 static int fetch(struct kv_store *store, const struct kv_ref *ref, bool want_value, struct cache_fetch *fetch,
                  struct cache_answer *answer)
 {
-    int rc = read_key(store->engine, ref, &answer->meta, want_value ? &answer->value : NULL);
+    struct backend_get get = {.ref = ref, .want_value = want_value, .meta = answer->meta, .value = answer->value};
+    int rc = backend_ask(store->backend, BACKEND_GET, store->timeout_ns, &get.call);
 
     stats_central_read(&store->stats);
+    answer->meta = get.meta;
+    answer->value = get.value;
     if (rc < 0 && rc != -ENOENT) {
         cache_fail(store->cache, fetch, rc);
         return rc;
@@ -111,22 +113,33 @@ void kv_forget(struct kv_store *store, const struct kv_ref *ref) { cache_drop(st
 
 int kv_node_find(struct kv_store *store, uint64_t parent, const char *name, size_t size, struct kv_node *out)
 {
-    return read_child(store->engine, parent, name, size, out);
+    struct backend_node child = {.id = parent, .name = name, .size = size, .node = out};
+
+    return backend_ask(store->backend, BACKEND_CHILD, store->timeout_ns, &child.call);
 }
 
 int kv_node_get(struct kv_store *store, uint64_t id, struct kv_node *out)
 {
-    return read_node(store->engine, id, out);
+    struct backend_node node = {.id = id, .node = out};
+
+    return backend_ask(store->backend, BACKEND_NODE, store->timeout_ns, &node.call);
 }
 
 int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t count, struct kv_usage *usage)
 {
-    return read_seen(store->engine, seen, count, usage);
+    struct backend_seen check = {.seen = seen, .count = count};
+    int rc = backend_ask(store->backend, BACKEND_SEEN, store->timeout_ns, &check.call);
+
+    if (rc == 0 && usage != NULL)
+        *usage = check.usage;
+    return rc;
 }
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
 {
-    return read_xattrs(store->engine, ref, out);
+    struct backend_xattrs xattrs = {.ref = ref, .xattrs = out};
+
+    return backend_ask(store->backend, BACKEND_XATTRS, store->timeout_ns, &xattrs.call);
 }
 
 struct key_scan {
@@ -148,15 +161,19 @@ static int note_key(void *arg, const char *key, size_t size, const struct kv_met
 int kv_scan(struct kv_store *store, uint64_t namespace_id, const char *from, size_t size, bool after,
             kv_key_visit *visit, void *arg)
 {
-    struct key_scan scan = {store, namespace_id, 0, visit, arg};
+    struct key_scan scan = {store, namespace_id, store_now_ns(store), visit, arg};
+    struct backend_list list = {
+        .parent = namespace_id, .from = from, .size = size, .after = after, .visit_key = note_key, .arg = &scan};
 
-    scan.seen_ns = store_now_ns(store);
     stats_central_read(&store->stats);
-    return read_keys(store->engine, namespace_id, from, size, after, note_key, &scan);
+    return backend_ask(store->backend, BACKEND_LIST_KEYS, store->timeout_ns, &list.call);
 }
 
 int kv_node_scan(struct kv_store *store, uint64_t parent, const char *from, size_t size, bool after,
                  kv_node_visit *visit, void *arg)
 {
-    return read_children(store->engine, parent, from, size, after, visit, arg);
+    struct backend_list list = {
+        .parent = parent, .from = from, .size = size, .after = after, .visit_node = visit, .arg = arg};
+
+    return backend_ask(store->backend, BACKEND_LIST_NODES, store->timeout_ns, &list.call);
 }

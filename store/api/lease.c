@@ -12,7 +12,7 @@ void lease_init(struct lease *lease)
 
 void lease_destroy(struct lease *lease) { pthread_mutex_destroy(&lease->lock); }
 
-/* On the committer thread. What is left of the old block is as good as used. */
+/* What is left of the old block is as good as used. */
 static void asked(struct kv_change *change, int rc)
 {
     struct lease *lease = change->arg;

@@ -49,7 +49,7 @@ int kv_list(struct kv_store *store, uint64_t namespace_id, const char *prefix, c
     if (page.list.keys == NULL)
         return -ENOMEM;
     rc = kv_scan(store, namespace_id, from, strlen(from), false, add_key, &page);
-    if (rc == PAST_PREFIX && store->engine->damaged)
+    if (rc == PAST_PREFIX && store->backend->damaged)
         rc = -EIO; /* as at the end of a namespace */
     if (rc < 0) {
         kv_list_free(&page.list);

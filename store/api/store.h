@@ -15,7 +15,7 @@
 
 #include "store/api/lease.h"
 #include "store/api/locks.h"
-#include "store/base/engine.h"
+#include "store/backend.h"
 #include "store/base/stats.h"
 #include "store/cache/cache.h"
 #include "store/commit/commit.h"
@@ -26,14 +26,14 @@
 struct store_home;
 
 struct kv_store {
-    struct engine *engine;
+    struct backend *backend;
     struct kv_clock clock;
     struct cache *cache;
     struct commit_queue *queue; /* NULL: read-only */
     struct stats stats;
     mode_t umask;
     int64_t ttl_ns;
-    int64_t commit_timeout_ns;
+    int64_t timeout_ns; /* of a call of the backend */
 
     struct lease lease;
     struct locks locks;

@@ -310,7 +310,7 @@ static int check_once(struct engine *engine, const struct check_means *means,
     if (rc == 0 && options->repair && !check.unreadable && !check.no_ids && check.repairable > 0) {
         rc = engine_acquire(engine, means->wait_ns);
         if (rc == 0) {
-            rc = check_repair(&check, engine, means->clock->real_ns(means->clock->arg));
+            rc = check_repair(&check, engine, means->now_ns);
             engine_release(engine);
         }
         check.report.repaired = check.repairable;

@@ -168,7 +168,7 @@ KV_CHECKED int check_repair(struct check *check, struct engine *engine, int64_t 
 
 /* What a repair needs beside the engine. */
 struct check_means {
-    const struct kv_clock *clock;
+    int64_t now_ns;  /* since the epoch */
     int64_t wait_ns; /* the longest wait for the right to write */
 };
 /* As kv_check(). */

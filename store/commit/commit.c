@@ -1,47 +1,34 @@
 #include "store/commit/commit.h"
 
-#include "store/rules/apply.h"
+#include "store/commit/lines_internal.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <utlist.h>
 
-#define GROUP_CHANGES 1024
-#define GROUP_BYTES ((size_t)8 << 20)
-#define LARGE ((size_t)1 << 20)
 #define REST_MS 1000
 
-struct commit_line {
-    uint64_t account;
-    struct kv_change *head, **tail;
-    struct commit_line *prev, *next; /* in turn */
-    UT_hash_handle hh;               /* by account */
-};
-
-struct commit_group {
-    struct kv_change *head, **tail;
-    size_t changes, bytes;
-};
-
 struct commit_queue {
-    struct engine *engine;
+    struct backend *backend;
     const struct kv_clock *clock;
     struct stats *stats;
     struct commit_options options;
     pthread_t committer, flusher;
 
     pthread_mutex_t lock;
-    pthread_cond_t work;                    /* for the committer: something is queued, or stopping */
-    pthread_cond_t to_flush;                /* for the flusher */
-    pthread_cond_t progress;                /* for those in commit_sync() */
-    struct commit_line *lines, *by_account; /* that are not empty, the next group's first line first */
-    size_t queued;
+    pthread_cond_t work;     /* for the committer */
+    pthread_cond_t to_flush; /* for the flusher */
+    pthread_cond_t progress; /* for those in commit_sync() */
+    struct lines lines;
+    bool committing;       /* some thread has a group that is not committed yet */
     uint64_t submitted;    /* number of the last change */
-    uint64_t group_oldest; /* number of the oldest change that the committer has taken; UINT64_MAX: none */
+    uint64_t oldest_taken; /* the lowest number in the group that is being committed; UINT64_MAX: none */
 
-    struct commit_group committed; /* they wait for the next flush */
-    bool unflushed;                /* something was committed since the last flush began */
+    bool restless;           /* something was committed since the backend was last told to rest */
+    struct timespec rest_at; /* while restless */
+
+    struct group committed; /* they wait for the next flush */
+    bool unflushed;         /* something was committed since the last flush began */
     bool flushing;
     struct timespec flush_at; /* while unflushed: when it is due at the latest */
     uint64_t flushed;         /* all changes up to this number are durable */
@@ -49,26 +36,6 @@ struct commit_queue {
     unsigned syncs;           /* callers in commit_sync() */
     bool stopping, committed_all;
 };
-
-static size_t commit_weight(const struct kv_change *change)
-{
-    return change->kind == KV_PUT ? change->value->size : 0;
-}
-
-static void commit_group_clear(struct commit_group *group)
-{
-    *group = (struct commit_group){.head = NULL};
-    group->tail = &group->head;
-}
-
-static void commit_group_add(struct commit_group *group, struct kv_change *change)
-{
-    change->next = NULL;
-    *group->tail = change;
-    group->tail = &change->next;
-    group->changes++;
-    group->bytes += commit_weight(change);
-}
 
 static struct timespec commit_after_ns(int64_t ns)
 {
@@ -84,216 +51,149 @@ static struct timespec commit_after_ns(int64_t ns)
     return time;
 }
 
-/* ----------------------------------------------------------------------------- lines */
-
-/* Take the first change off a line, which goes when it is empty. The lock is held. */
-static void commit_take_locked(struct commit_queue *queue, struct commit_line *line, struct commit_group *group)
+static bool commit_has_passed(const struct timespec *time)
 {
-    struct kv_change *change = line->head;
+    struct timespec now = commit_after_ns(0);
 
-    line->head = change->next;
-    queue->queued--;
-    if (change->seq < queue->group_oldest)
-        queue->group_oldest = change->seq;
-    commit_group_add(group, change);
-    if (line->head == NULL) {
-        DL_DELETE(queue->lines, line);
-        HASH_DEL(queue->by_account, line);
-        free(line);
-    }
+    return now.tv_sec > time->tv_sec || (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
 }
 
-static void commit_move_to_end_locked(struct commit_queue *queue, struct commit_line *line)
+/* For how long a change may still wait; less than a millisecond is nothing. */
+static int64_t commit_left_ns(struct commit_queue *queue, const struct kv_change *change)
 {
-    DL_DELETE(queue->lines, line);
-    DL_APPEND(queue->lines, line);
-}
+    int64_t waited_ns = queue->clock->mono_ns(queue->clock->arg) - change->submitted_ns;
+    int64_t left_ns = queue->options.timeout_ns - waited_ns;
 
-/* Take from one line only, which begins with a large change. The lock is held. */
-static void commit_take_large_locked(struct commit_queue *queue, struct commit_group *group)
-{
-    struct commit_line *line = queue->lines;
-    bool last;
-
-    do {
-        last = line->head->next == NULL;
-        commit_take_locked(queue, line, group);
-    } while (!last && group->changes < GROUP_CHANGES && group->bytes + commit_weight(line->head) <= GROUP_BYTES);
-    if (!last)
-        commit_move_to_end_locked(queue, line);
-}
-
-/* Take a change of each line in turn, but no large ones: lines that begin with one stay the first. The lock is held. */
-static void commit_take_small_locked(struct commit_queue *queue, struct commit_group *group)
-{
-    struct commit_line *skipped = NULL, *line;
-
-    while ((line = queue->lines) != NULL && group->changes < GROUP_CHANGES && group->bytes < GROUP_BYTES) {
-        bool last = line->head->next == NULL;
-
-        if (commit_weight(line->head) > LARGE) {
-            DL_DELETE(queue->lines, line);
-            DL_APPEND(skipped, line);
-        } else {
-            commit_take_locked(queue, line, group);
-            if (!last)
-                commit_move_to_end_locked(queue, line);
-        }
-    }
-    DL_CONCAT(skipped, queue->lines);
-    queue->lines = skipped;
-}
-
-/* Take the next group; waits for one. returns false: stopped, and nothing is left */
-static bool commit_take_group(struct commit_queue *queue, struct commit_group *group, bool *restless)
-{
-    commit_group_clear(group);
-    pthread_mutex_lock(&queue->lock);
-    while (queue->queued == 0 && !queue->stopping) {
-        struct timespec rest_at = commit_after_ns((int64_t)REST_MS * 1000000);
-
-        if (!*restless) {
-            pthread_cond_wait(&queue->work, &queue->lock);
-        } else if (pthread_cond_timedwait(&queue->work, &queue->lock, &rest_at) == ETIMEDOUT &&
-                   queue->queued == 0) {
-            pthread_mutex_unlock(&queue->lock);
-            *restless = engine_rest(queue->engine) == -ETIMEDOUT;
-            pthread_mutex_lock(&queue->lock);
-        }
-    }
-    if (queue->queued > 0 && commit_weight(queue->lines->head) > LARGE)
-        commit_take_large_locked(queue, group);
-    else if (queue->queued > 0)
-        commit_take_small_locked(queue, group);
-    pthread_mutex_unlock(&queue->lock);
-    return group->head != NULL;
+    return left_ns < 1000000 ? 0 : left_ns;
 }
 
 /* ---------------------------------------------------------------------- transactions */
 
-/* Apply some changes in one transaction; each gets its own verdict in ->rc.
- * unsure   set where the answer of the commit is missing: it may have been kept all the same
- * returns  0; <0 the transaction failed, and, unless unsure, none of the changes is done */
-static int commit_run(struct commit_queue *queue, struct kv_change *first, size_t count, bool *unsure)
+static int64_t commit_least_left_ns(struct commit_queue *queue, const struct kv_change *change, size_t count)
 {
-    int64_t start_ns = queue->clock->mono_ns(queue->clock->arg);
-    struct kv_change *change = first;
-    size_t puts = 0;
-    struct tx *tx;
-    int rc = tx_begin(queue->engine, queue->clock->real_ns(queue->clock->arg), &tx);
+    int64_t least = INT64_MAX;
 
-    *unsure = false;
-    if (rc < 0)
-        return rc;
     for (size_t i = 0; i < count; i++, change = change->next) {
-        change->rc = apply(tx, change);
-        if (tx->broken) {
-            rc = change->rc < 0 ? change->rc : -EIO;
-            tx_abort(tx);
-            return rc;
-        }
-        puts += change->kind == KV_PUT && change->rc == 0;
+        int64_t left = commit_left_ns(queue, change);
+
+        least = left < least ? left : least;
     }
-    rc = tx_flush(tx);
-    if (rc < 0) {
-        tx_abort(tx);
-        return rc;
-    }
-    rc = tx_commit(tx);
-    if (rc < 0) {
-        *unsure = rc != -ENOSPC;
-        return rc;
-    }
-    stats_commit(queue->stats, puts, queue->clock->mono_ns(queue->clock->arg) - start_ns);
-    return 0;
+    return least;
 }
 
-static void commit_run_all(struct commit_queue *queue, struct kv_change *first, size_t count)
+static void commit_count(struct commit_queue *queue, const struct kv_change *change, size_t count,
+                         int64_t start_ns)
 {
-    struct kv_change *change = first;
-    bool unsure;
-    int rc = commit_run(queue, first, count, &unsure);
+    size_t puts = 0;
 
-    if (rc < 0 && count > 1 && !unsure) {
+    for (size_t i = 0; i < count; i++, change = change->next)
+        puts += change->kind == KV_PUT && change->rc == 0;
+    stats_commit(queue->stats, puts, queue->clock->mono_ns(queue->clock->arg) - start_ns);
+}
+
+/* A batch ends with the answer of the one that was refused; each of the others was called off. */
+static void commit_call_off(struct kv_change *change, size_t count)
+{
+    struct kv_change *first = change;
+    int rc = 0;
+
+    for (size_t i = 0; i < count; i++, change = change->next) {
+        if (rc == 0)
+            rc = change->rc;
+        else
+            change->rc = 0;
+    }
+    for (size_t i = 0; i < count; i++, first = first->next) {
+        if (first->rc == 0)
+            first->rc = -ECANCELED;
+        first->verdict = rc;
+    }
+}
+
+static void commit_fail(struct commit_queue *queue, struct kv_change *change, size_t count, int rc)
+{
+    for (size_t i = 0; i < count; i++, change = change->next) {
+        change->rc = change->verdict = rc;
+        stats_commit_failure(queue->stats);
+    }
+}
+
+/* Do some changes in one transaction; each gets its verdict, unless the answer is -ETIMEDOUT: the time of some is over,
+ * nothing is done, and the others can be tried again. A transaction that fails is tried again by halves. */
+static int commit_run(struct commit_queue *queue, struct kv_change *first, size_t count, bool whole)
+{
+    struct backend_submit submit = {.changes = first, .count = count, .whole = whole, .clock = queue->clock};
+    int64_t start_ns = queue->clock->mono_ns(queue->clock->arg);
+    struct kv_change *change = first;
+    int rc = backend_ask(queue->backend, BACKEND_SUBMIT, commit_least_left_ns(queue, first, count), &submit.call);
+
+    if (rc == -ETIMEDOUT && !submit.unsure && commit_least_left_ns(queue, first, count) == 0)
+        return rc;
+    if (rc == 0) {
+        commit_count(queue, first, count, start_ns);
+        for (size_t i = 0; i < count; i++, change = change->next)
+            change->verdict = change->rc;
+    } else if (rc == -EAGAIN && whole) {
+        commit_call_off(first, count);
+    } else if (count > 1 && !whole && !submit.unsure) {
         for (size_t i = 0; i < count / 2; i++)
             change = change->next;
-        commit_run_all(queue, first, count / 2);
-        commit_run_all(queue, change, count - count / 2);
-    } else if (rc < 0) {
-        for (size_t i = 0; i < count; i++, change = change->next) {
-            change->rc = rc;
-            stats_commit_failure(queue->stats);
-        }
+        rc = commit_run(queue, first, count / 2, false);
+        if (rc < 0)
+            commit_fail(queue, first, count / 2, rc);
+        rc = commit_run(queue, change, count - count / 2, false);
+        if (rc < 0)
+            commit_fail(queue, change, count - count / 2, rc);
+    } else {
+        commit_fail(queue, first, count, rc);
     }
+    return 0;
 }
 
 /* ------------------------------------------------------------------------ the verdicts */
 
-static void commit_settle(struct commit_queue *queue, const struct commit_group *group)
+static void commit_settle(struct commit_queue *queue, const struct group *group)
 {
     for (const struct kv_change *change = group->head; change != NULL; change = change->next)
-        queue->options.settled(queue->options.arg, change, change->rc);
+        queue->options.settled(queue->options.arg, change, change->verdict);
 }
 
 /* rc: of the flush; changes that were refused are so whatever became of it. */
-static void commit_finish(struct commit_queue *queue, struct commit_group *group, int rc)
+static void commit_finish(struct commit_queue *queue, struct group *group, int rc)
 {
     int64_t now_ns = queue->clock->mono_ns(queue->clock->arg);
     struct kv_change *next;
 
     for (struct kv_change *change = group->head; change != NULL; change = next) {
-        next = change->next; /* done() may free the change */
+        next = change->next; /* done() may free the change, and those of its batch before it */
         if (change->kind == KV_PUT)
             stats_record(&queue->stats->put, now_ns - change->submitted_ns);
-        change->done(change, change->rc == 0 ? rc : change->rc);
+        if (change->done != NULL)
+            change->done(change, change->verdict == 0 ? rc : change->verdict);
     }
 }
 
-static int64_t commit_left_ns(struct commit_queue *queue, const struct kv_change *change)
-{
-    return queue->options.timeout_ns - (queue->clock->mono_ns(queue->clock->arg) - change->submitted_ns);
-}
-
-/* The group waited in vain for the right to write: end its changes whose time is over, or all. */
-static void commit_give_up(struct commit_queue *queue, struct commit_group *group, int rc)
+/* The group waited in vain for the right to write: end those of its changes whose time is over. */
+static void commit_give_up(struct commit_queue *queue, struct group *group)
 {
     struct kv_change *change = group->head, *next;
-    struct commit_group over;
+    bool whole = group->whole;
+    struct group over;
 
-    commit_group_clear(&over);
-    commit_group_clear(group);
+    group_clear(&over);
+    group_clear(group);
+    group->whole = whole;
     for (; change != NULL; change = next) {
         next = change->next;
-        if (rc == -ETIMEDOUT && commit_left_ns(queue, change) > 0) {
-            commit_group_add(group, change);
+        if (commit_left_ns(queue, change) > 0) {
+            group_add(group, change);
         } else {
-            change->rc = rc;
-            stats_commit_failure(queue->stats);
-            commit_group_add(&over, change);
+            commit_fail(queue, change, 1, -ETIMEDOUT);
+            group_add(&over, change);
         }
     }
     commit_settle(queue, &over);
     commit_finish(queue, &over, 0);
-}
-
-/* Get the right to write for those of the group whose time is not over by then. */
-static bool commit_acquire(struct commit_queue *queue, struct commit_group *group)
-{
-    while (group->head != NULL) {
-        int64_t least = INT64_MAX;
-        int rc;
-
-        for (const struct kv_change *change = group->head; change != NULL; change = change->next) {
-            int64_t left = commit_left_ns(queue, change);
-
-            least = left < least ? left : least;
-        }
-        rc = engine_acquire(queue->engine, least > 0 ? least : 0);
-        if (rc == 0)
-            return true;
-        commit_give_up(queue, group, rc);
-    }
-    return false;
 }
 
 /* ------------------------------------------------------------------------------- flush */
@@ -301,26 +201,28 @@ static bool commit_acquire(struct commit_queue *queue, struct commit_group *grou
 /* Up to which number is everything committed? The lock is held. */
 static uint64_t commit_low_locked(const struct commit_queue *queue)
 {
-    uint64_t oldest = queue->group_oldest < queue->submitted + 1 ? queue->group_oldest : queue->submitted + 1;
-    const struct commit_line *line;
+    uint64_t oldest = lines_oldest(&queue->lines);
 
-    DL_FOREACH(queue->lines, line)
-        oldest = line->head->seq < oldest ? line->head->seq : oldest;
-    return oldest - 1;
+    if (queue->oldest_taken < oldest)
+        oldest = queue->oldest_taken;
+    return oldest <= queue->submitted ? oldest - 1 : queue->submitted;
 }
 
 /* Make durable what is committed now, and tell those who wait. The lock is held, but not all the time. */
 static void commit_flush_locked(struct commit_queue *queue)
 {
-    struct commit_group group = queue->committed;
+    struct group group;
+    struct backend_call flush = {.kind = BACKEND_FLUSH};
     uint64_t through = commit_low_locked(queue);
     int rc;
 
-    commit_group_clear(&queue->committed);
+    group_clear(&group);
+    group_append(&group, &queue->committed);
+    group_clear(&queue->committed);
     queue->unflushed = false;
     queue->flushing = true;
     pthread_mutex_unlock(&queue->lock);
-    rc = engine_flush(queue->engine, queue->options.timeout_ns);
+    rc = backend_ask(queue->backend, BACKEND_FLUSH, queue->options.timeout_ns, &flush);
     commit_finish(queue, &group, rc);
     pthread_mutex_lock(&queue->lock);
     queue->flushing = false;
@@ -330,11 +232,11 @@ static void commit_flush_locked(struct commit_queue *queue)
     pthread_cond_broadcast(&queue->progress);
 }
 
-static bool commit_has_passed(const struct timespec *time)
+/* Somebody waits for a flush, or it is due by time. */
+static bool commit_flush_is_due_locked(const struct commit_queue *queue)
 {
-    struct timespec now = commit_after_ns(0);
-
-    return now.tv_sec > time->tv_sec || (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
+    return queue->committed.head != NULL ||
+           (queue->unflushed && (queue->syncs > 0 || queue->committed_all || commit_has_passed(&queue->flush_at)));
 }
 
 static void *commit_flusher(void *arg)
@@ -343,11 +245,7 @@ static void *commit_flusher(void *arg)
 
     pthread_mutex_lock(&queue->lock);
     for (;;) {
-        bool due = queue->committed.head != NULL ||
-                   (queue->unflushed &&
-                    (queue->syncs > 0 || queue->committed_all || commit_has_passed(&queue->flush_at)));
-
-        if (due && !queue->flushing)
+        if (!queue->flushing && commit_flush_is_due_locked(queue))
             commit_flush_locked(queue);
         else if (queue->committed_all && !queue->unflushed && !queue->flushing)
             break;
@@ -360,46 +258,98 @@ static void *commit_flusher(void *arg)
     return NULL;
 }
 
-/* The group was committed: its submitters hear of it now or after a flush. */
-static void commit_pass_on(struct commit_queue *queue, struct commit_group *group)
+/* ----------------------------------------------------------------------------- committing */
+
+/* Become the one who commits, and take the next group. The lock is held. */
+static void commit_take_locked(struct commit_queue *queue, struct group *group)
+{
+    lines_take(&queue->lines, group);
+    queue->committing = true;
+    for (const struct kv_change *change = group->head; change != NULL; change = change->next)
+        if (change->seq < queue->oldest_taken)
+            queue->oldest_taken = change->seq;
+}
+
+/* Something was committed: it is flushed, and the backend rests, in good time. The lock is held. */
+static void commit_note_locked(struct commit_queue *queue)
+{
+    queue->rest_at = commit_after_ns((int64_t)REST_MS * 1000000);
+    if (!queue->restless)
+        pthread_cond_signal(&queue->work); /* the committer waits for that time */
+    queue->restless = true;
+    if (queue->unflushed)
+        return;
+    queue->flush_at = commit_after_ns(queue->options.interval_ns);
+    queue->unflushed = true;
+    pthread_cond_signal(&queue->to_flush);
+}
+
+/* Commit a group, and let another thread be the one who commits. Its submitters hear of it, now or after a flush. */
+static void commit_group(struct commit_queue *queue, struct group *group)
 {
     bool waits = queue->options.durability == KV_DURABILITY_CLOSE;
 
+    while (group->head != NULL && commit_run(queue, group->head, group->changes, group->whole) == -ETIMEDOUT)
+        commit_give_up(queue, group);
+    commit_settle(queue, group);
     if (!waits)
         commit_finish(queue, group, 0);
     pthread_mutex_lock(&queue->lock);
-    queue->group_oldest = UINT64_MAX;
-    if (!queue->unflushed)
-        queue->flush_at = commit_after_ns(queue->options.interval_ns);
-    queue->unflushed = true;
-    if (waits && group->head != NULL) {
-        *queue->committed.tail = group->head;
-        queue->committed.tail = group->tail;
-    }
-    /* With nothing else to do this thread is as good as the other, and spares the way to it. */
-    if (waits && queue->queued == 0 && !queue->flushing)
+    queue->oldest_taken = UINT64_MAX;
+    queue->committing = false;
+    if (queue->lines.changes > 0 || queue->stopping)
+        pthread_cond_signal(&queue->work);
+    commit_note_locked(queue);
+    if (waits)
+        group_append(&queue->committed, group);
+    /* With nothing else to do this thread is as good as the flusher, and spares the way to it. */
+    if (waits && queue->lines.changes == 0 && !queue->flushing)
         commit_flush_locked(queue);
-    pthread_cond_signal(&queue->to_flush);
-    pthread_cond_broadcast(&queue->progress);
+    if (queue->committed.head != NULL)
+        pthread_cond_signal(&queue->to_flush); /* what came meanwhile */
+    if (queue->syncs > 0)
+        pthread_cond_broadcast(&queue->progress);
     pthread_mutex_unlock(&queue->lock);
+}
+
+/* Nothing is to be committed: let the backend rest when it is time. The lock is held, but not all the time. */
+static void commit_idle_locked(struct commit_queue *queue)
+{
+    struct backend_call rest = {.kind = BACKEND_REST};
+    int rc;
+
+    if (!queue->restless) {
+        pthread_cond_wait(&queue->work, &queue->lock);
+    } else if (!commit_has_passed(&queue->rest_at)) {
+        pthread_cond_timedwait(&queue->work, &queue->lock, &queue->rest_at);
+    } else {
+        queue->restless = false;
+        pthread_mutex_unlock(&queue->lock);
+        rc = backend_ask(queue->backend, BACKEND_REST, 0, &rest);
+        pthread_mutex_lock(&queue->lock);
+        if (rc == -ETIMEDOUT && !queue->restless) {
+            queue->restless = true;
+            queue->rest_at = commit_after_ns((int64_t)REST_MS * 1000000);
+        }
+    }
 }
 
 static void *commit_committer(void *arg)
 {
     struct commit_queue *queue = arg;
-    struct commit_group group;
-    bool restless = false;
+    struct group group;
 
-    while (commit_take_group(queue, &group, &restless)) {
-        if (commit_acquire(queue, &group)) {
-            commit_run_all(queue, group.head, group.changes);
-            engine_release(queue->engine);
-            commit_settle(queue, &group);
-            restless = true;
-        }
-        commit_pass_on(queue, &group);
-    }
     pthread_mutex_lock(&queue->lock);
+    while (queue->lines.changes > 0 || queue->committing || !queue->stopping) {
+        if (queue->lines.changes == 0 || queue->committing) {
+            commit_idle_locked(queue);
+            continue;
+        }
+        commit_take_locked(queue, &group);
+        pthread_mutex_unlock(&queue->lock);
+        commit_group(queue, &group);
+        pthread_mutex_lock(&queue->lock);
+    }
     queue->committed_all = true;
     pthread_cond_signal(&queue->to_flush);
     pthread_mutex_unlock(&queue->lock);
@@ -428,7 +378,7 @@ static void commit_stop(struct commit_queue *queue, bool flusher_runs)
         pthread_join(queue->flusher, NULL);
 }
 
-int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct stats *stats,
+int commit_queue_new(struct backend *backend, const struct kv_clock *clock, struct stats *stats,
                      const struct commit_options *options, struct commit_queue **out)
 {
     struct commit_queue *queue = calloc(1, sizeof(*queue));
@@ -437,12 +387,12 @@ int commit_queue_new(struct engine *engine, const struct kv_clock *clock, struct
 
     if (queue == NULL)
         return -ENOMEM;
-    queue->engine = engine;
+    queue->backend = backend;
     queue->clock = clock;
     queue->stats = stats;
     queue->options = *options;
-    queue->group_oldest = UINT64_MAX;
-    commit_group_clear(&queue->committed);
+    queue->oldest_taken = UINT64_MAX;
+    group_clear(&queue->committed);
     pthread_mutex_init(&queue->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -470,41 +420,38 @@ void commit_queue_free(struct commit_queue *queue)
     commit_destroy(queue);
 }
 
-/* The line of an account. NULL: no memory. The lock is held. */
-static struct commit_line *commit_line_locked(struct commit_queue *queue, uint64_t account)
+void commit_submit(struct commit_queue *queue, struct kv_change *change, bool begin)
 {
-    struct commit_line *line;
-
-    HASH_FIND(hh, queue->by_account, &account, sizeof(account), line);
-    if (line != NULL)
-        return line;
-    line = calloc(1, sizeof(*line));
-    if (line == NULL)
-        return NULL;
-    line->account = account;
-    line->tail = &line->head;
-    HASH_ADD(hh, queue->by_account, account, sizeof(account), line);
-    DL_APPEND(queue->lines, line);
-    return line;
-}
-
-void commit_submit(struct commit_queue *queue, struct kv_change *change)
-{
-    struct commit_line *line;
+    int rc;
 
     pthread_mutex_lock(&queue->lock);
-    line = commit_line_locked(queue, change->account);
-    if (line != NULL) {
-        change->next = NULL;
-        change->seq = ++queue->submitted;
-        *line->tail = change;
-        line->tail = &change->next;
-        queue->queued++;
-        pthread_cond_signal(&queue->work);
+    rc = lines_put(&queue->lines, change);
+    if (rc == 0) {
+        queue->submitted++;
+        for (struct kv_change *each = change; each != NULL; each = each->batch)
+            each->seq = queue->submitted;
+        if (begin && !queue->committing)
+            pthread_cond_signal(&queue->work);
     }
     pthread_mutex_unlock(&queue->lock);
-    if (line == NULL)
-        change->done(change, -ENOMEM);
+    while (rc < 0 && change->batch != NULL)
+        change = change->batch;
+    if (rc < 0)
+        change->done(change, rc);
+}
+
+void commit_work(struct commit_queue *queue)
+{
+    struct group group;
+    bool commit;
+
+    pthread_mutex_lock(&queue->lock);
+    commit = queue->lines.changes > 0 && !queue->committing;
+    if (commit)
+        commit_take_locked(queue, &group);
+    pthread_mutex_unlock(&queue->lock);
+    if (commit)
+        commit_group(queue, &group);
 }
 
 int commit_sync(struct commit_queue *queue)

@@ -32,7 +32,7 @@ static void stop_within_commit(const struct mount_test *test)
     if (engine_lmdb_open(test->store, &(struct lmdb_options){.create = false}, &engine, &error) < 0 ||
         engine_fault_open(engine, &engine) < 0)
         _exit(2);
-    options.engine = engine;
+    options.backend = test_backend(engine);
     if (kv_open("", &options, &store, &error) < 0 || kv_node_find(store, KV_ROOT_ID, "a", 1, &account) < 0 ||
         kv_node_find(store, account.id, "n", 1, &namespace) < 0 || kv_value_copy("1", 1, &change.value) < 0)
         _exit(3);

@@ -676,7 +676,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_base();
     make_engine(&in);
     changed = false;
-    options.engine = engine;
+    options.backend = test_backend(engine);
     options.clock = &clock;
     options.cache_bytes = mode & 1 ? 65536 : 0;
     options.cache_ttl_ms = mode & 2 ? 0 : 60000;
@@ -685,7 +685,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rc = kv_open("memory", &options, &store, &error);
     if (rc < 0) {
         FUZZ_CHECK(rc == -EIO || rc == -EPROTONOSUPPORT);
-        engine->ops->close(engine);
+        options.backend->ops->close(options.backend);
         return 0;
     }
     if (mode & 8 && check(true) > 0)

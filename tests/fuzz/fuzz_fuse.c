@@ -905,10 +905,12 @@ static void start(struct fs_options *options)
     struct kv_options store_options = kv_options_default();
     struct fuse_args args = FUSE_ARGS_INIT(1, arguments);
     struct kv_error error;
+    struct engine *engine;
 
     setlogmask(LOG_MASK(LOG_DEBUG));
     fs = (struct fs){.options = options};
-    FUZZ_CHECK(engine_memory_copy(base(), &store_options.engine) == 0);
+    FUZZ_CHECK(engine_memory_copy(base(), &engine) == 0);
+    store_options.backend = test_backend(engine);
     store_options.read_only = options->read_only;
     store_options.cache_ttl_ms = options->cache_ttl_ms;
     store_options.cache_bytes = options->cache_bytes;

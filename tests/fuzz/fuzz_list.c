@@ -89,13 +89,15 @@ static struct kv_store *make_store(uint64_t *namespace_id)
     struct kv_options options = kv_options_default();
     struct kv_error error;
     struct kv_store *store;
-    struct tx *tx = fuzz_base_begin(&options.engine);
+    struct engine *engine;
+    struct tx *tx = fuzz_base_begin(&engine);
     uint64_t account_id = fuzz_base_node(tx, KV_ACCOUNT, KV_ROOT_ID, "account", 0);
 
     *namespace_id = fuzz_base_node(tx, KV_NAMESPACE, account_id, "namespace", 0);
     for (size_t i = 0; i < keys_count; i++)
         put_key(tx->txn, *namespace_id, keys[i]);
     fuzz_base_end(tx);
+    options.backend = test_backend(engine);
     options.read_only = true;
     options.cache_bytes = 0;
     FUZZ_CHECK(kv_open("memory", &options, &store, &error) == 0);

@@ -111,13 +111,15 @@ static int make_store(void **state)
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
     struct kv_node account, space;
+    struct engine *engine;
     uint64_t used, limit;
     struct kv_store *kv;
 
     assert_int_equal(make_directory(state), 0);
     assert_int_equal(engine_lmdb_open(directory, &(struct lmdb_options){.create = true, .map_bytes = PAGE_MAP},
-                                      &options.engine, &error),
+                                      &engine, &error),
                      0);
+    options.backend = test_backend(engine);
     assert_int_equal(kv_open(directory, &options, &kv, &error), 0);
     assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &account), 0);
     assert_int_equal(kv_node_make(kv, KV_NAMESPACE, account.id, "main", 0, &space), 0);
@@ -132,8 +134,8 @@ static int make_store(void **state)
         if (i < KEYS / 3)
             assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, name, 0, &account), 0);
     }
-    sound_dump = checksum_of(options.engine);
-    options.engine->ops->usage(options.engine, &used, &limit);
+    sound_dump = checksum_of(engine);
+    engine->ops->usage(engine, &used, &limit);
     used_pages = used / PAGE;
     kv_close(kv);
     read_file();
@@ -164,11 +166,10 @@ static struct kv_store *open_or_exit(enum how how, struct engine **engine)
     options.create = false;
     options.cache_bytes = 0;
     if (engine_lmdb_open(directory, &(struct lmdb_options){.read_only = options.read_only, .map_bytes = PAGE_MAP},
-                         &options.engine, &error) < 0 ||
-        kv_open(directory, &options, &kv, &error) < 0)
+                         engine, &error) < 0 ||
+        (options.backend = test_backend(*engine)) == NULL || kv_open(directory, &options, &kv, &error) < 0)
         _exit(strncmp(error.text, directory, strlen(directory)) == 0 && strchr(error.text, '\n') == NULL ? REFUSED
                                                                                                          : 1);
-    *engine = options.engine;
     return kv;
 }
 

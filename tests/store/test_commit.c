@@ -830,6 +830,91 @@ static void a_done_change_may_submit_the_next_one(void **state)
     kv_value_unref(chain.item.change.value);
 }
 
+/* -------------------------------------------------------------------- batches, and who works */
+
+static void a_batch_is_done_whole_or_not_at_all(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_change changes[3] = {{.kind = KV_PUT, .ref = test_key(test, "a"), .attr.mode = 0644},
+                                   {.kind = KV_DELETE, .ref = test_key(test, "b")},
+                                   {.kind = KV_PUT, .ref = test_key(test, "c"), .attr.mode = 0644}};
+    struct kv_ref b = test_key(test, "b");
+    struct kv_meta meta;
+
+    for (int i = 0; i < 3; i += 2)
+        assert_int_equal(kv_value_copy("1", 1, &changes[i].value), 0);
+    assert_int_equal(kv_apply_all(test->kv, changes, 3), -ENOENT);
+    assert_int_equal(changes[0].rc, -ECANCELED);
+    assert_int_equal(changes[1].rc, -ENOENT);
+    assert_int_equal(changes[2].rc, -ECANCELED);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(kv_stat(test->kv, &changes[i].ref, &meta, NULL), -ENOENT);
+    assert_int_equal(test_node(test, test->namespace.id).keys, 0);
+
+    assert_int_equal(kv_put(test->kv, &b, "2", 1), 0);
+    assert_int_equal(kv_apply_all(test->kv, changes, 3), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(changes[i].rc, 0);
+    expect_filled(test, "a", '1', 1);
+    expect_filled(test, "c", '1', 1);
+    assert_int_equal(kv_stat(test->kv, &b, &meta, NULL), -ENOENT);
+    for (int i = 0; i < 3; i += 2)
+        kv_value_unref(changes[i].value);
+}
+
+static void a_batch_belongs_to_one_account(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_node other = test_make(test, KV_ACCOUNT, KV_ROOT_ID, "other");
+    struct kv_node there = test_make(test, KV_NAMESPACE, other.id, "there");
+    struct kv_change changes[2] = {{.kind = KV_DELETE, .ref = test_key(test, "a")},
+                                   {.kind = KV_DELETE, .ref = kv_ref_key(there.id, "a", 1)}};
+
+    assert_int_equal(kv_put(test->kv, &changes[0].ref, "1", 1), 0);
+    assert_int_equal(kv_put(test->kv, &changes[1].ref, "1", 1), 0);
+    assert_int_equal(kv_apply_all(test->kv, changes, 2), -EXDEV);
+    expect_filled(test, "a", '1', 1);
+    assert_int_equal(kv_apply_all(test->kv, changes, 0), 0);
+}
+
+struct who {
+    struct kv_change change; /* the first */
+    pthread_t thread;
+    bool done;
+};
+
+static void note_who(struct kv_change *change, int rc)
+{
+    struct who *who = (struct who *)change;
+
+    assert_int_equal(rc, 0);
+    who->thread = pthread_self();
+    who->done = true;
+}
+
+static void who_works_commits_what_was_queued_on_its_own_thread(void **state)
+{
+    struct test_store *test = *state;
+    struct who who[2] = {{.change = {.kind = KV_PUT, .ref = test_key(test, "a"), .done = note_who}},
+                         {.change = {.kind = KV_PUT, .ref = test_key(test, "b"), .done = note_who}}};
+    uint64_t before = commits(test);
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(kv_value_copy("v", 1, &who[i].change.value), 0);
+        kv_queue(test->kv, &who[i].change);
+        assert_false(who[i].done); /* nobody has begun with it */
+    }
+    kv_work(test->kv);
+    for (int i = 0; i < 2; i++) {
+        assert_true(who[i].done);
+        assert_true(pthread_equal(who[i].thread, pthread_self()));
+        kv_value_unref(who[i].change.value);
+    }
+    assert_int_equal(commits(test) - before, 1);
+    kv_work(test->kv); /* nothing to do */
+    assert_int_equal(commits(test) - before, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -855,6 +940,10 @@ int main(void)
         TEST_ON_LMDB(closing_settles_what_is_queued),
         TEST_ON_MEMORY(sync_waits_for_everything_submitted_before),
         TEST_ON_MEMORY(a_done_change_may_submit_the_next_one),
+        TEST_ON_MEMORY(a_batch_is_done_whole_or_not_at_all),
+        TEST_ON_LMDB(a_batch_is_done_whole_or_not_at_all),
+        TEST_ON_MEMORY(a_batch_belongs_to_one_account),
+        TEST_ON_MEMORY(who_works_commits_what_was_queued_on_its_own_thread),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 #include "tests/support/store.h"
 
 #include "store/base/record.h"
-#include "store/rules/read.h"
+#include "store/tables/read.h"
 
 #include <errno.h>
 #include <pthread.h>

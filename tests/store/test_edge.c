@@ -50,7 +50,7 @@ static void open_nodes(struct nodes *nodes, enum test_engine kind, const struct 
     assert_non_null(shared);
     shared->base.ops = &shared_ops;
     shared->central = nodes->test->inner;
-    options.engine = &shared->base;
+    options.backend = test_backend(&shared->base);
     options.clock = &nodes->test->clock;
     assert_int_equal(kv_open("other", &options, &nodes->other, &error), 0);
 }

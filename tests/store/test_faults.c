@@ -793,7 +793,7 @@ static void a_store_that_could_not_be_opened_can_be_opened_later(void **state)
     (void)state;
     assert_int_equal(engine_memory_open(&inner), 0);
     assert_int_equal(engine_fault_open(inner, &fault), 0);
-    options.engine = fault;
+    options.backend = test_backend(fault);
     for (unsigned n = 1; rc < 0; n++) {
         struct kv_error error = {""};
         uint64_t before = engine_fault_calls(fault, ENGINE_ANY);

@@ -70,7 +70,7 @@ static void open_node(struct race *race, struct node *node, enum kv_durability d
     node->race = race;
     assert_int_equal(engine_fault_open(test_central_share(race->central, hook, node), &node->fault), 0);
     options.clock = &race->clock;
-    options.engine = node->fault;
+    options.backend = test_backend(node->fault);
     options.durability = durability;
     options.commit_interval_ms = 3600 * 1000; /* until the test wants it */
     assert_int_equal(kv_open("node", &options, &node->kv, &error), 0);

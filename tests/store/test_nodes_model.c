@@ -1058,7 +1058,7 @@ static struct kv_store *open_store(struct engine *engine, const struct kv_clock 
 
     options.durability = durability;
     options.commit_interval_ms = 3600 * 1000; /* nothing is flushed that no step asks for */
-    options.engine = engine;
+    options.backend = test_backend(engine);
     options.clock = clock;
     options.cache_ttl_ms = ttl_ms;
     options.cache_bytes = cache_bytes;

@@ -318,7 +318,7 @@ static void open_crowd(struct crowd *crowd)
     central = test_central_new(inner);
     for (int node = 0; node < NODES; node++) {
         crowd->ttl_ns[node] = ttls_ms[node] * MS;
-        options.engine = test_central_share(central, hold_up, NULL);
+        options.backend = test_backend(test_central_share(central, hold_up, NULL));
         options.cache_ttl_ms = ttls_ms[node];
         options.cache_bytes = sizes[node];
         assert_int_equal(kv_open("node", &options, &crowd->kv[node], &error), 0);

@@ -90,7 +90,7 @@ static void a_store_of_another_format_is_refused_with_its_number(void **state)
 
     (void)state;
     assert_int_equal(engine_memory_open(&engine), 0);
-    options.engine = engine;
+    options.backend = test_backend(engine);
     options.create = false;
     assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EIO); /* nothing there */
     assert_non_null(strstr(error.text, "elsewhere"));
@@ -109,7 +109,7 @@ static void a_store_of_another_format_is_refused_with_its_number(void **state)
     assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EIO); /* damaged */
     put_format(engine, 77, false);
     assert_int_equal(kv_open("elsewhere", &options, &store, &error), -EIO);
-    engine->ops->close(engine); /* still the caller's after a failure */
+    options.backend->ops->close(options.backend); /* still the caller's after a failure */
 }
 
 /* ------------------------------------------------------------------- damage */

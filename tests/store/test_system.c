@@ -29,10 +29,12 @@ static struct kv_store *open_store(mode_t mask)
 {
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
+    struct engine *engine;
     struct kv_store *kv;
 
     options.umask = mask;
-    assert_int_equal(engine_memory_open(&options.engine), 0);
+    assert_int_equal(engine_memory_open(&engine), 0);
+    options.backend = test_backend(engine);
     assert_int_equal(kv_open("memory", &options, &kv, &error), 0);
     return kv;
 }

@@ -442,3 +442,14 @@ int engine_memory_copy(struct engine *from, struct engine **out)
     pthread_mutex_unlock(&memory->lock);
     return 0;
 }
+
+/* ------------------------------------------------------------------------- a backend */
+
+struct backend *test_backend(struct engine *engine)
+{
+    struct backend *backend;
+
+    if (backend_tables_new(engine, &backend) < 0)
+        abort();
+    return backend;
+}

@@ -4,11 +4,15 @@
 
 #include "store/base/engine.h"
 #include "store/lmdb/lmdb.h"
+#include "store/tables/tables.h"
 
 /* Ordered tables in memory, for tests. Commits are instant; nothing is kept. */
 KV_CHECKED int engine_memory_open(struct engine **out);
 /* Another memory engine that begins with what this one has committed. Costs nothing: they share what is the same. */
 KV_CHECKED int engine_memory_copy(struct engine *from, struct engine **out);
+
+/* A backend over an engine, which is its own from here on: for kv_options. No memory ends the test. */
+struct backend *test_backend(struct engine *engine);
 
 /* Fault engine: passes every call on to `inner`, which it owns, and fails or delays on demand. */
 enum engine_call {

@@ -31,7 +31,7 @@ static void open_store(struct test_store *test)
         assert_int_equal(engine_memory_open(&test->inner), 0);
     assert_int_equal(engine_fault_open(test->inner, &test->fault), 0);
     options.clock = &test->clock;
-    options.engine = test->fault;
+    options.backend = test_backend(test->fault);
     if (kv_open(test->dir, &options, &test->kv, &error) < 0)
         fail_msg("cannot open: %s", error.text);
 }
@@ -73,6 +73,8 @@ static int remove_path(const char *path, const struct stat *st, int type, struct
     return remove(path);
 }
 
+void test_remove_tree(const char *dir) { assert_int_equal(nftw(dir, remove_path, 8, FTW_DEPTH | FTW_PHYS), 0); }
+
 void test_store_close(struct test_store *test)
 {
     if (test == NULL)
@@ -80,7 +82,7 @@ void test_store_close(struct test_store *test)
     if (test->kv != NULL)
         kv_close(test->kv);
     if (test->dir[0] != '\0')
-        assert_int_equal(nftw(test->dir, remove_path, 8, FTW_DEPTH | FTW_PHYS), 0);
+        test_remove_tree(test->dir);
     free(test);
 }
 

@@ -40,6 +40,8 @@ struct test_store *test_store_open(enum test_engine kind, const struct kv_option
 void test_store_reopen(struct test_store *test);
 /* NULL is allowed. */
 void test_store_close(struct test_store *test);
+/* Remove a directory with all in it. */
+void test_remove_tree(const char *dir);
 /* Move the clock. */
 void test_store_pass_ms(struct test_store *test, int64_t ms);
 

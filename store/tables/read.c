@@ -1,8 +1,9 @@
-#include "store/rules/read.h"
+#include "store/tables/read.h"
 
 #include "store/base/name.h"
 #include "store/base/record.h"
 #include "store/base/value.h"
+#include "store/rules/apply.h"
 
 #include <errno.h>
 #include <string.h>
@@ -124,27 +125,33 @@ static int get_node(struct reading *reading, uint64_t id, struct record_node *ou
     return rc == 0 ? record_decode_node(name_slice(&name), bytes, out) : rc;
 }
 
-int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out)
+/* Nothing waits here: the put itself gets the exact answer. */
+int read_quota(struct engine *engine, const struct backend_quota *quota)
 {
     READING reading = {0};
     struct record_node namespace, account;
     struct record_key key;
+    int64_t growth;
     int rc = reading_begin(engine, &reading);
 
     if (rc == 0)
-        rc = get_node(&reading, ref->node, &namespace);
+        rc = get_node(&reading, quota->ref->node, &namespace);
     if (rc == 0)
         rc = get_node(&reading, namespace.node.parent, &account);
     if (rc < 0)
         return rc;
-    rc = get_key(&reading, ref, &key);
+    rc = get_key(&reading, quota->ref, &key);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     if (rc < 0 && account.node.limit_keys != 0 && account.node.keys >= account.node.limit_keys)
         return -EDQUOT;
-    *out = (struct read_quota){account.node.id, account.node.bytes, account.node.limit_bytes,
-                               rc == 0 ? ref->size + key.meta.size : 0};
-    return 0;
+    growth = (int64_t)(quota->ref->size + quota->size);
+    if (rc == 0)
+        growth -= (int64_t)(quota->ref->size + key.meta.size);
+    if (growth <= 0)
+        return 0;
+    growth += (int64_t)(quota->extra < KV_LIMIT_MAX / 2 ? quota->extra : KV_LIMIT_MAX / 2);
+    return apply_quota_allows(account.node.bytes, growth, account.node.limit_bytes) ? 0 : -EDQUOT;
 }
 
 int read_seen(struct engine *engine, const struct kv_seen *seen, size_t count, struct kv_usage *usage)

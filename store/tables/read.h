@@ -1,9 +1,10 @@
 /* Reading the central: each call is one short read transaction of the engine.
  * Nothing here knows the edge cache. Errors: -ENOENT the central says no; -EIO damaged or unreadable;
  * -ENOMEM; outputs are untouched on failure. */
-#ifndef KVFS_STORE_READ_H
-#define KVFS_STORE_READ_H
+#ifndef KVFS_STORE_TABLES_READ_H
+#define KVFS_STORE_TABLES_READ_H
 
+#include "store/backend.h"
 #include "store/base/engine.h"
 
 /* A key's metadata and, where value is not NULL, its value with the checksum verified. The caller may know a value
@@ -13,14 +14,8 @@ KV_CHECKED int read_key(struct engine *engine, const struct kv_ref *ref, struct 
                         struct kv_value **value);
 /* As kv_check_seen(). */
 KV_CHECKED int read_seen(struct engine *engine, const struct kv_seen *seen, size_t count, struct kv_usage *usage);
-/* What a put at `ref` would be weighed against, as of one moment. */
-struct read_quota {
-    uint64_t account, bytes, limit; /* the account: id, bytes used, most that it may use */
-    uint64_t charge;                /* what it pays for name and value of the key now; 0 where that is not there */
-};
-/* returns  0, whether the key is there or not; -EDQUOT it is not, and the account may have no more keys; -ENOENT no
- * such namespace */
-KV_CHECKED int read_quota(struct engine *engine, const struct kv_ref *ref, struct read_quota *out);
+/* As kv_quota_check(). */
+KV_CHECKED int read_quota(struct engine *engine, const struct backend_quota *quota);
 KV_CHECKED int read_node(struct engine *engine, uint64_t id, struct kv_node *out);
 KV_CHECKED int read_child(struct engine *engine, uint64_t parent, const char *name, size_t size,
                           struct kv_node *out);
