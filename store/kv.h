@@ -489,9 +489,9 @@ struct kv_change {
 
 /* Queue a change. The store owns it until done is called, which always happens. */
 void kv_submit(struct kv_store *store, struct kv_change *change);
-/* The same in two steps, for who has nothing else to do until the change is done, and may hold locks while it queues it:
- * nobody begins with the change before kv_work(). That does it on this thread, if nobody else works just now, and with
- * it others that wait (one group of them); so it can take as long as a change takes, and calls their done(). */
+/* The same in two steps, for who has nothing else to do until the change is done, and may hold locks while it queues
+ * it: nobody begins with the change before kv_work(). That does it on this thread, if nobody else works just now, and
+ * with it others that wait (one group of them); so it can take as long as a change takes, and calls their done(). */
 void kv_queue(struct kv_store *store, struct kv_change *change);
 void kv_work(struct kv_store *store);
 /* Queue several changes of one account, which are done together or not at all: in this order, in one transaction, so

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #define REST_MS 1000
+#define GATHER_MAX 64  /* changes that wait for the end of a flush ... */
+#define GATHER_US 1000 /* ... in its first time */
 
 struct commit_queue {
     struct backend *backend;
@@ -30,10 +32,11 @@ struct commit_queue {
     struct group committed; /* they wait for the next flush */
     bool unflushed;         /* something was committed since the last flush began */
     bool flushing;
-    struct timespec flush_at; /* while unflushed: when it is due at the latest */
-    uint64_t flushed;         /* all changes up to this number are durable */
-    int flush_rc;             /* of the first flush that failed */
-    unsigned syncs;           /* callers in commit_sync() */
+    struct timespec gather_until; /* while flushing */
+    struct timespec flush_at;     /* while unflushed: when it is due at the latest */
+    uint64_t flushed;             /* all changes up to this number are durable */
+    int flush_rc;                 /* of the first flush that failed */
+    unsigned syncs;               /* callers in commit_sync() */
     bool stopping, committed_all;
 };
 
@@ -208,6 +211,16 @@ static uint64_t commit_low_locked(const struct commit_queue *queue)
     return oldest <= queue->submitted ? oldest - 1 : queue->submitted;
 }
 
+/* Is there something to commit, and is it the time? What comes while a flush has just begun would have to wait for its
+ * end anyway: it gathers, so that all of it is one transaction. The lock is held. */
+static bool commit_is_due_locked(const struct commit_queue *queue)
+{
+    if (queue->lines.changes == 0 || queue->committing)
+        return false;
+    return queue->options.durability == KV_DURABILITY_FSYNC || !queue->flushing ||
+           queue->lines.changes >= GATHER_MAX || commit_has_passed(&queue->gather_until);
+}
+
 /* Make durable what is committed now, and tell those who wait. The lock is held, but not all the time. */
 static void commit_flush_locked(struct commit_queue *queue)
 {
@@ -221,6 +234,7 @@ static void commit_flush_locked(struct commit_queue *queue)
     group_clear(&queue->committed);
     queue->unflushed = false;
     queue->flushing = true;
+    queue->gather_until = commit_after_ns((int64_t)GATHER_US * 1000);
     pthread_mutex_unlock(&queue->lock);
     rc = backend_ask(queue->backend, BACKEND_FLUSH, queue->options.timeout_ns, &flush);
     commit_finish(queue, &group, rc);
@@ -229,6 +243,8 @@ static void commit_flush_locked(struct commit_queue *queue)
     queue->flushed = through;
     if (rc < 0 && queue->flush_rc == 0)
         queue->flush_rc = rc;
+    if (commit_is_due_locked(queue))
+        pthread_cond_signal(&queue->work);
     pthread_cond_broadcast(&queue->progress);
 }
 
@@ -270,14 +286,15 @@ static void commit_take_locked(struct commit_queue *queue, struct group *group)
             queue->oldest_taken = change->seq;
 }
 
-/* Something was committed: it is flushed, and the backend rests, in good time. The lock is held. */
-static void commit_note_locked(struct commit_queue *queue)
+/* Something was committed: the backend rests in good time, and it is flushed, unless the caller does so now. The lock
+ * is held. */
+static void commit_note_locked(struct commit_queue *queue, bool flushes)
 {
     queue->rest_at = commit_after_ns((int64_t)REST_MS * 1000000);
     if (!queue->restless)
         pthread_cond_signal(&queue->work); /* the committer waits for that time */
     queue->restless = true;
-    if (queue->unflushed)
+    if (queue->unflushed || flushes)
         return;
     queue->flush_at = commit_after_ns(queue->options.interval_ns);
     queue->unflushed = true;
@@ -287,7 +304,7 @@ static void commit_note_locked(struct commit_queue *queue)
 /* Commit a group, and let another thread be the one who commits. Its submitters hear of it, now or after a flush. */
 static void commit_group(struct commit_queue *queue, struct group *group)
 {
-    bool waits = queue->options.durability == KV_DURABILITY_CLOSE;
+    bool waits = queue->options.durability == KV_DURABILITY_CLOSE, flushes;
 
     while (group->head != NULL && commit_run(queue, group->head, group->changes, group->whole) == -ETIMEDOUT)
         commit_give_up(queue, group);
@@ -297,13 +314,14 @@ static void commit_group(struct commit_queue *queue, struct group *group)
     pthread_mutex_lock(&queue->lock);
     queue->oldest_taken = UINT64_MAX;
     queue->committing = false;
-    if (queue->lines.changes > 0 || queue->stopping)
+    if (commit_is_due_locked(queue) || queue->stopping)
         pthread_cond_signal(&queue->work);
-    commit_note_locked(queue);
+    /* With nothing else to do this thread is as good as the flusher, and spares the way to it. */
+    flushes = waits && queue->lines.changes == 0 && !queue->flushing;
+    commit_note_locked(queue, flushes);
     if (waits)
         group_append(&queue->committed, group);
-    /* With nothing else to do this thread is as good as the flusher, and spares the way to it. */
-    if (waits && queue->lines.changes == 0 && !queue->flushing)
+    if (flushes)
         commit_flush_locked(queue);
     if (queue->committed.head != NULL)
         pthread_cond_signal(&queue->to_flush); /* what came meanwhile */
@@ -312,13 +330,15 @@ static void commit_group(struct commit_queue *queue, struct group *group)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* Nothing is to be committed: let the backend rest when it is time. The lock is held, but not all the time. */
+/* Nothing is to be committed now: let the backend rest when it is time. The lock is held, but not all the time. */
 static void commit_idle_locked(struct commit_queue *queue)
 {
     struct backend_call rest = {.kind = BACKEND_REST};
     int rc;
 
-    if (!queue->restless) {
+    if (queue->lines.changes > 0 && !queue->committing) {
+        pthread_cond_timedwait(&queue->work, &queue->lock, &queue->gather_until);
+    } else if (!queue->restless) {
         pthread_cond_wait(&queue->work, &queue->lock);
     } else if (!commit_has_passed(&queue->rest_at)) {
         pthread_cond_timedwait(&queue->work, &queue->lock, &queue->rest_at);
@@ -341,7 +361,7 @@ static void *commit_committer(void *arg)
 
     pthread_mutex_lock(&queue->lock);
     while (queue->lines.changes > 0 || queue->committing || !queue->stopping) {
-        if (queue->lines.changes == 0 || queue->committing) {
+        if (!commit_is_due_locked(queue)) {
             commit_idle_locked(queue);
             continue;
         }
@@ -430,7 +450,7 @@ void commit_submit(struct commit_queue *queue, struct kv_change *change, bool be
         queue->submitted++;
         for (struct kv_change *each = change; each != NULL; each = each->batch)
             each->seq = queue->submitted;
-        if (begin && !queue->committing)
+        if (!queue->committing && (begin || queue->flushing))
             pthread_cond_signal(&queue->work);
     }
     pthread_mutex_unlock(&queue->lock);
@@ -446,7 +466,7 @@ void commit_work(struct commit_queue *queue)
     bool commit;
 
     pthread_mutex_lock(&queue->lock);
-    commit = queue->lines.changes > 0 && !queue->committing;
+    commit = commit_is_due_locked(queue);
     if (commit)
         commit_take_locked(queue, &group);
     pthread_mutex_unlock(&queue->lock);
