@@ -252,6 +252,10 @@ void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct log_slot *slot);
  * first record after it, or after an older one: any thread. */
 uint64_t lmdb_writer_checkpoint(const struct lmdb *lmdb);
 uint64_t lmdb_writer_checkpoint_seq(const struct lmdb *lmdb);
+/* Pages that were looked through and are sound, by whoever has had the store open since it was opened for writing
+ * first. Any thread. */
+void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages);
+uint64_t lmdb_writer_sound(const struct lmdb *lmdb);
 /* See STORE/writer for lmdb_writer_wait(), where this process does not write. It may not be there. */
 void lmdb_writer_look(struct lmdb *lmdb);
 /* Something was committed: wake who waits, in this process only where `own`. */

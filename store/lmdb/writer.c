@@ -6,7 +6,8 @@
  * wrote may not be on the disk, and its readers are gone. Who makes the file is the heir of all who wrote before.
  *
  * What all writers have to know before each commit stands beside the mutex, so that nobody has to ask the log for it:
- * which checkpoint is the newest, and whether a flush has failed.
+ * which checkpoint is the newest, and whether a flush has failed. So does how much of the database somebody has looked
+ * through who found it sound, for others who open it meanwhile.
  *
  * What the file holds means nothing to processes of another boot. So each process that has the file open holds a lock
  * on it (an open file description lock, shared); who gets that exclusively is alone, and makes the
@@ -37,6 +38,7 @@ struct lmdb_writer {
     atomic_bool failed;   /* a flush, of any process */
     /* The newest checkpoint, and the number of the first record after it; 0: not known, look into the log. */
     _Atomic uint64_t checkpoint, checkpoint_seq;
+    _Atomic uint64_t sound;   /* pages */
     _Atomic uint32_t told;    /* counts commits; a futex */
     _Atomic uint32_t waiting; /* threads that wait for it, of all processes */
     _Atomic uint32_t magic;
@@ -229,6 +231,24 @@ void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct log_slot *slot)
 }
 
 uint64_t lmdb_writer_checkpoint(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->checkpoint); }
+
+void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages)
+{
+    if (lmdb->writer_counts && !lmdb->read_only && pages > lmdb_writer_sound(lmdb))
+        atomic_store(&lmdb->writer->sound, pages);
+}
+
+/* Who only reads may have found a file that nobody uses any more. */
+uint64_t lmdb_writer_sound(const struct lmdb *lmdb)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (lmdb->writer == NULL)
+        return 0;
+    if (lmdb->read_only && (fcntl(lmdb->writer_fd, F_OFD_GETLK, &all) != 0 || all.l_type == F_UNLCK))
+        return 0;
+    return atomic_load(&lmdb->writer->sound);
+}
 
 uint64_t lmdb_writer_checkpoint_seq(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->checkpoint_seq); }
 
