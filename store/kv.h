@@ -226,6 +226,14 @@ struct kv_error {
 KV_CHECKED int kv_open(const char *dir, const struct kv_options *options, struct kv_store **out,
                        struct kv_error *error);
 
+/* Look through so many pages of 4 KiB for damage, as the open does with verify_pages, for a caller that opened without:
+ * before something is said to be absent, or a listing to be complete. From the first damage on the store answers -EIO
+ * where it would answer so.
+ * error    filled on failure
+ * returns  0; -EIO damaged; -ETIMEDOUT commits of others overtook each look; another negative errno
+ * threads  no other call may be under way */
+KV_CHECKED int kv_look(struct kv_store *store, size_t pages, struct kv_error *error);
+
 /* Commit what is queued, answer every waiter, free everything. No other call may be under way. */
 void kv_close(struct kv_store *store);
 

@@ -7,6 +7,7 @@
  *   lease.c   ids from the central in blocks
  *   follow.c  what others have changed
  *   list.c    pages of keys
+ *   look.c    looking for damaged pages
  *
  * Lock order: follow.lock before the cache's; lease.lock, line.lock, the queue's and the cache's are leaves.
  */

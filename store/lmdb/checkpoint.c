@@ -13,6 +13,7 @@
 
 /* Bytes of pages that commits may replace before the next checkpoint lets go of them. */
 #define PINNED_MOST ((uint64_t)16 << 20)
+#define NAMES_OLD_S 4 /* no file system's clock has longer ticks */
 
 #define MARK_KEY "mark"
 
@@ -76,6 +77,7 @@ static void checkpoint_unpin(struct lmdb *lmdb)
 int lmdb_fail(struct lmdb *lmdb)
 {
     __atomic_store_n(&lmdb->failed, true, __ATOMIC_RELEASE);
+    lmdb_writer_fail(lmdb);
     log_fail(lmdb->log_fd);
     return -EIO;
 }
@@ -83,7 +85,7 @@ int lmdb_fail(struct lmdb *lmdb)
 /* Has a flush failed, of this process or another? */
 static bool checkpoint_has_failed(struct lmdb *lmdb)
 {
-    return __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || log_has_failed(lmdb->log_fd);
+    return __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || lmdb_writer_has_failed(lmdb);
 }
 
 /* One at a time: of two threads that flush at once only the first hears that it failed, and the other would believe. */
@@ -114,6 +116,7 @@ static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_m
     if (lmdb_flush_log(lmdb) < 0)
         return -EIO;
     lmdb->slot = slot;
+    lmdb_writer_set_checkpoint(lmdb, &slot);
     lmdb_writer_settle(lmdb);
     return 0;
 }
@@ -160,23 +163,48 @@ int lmdb_checkpoint(struct lmdb *lmdb)
 
 /* ------------------------------------------------------------------- what keeps the rules */
 
-/* Are the files that this process has open those that others find by name? Otherwise they do not know of its
- * readers, and it not of theirs. */
-static bool checkpoint_files_are_ours(const struct lmdb *lmdb)
+static bool checkpoint_has_name(const struct lmdb *lmdb, const char *name, uint64_t inode)
 {
     struct stat is;
 
-    return fstatat(lmdb->dir_fd, LOCK_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->lock_ino &&
-           fstatat(lmdb->dir_fd, DATA_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->data_ino &&
-           fstatat(lmdb->dir_fd, LOG_FILE, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == lmdb->log_ino;
+    return fstatat(lmdb->dir_fd, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == inode;
+}
+
+/* Are the files that this process has open those that others find by name? Otherwise they do not know of its
+ * readers, and it not of theirs. A name changes with the time of its directory, which says nothing of what follows
+ * within a tick of the file system's clock: so it is only believed once it is old. */
+static bool checkpoint_files_are_ours(struct lmdb *lmdb)
+{
+    struct timespec now;
+    struct stat dir;
+
+    if (fstat(lmdb->dir_fd, &dir) != 0)
+        return false;
+    if (dir.st_mtim.tv_sec == lmdb->names_as_of.tv_sec && dir.st_mtim.tv_nsec == lmdb->names_as_of.tv_nsec)
+        return true;
+    clock_gettime(CLOCK_REALTIME, &now);
+    lmdb->names_as_of = (struct timespec){0};
+    if (!checkpoint_has_name(lmdb, LOCK_FILE, lmdb->lock_ino) ||
+        !checkpoint_has_name(lmdb, DATA_FILE, lmdb->data_ino) ||
+        !checkpoint_has_name(lmdb, LOG_FILE, lmdb->log_ino) ||
+        !checkpoint_has_name(lmdb, WRITER_FILE, lmdb->writer_ino))
+        return false;
+    if (now.tv_sec - dir.st_mtim.tv_sec > NAMES_OLD_S)
+        lmdb->names_as_of = dir.st_mtim;
+    return true;
 }
 
 /* See which checkpoint is the newest. returns 0; -EIO, also where a flush has failed */
 static int checkpoint_look(struct lmdb *lmdb)
 {
-    bool failed = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE);
-
-    return failed || log_look(lmdb->log_fd, &lmdb->slot, &failed) < 0 || failed ? -EIO : 0;
+    if (checkpoint_has_failed(lmdb))
+        return -EIO;
+    if (lmdb_writer_checkpoint(lmdb) == lmdb->slot.number)
+        return 0;
+    if (log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+        return -EIO;
+    lmdb_writer_set_checkpoint(lmdb, &lmdb->slot);
+    return 0;
 }
 
 int lmdb_protect(struct lmdb *lmdb)
@@ -192,32 +220,31 @@ bool lmdb_is_due(const struct lmdb *lmdb, const struct lmdb_mark *mark, bool nea
            (near_end && lmdb->pin_txn + 1 < txn);
 }
 
-/* Does what this process has committed need a checkpoint to be durable? returns 1, 0; -EIO */
-static int flush_needs_checkpoint(struct lmdb *lmdb)
+/* Does what this process has committed need a checkpoint to be durable? */
+static bool flush_needs_checkpoint(struct lmdb *lmdb)
 {
     uint64_t incomplete = __atomic_load_n(&lmdb->incomplete, __ATOMIC_ACQUIRE);
-    struct log_slot slot;
 
-    if (incomplete == 0)
-        return 0;
-    return log_slot_read(lmdb->log_fd, &slot) < 0 ? -EIO : slot.seq <= incomplete;
+    return incomplete != 0 && lmdb_writer_checkpoint_seq(lmdb) <= incomplete;
 }
 
 int lmdb_flush(struct engine *engine, int64_t wait_ns)
 {
     struct lmdb *lmdb = (struct lmdb *)engine;
-    int rc = lmdb->read_only ? 0 : flush_needs_checkpoint(lmdb);
+    int rc = 0;
 
-    if (rc > 0) {
+    if (lmdb->read_only)
+        return 0;
+    if (flush_needs_checkpoint(lmdb)) {
         rc = lmdb_writer_acquire(lmdb, wait_ns);
         if (rc < 0)
             return rc;
         rc = lmdb_protect(lmdb);
-        if (rc == 0 && flush_needs_checkpoint(lmdb) != 0)
+        if (rc == 0 && flush_needs_checkpoint(lmdb))
             rc = lmdb_checkpoint(lmdb);
         lmdb_writer_release(lmdb);
     }
-    return rc == 0 && !lmdb->read_only ? lmdb_flush_log(lmdb) : rc;
+    return rc == 0 ? lmdb_flush_log(lmdb) : rc;
 }
 
 /* With the right to write. */

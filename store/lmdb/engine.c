@@ -47,10 +47,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    READER_CHECK_S = 30,
-    COMMIT_PAGES = 8 /* that a commit takes beside those of the records: branches, roots, the free list */
-};
+enum { READER_CHECK_S = 30 };
 
 #define WRITE_WAIT_NS ((int64_t)30 * 1000000000) /* for who begins to write without the right to */
 
@@ -87,8 +84,7 @@ void lmdb_free_txn(struct lmdb_txn *txn)
 
 /* ------------------------------------------------------------- begin, abort and commit */
 
-/* The id of the transaction that the newest header is of. */
-static size_t newest(const struct lmdb *lmdb)
+uint64_t lmdb_newest(const struct lmdb *lmdb)
 {
     MDB_envinfo info;
 
@@ -99,7 +95,7 @@ static size_t newest(const struct lmdb *lmdb)
 /* LMDB keeps two headers in turn. A reader that is held up between choosing one and copying it can get that
  * of a commit under way, two commits later, and, where the copy met the writing, none at all. Then the newest header
  * is two ahead of what was chosen. */
-static bool was_overtaken(const struct lmdb_txn *txn) { return newest(txn->lmdb) > mdb_txn_id(txn->mdb) + 1; }
+static bool was_overtaken(const struct lmdb_txn *txn) { return lmdb_newest(txn->lmdb) > mdb_txn_id(txn->mdb) + 1; }
 
 /* Begin or, where txn->mdb is set, renew. The transaction is counted in, and stays so whatever is answered. */
 static int begin_any(struct lmdb_txn *txn)
@@ -197,58 +193,6 @@ void lmdb_check_readers(struct lmdb *lmdb)
     mdb_reader_check(lmdb->env, NULL);
 }
 
-/* With a change of nothing, so that what the last commit freed can be used after the next checkpoint. */
-static int commit_nothing(struct lmdb_txn *txn)
-{
-    int rc = lmdb_errno(lmdb_mark_write(txn->lmdb->marks, txn->mdb, &txn->mark));
-
-    if (rc == 0) {
-        txn->lmdb->last_txn = mdb_txn_id(txn->mdb);
-        rc = lmdb_errno(mdb_txn_commit(txn->mdb));
-        txn->mdb = NULL;
-    }
-    lmdb_txn_abort(txn);
-    return rc;
-}
-
-/* Begin to write, after a checkpoint where one is due. The right to write is the caller's. */
-static int begin_write(struct lmdb *lmdb, struct lmdb_txn **out)
-{
-    enum { FIRST, CHECKED, TURNED } step;
-    int rc = lmdb_protect(lmdb);
-
-    for (step = FIRST; rc == 0; step++) {
-        struct lmdb_txn *txn;
-        bool near_end;
-
-        rc = lmdb_txn_begin(lmdb, true, &txn);
-        if (rc < 0)
-            return rc;
-        near_end = lmdb_near_end(lmdb);
-        /* The environment, and the pin with it, may have been closed since lmdb_protect(). */
-        rc = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) ? -EIO
-                                                              : lmdb_mark_read(lmdb->marks, txn->mdb, &txn->mark);
-        if (rc < 0) {
-            lmdb_txn_abort(txn);
-        } else if (step == FIRST && lmdb_is_due(lmdb, &txn->mark, near_end, mdb_txn_id(txn->mdb))) {
-            lmdb_txn_abort(txn);
-            rc = lmdb_checkpoint(lmdb);
-        } else if (step < TURNED && near_end && lmdb_space_is_unripe(lmdb)) {
-            rc = commit_nothing(txn);
-            if (rc == 0)
-                rc = lmdb_checkpoint(lmdb);
-            step = CHECKED;
-        } else {
-            log_changes_clear(&lmdb->changes, LOG_RECORD_MAX(lmdb->slot.ring));
-            lmdb_check_readers(lmdb);
-            lmdb_space_begin(lmdb);
-            *out = txn;
-            return 0;
-        }
-    }
-    return rc;
-}
-
 static int lmdb_begin(struct engine *engine, bool write, struct engine_txn **out)
 {
     struct lmdb *lmdb = lmdb_of(engine);
@@ -265,7 +209,7 @@ static int lmdb_begin(struct engine *engine, bool write, struct engine_txn **out
         rc = borrowed ? lmdb_writer_acquire(lmdb, WRITE_WAIT_NS) : 0;
         if (rc < 0)
             return rc;
-        rc = begin_write(lmdb, &txn);
+        rc = lmdb_begin_write(lmdb, &txn);
         if (rc == 0)
             txn->borrowed = borrowed;
         else if (borrowed)
@@ -289,58 +233,6 @@ static void end(struct lmdb_txn *txn)
 
 static void lmdb_abort(struct engine_txn *txn) { end(txn_of(txn)); }
 
-/* What goes into the log, and the mark behind it. */
-static int commit_record(struct lmdb_txn *txn, struct lmdb_mark *mark)
-{
-    struct lmdb *lmdb = txn->lmdb;
-    const struct log_changes *changes = &lmdb->changes;
-    uint32_t flags = changes->incomplete ? LOG_INCOMPLETE : 0;
-    int rc;
-
-    *mark = txn->mark;
-    mark->pos += log_record_size(changes->size);
-    mark->volume += txn->grown + COMMIT_PAGES * lmdb->page_size;
-    if (changes->incomplete)
-        mark->incomplete = mark->seq;
-    mark->seq++;
-    rc = changes->failed ? -ENOMEM : lmdb_errno(lmdb_mark_write(lmdb->marks, txn->mdb, mark));
-    return rc == 0 ? log_append(lmdb->log_fd, &lmdb->slot, txn->mark.pos, txn->mark.seq, lmdb->origin, flags,
-                                slice_of(changes->bytes, changes->size))
-                   : rc;
-}
-
-/* The commit failed with its record written: nobody may do it again. */
-static int commit_undone(struct lmdb *lmdb, uint64_t pos, int rc)
-{
-    if (log_erase(lmdb->log_fd, &lmdb->slot, pos) < 0)
-        return lmdb_fail(lmdb);
-    return lmdb_flush_log(lmdb) == 0 ? rc : -EIO;
-}
-
-static int commit_changes(struct lmdb_txn *txn)
-{
-    struct lmdb *lmdb = txn->lmdb;
-    size_t id = mdb_txn_id(txn->mdb);
-    struct lmdb_mark mark;
-    int rc = commit_record(txn, &mark);
-
-    if (rc < 0)
-        return commit_undone(lmdb, txn->mark.pos, rc);
-    rc = lmdb_errno(mdb_txn_commit(txn->mdb));
-    txn->mdb = NULL;
-    if (rc < 0 && newest(lmdb) >= id) /* it is kept, and the header is in doubt */
-        return lmdb_fail(lmdb);
-    /* LMDB calls a short write an I/O error. */
-    if (rc == -EIO && lmdb_disk_full(lmdb))
-        rc = -ENOSPC;
-    if (rc < 0)
-        return commit_undone(lmdb, txn->mark.pos, rc);
-    lmdb->last_txn = id;
-    lmdb_writer_tell(lmdb, false);
-    __atomic_store_n(&lmdb->incomplete, mark.incomplete, __ATOMIC_RELEASE);
-    return 0;
-}
-
 static int lmdb_commit(struct engine_txn *base)
 {
     struct lmdb_txn *txn = txn_of(base);
@@ -349,7 +241,7 @@ static int lmdb_commit(struct engine_txn *base)
 
     if (rc == 0 &&
         (changes->size > 0 || changes->incomplete || changes->failed)) /* else there is nothing to commit */
-        rc = commit_changes(txn);
+        rc = lmdb_commit_changes(txn);
     end(txn);
     return rc;
 }

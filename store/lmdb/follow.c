@@ -11,13 +11,12 @@
 uint64_t lmdb_epoch(struct engine *engine)
 {
     struct lmdb *lmdb = (struct lmdb *)engine;
-    MDB_envinfo info = {.me_last_txnid = 0};
+    uint64_t epoch;
 
     (void)lmdb_enter(lmdb, false); /* the map must stay where it is */
-    if (lmdb->env != NULL)
-        mdb_env_info(lmdb->env, &info);
+    epoch = lmdb->env != NULL ? lmdb_newest(lmdb) : 0;
     (void)lmdb_leave(lmdb, NULL);
-    return info.me_last_txnid;
+    return epoch;
 }
 
 /* Which state does a transaction see that begins now? LMDB shows a header (lmdb_epoch()) before that.
@@ -74,6 +73,25 @@ static int follow_record(const struct log_record *record, const struct kv_feed *
     return rc;
 }
 
+/* Is there nothing from a place on, for a while, but this process's own records? Then step over them, but not beyond
+ * the state of a mark. */
+static bool follow_skip_own(struct lmdb *lmdb, const struct lmdb_mark *mark, struct kv_feed *place)
+{
+    bool skip;
+
+    pthread_mutex_lock(&lmdb->lock);
+    skip = place->pos >= lmdb->own.from && place->pos < lmdb->own.to;
+    if (skip && lmdb->own.to < mark->pos) {
+        place->pos = lmdb->own.to;
+        place->seq = lmdb->own.seq;
+    } else if (skip) {
+        place->pos = mark->pos;
+        place->seq = mark->seq;
+    }
+    pthread_mutex_unlock(&lmdb->lock);
+    return skip;
+}
+
 int lmdb_follow(struct engine *engine, struct kv_feed *place, bool own, engine_changed *visit, void *arg)
 {
     struct lmdb *lmdb = (struct lmdb *)engine;
@@ -93,6 +111,8 @@ int lmdb_follow(struct engine *engine, struct kv_feed *place, bool own, engine_c
     while (rc == 0 && place->pos < mark.pos) {
         struct kv_feed next;
 
+        if (!own && follow_skip_own(lmdb, &mark, place))
+            continue;
         rc = log_read(lmdb->log_fd, &ring, place->pos, place->seq, &record);
         if (rc == -ENOENT)
             rc = -ESTALE;

@@ -26,6 +26,7 @@ struct lmdb_free {
 
 #define DATA_FILE "data.mdb"
 #define LOCK_FILE "lock.mdb"
+#define WRITER_FILE "writer"
 #define NEW_FILE "data.mdb.new" /* a store that is being made, or whose making was cut off */
 
 /* Kept in a table of its own, and changed by each commit: so it goes with the state that LMDB has, whatever is in the
@@ -46,11 +47,12 @@ struct lmdb {
     int dir_fd;  /* of the directory, from lmdb_directory() */
     int data_fd; /* of data.mdb, with the lock on it; it outlives the environment */
     int log_fd;
-    uint64_t data_ino, log_ino, lock_ino; /* of these files, as they were opened */
-    struct lmdb_writer *writer;           /* NULL: read-only; as writer_fd see writer.c */
+    uint64_t data_ino, log_ino, lock_ino, writer_ino; /* of these files, as they were opened */
+    struct lmdb_writer *writer;                       /* NULL: read-only; as writer_fd see writer.c */
     int writer_fd;
     bool writer_counts;       /* it can be written, for who waits to be counted */
     _Atomic uint32_t waiting; /* threads of this process that wait for commits */
+    pid_t process;            /* this one; 0: it does not write */
     bool read_only;
     uint64_t ring;   /* bytes of the log's */
     uint64_t origin; /* of this engine's records in the log; random */
@@ -68,9 +70,13 @@ struct lmdb {
     struct lmdb_txn *idle; /* read transactions that were reset */
     unsigned idle_count;
     struct lmdb_txn *pin; /* NULL: this process has committed nothing since the newest checkpoint */
+    struct {
+        uint64_t from, to, seq; /* places in the log, and the number of the record at `to` */
+    } own;                      /* its last commits that no other process's came between */
 
     /* Guarded by the right to write. */
-    struct log_slot slot; /* the newest checkpoint, as of the last look */
+    struct log_slot slot;        /* the newest checkpoint, as of the last look */
+    struct timespec names_as_of; /* when the directory was changed last, as of the last look; 0: look */
     uint64_t pin_txn, pin_volume;
     uint64_t last_txn; /* this process's last commit */
     struct log_changes changes;
@@ -78,6 +84,7 @@ struct lmdb {
     /* Guarded by LMDB's writer lock. */
     uint64_t allocated; /* bytes of the file that the disk surely has; 0: nobody looked yet */
     bool no_fallocate;  /* the filesystem cannot */
+    int64_t plenty_ns;  /* until then the disk need not be asked again whether its end is near */
     struct lmdb_free free;
     uint64_t refused_in;       /* id of the transaction in which room() last said no; 0: there is plenty */
     int64_t readers_checked_s; /* 0: never */
@@ -116,8 +123,19 @@ void lmdb_txn_abort(struct lmdb_txn *txn);
 /* Free one that is not counted as open. */
 void lmdb_free_txn(struct lmdb_txn *txn);
 
+/* The id of the transaction that the newest header is of. The environment is open, and stays so. */
+uint64_t lmdb_newest(const struct lmdb *lmdb);
+
 /* Free the slots of dead readers, now and then: they would pin what was freed since. */
 void lmdb_check_readers(struct lmdb *lmdb);
+
+/* ------------------------------------------------------------------ commit.c */
+
+/* Begin to write, after a checkpoint where one is due. The right to write is the caller's.
+ * returns 0; -EIO, -ENOSPC, -ENOMEM, -ETIMEDOUT */
+KV_CHECKED int lmdb_begin_write(struct lmdb *lmdb, struct lmdb_txn **out);
+/* Append what the transaction changed to the log, and commit it; it is still to be ended. As the engine's commit(). */
+KV_CHECKED int lmdb_commit_changes(struct lmdb_txn *txn);
 
 /* --------------------------------------------------------------------- open.c */
 
@@ -225,6 +243,19 @@ void lmdb_writer_close(struct lmdb *lmdb);
  * since? Note that it was made. */
 bool lmdb_writer_is_heir(const struct lmdb *lmdb);
 void lmdb_writer_settle(struct lmdb *lmdb);
+/* A flush failed: all who have the file open shall know; and has one? Any thread. */
+void lmdb_writer_fail(struct lmdb *lmdb);
+bool lmdb_writer_has_failed(const struct lmdb *lmdb);
+/* With the right to write: tell which checkpoint is the newest. It is on the disk. */
+void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct log_slot *slot);
+/* The newest one's number, for who has the right to write; 0: nobody has told, look into the log. And the number of the
+ * first record after it, or after an older one: any thread. */
+uint64_t lmdb_writer_checkpoint(const struct lmdb *lmdb);
+uint64_t lmdb_writer_checkpoint_seq(const struct lmdb *lmdb);
+/* Pages that were looked through and are sound, by whoever has had the store open since it was opened for writing
+ * first. Any thread. */
+void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages);
+uint64_t lmdb_writer_sound(const struct lmdb *lmdb);
 /* See STORE/writer for lmdb_writer_wait(), where this process does not write. It may not be there. */
 void lmdb_writer_look(struct lmdb *lmdb);
 /* Something was committed: wake who waits, in this process only where `own`. */

@@ -16,6 +16,7 @@
 #define LOG_STEP ((uint64_t)1 << 20)
 #define LOG_ALIGN 8u
 #define LOG_VALUE_KEPT 1024u /* bytes: the longest value that an incomplete record still has */
+#define LOG_AT_ONCE 4096u    /* bytes: a record up to this is one call's */
 
 /* All fields are 64 bits, so there is no padding; little or big endian, as LMDB's own file is. */
 struct log_slot_bytes {
@@ -121,33 +122,23 @@ static bool log_slot_is_valid(const struct log_slot_bytes *bytes)
            slot->ring % LOG_STEP == 0;
 }
 
-int log_look(int fd, struct log_slot *out, bool *failed)
+int log_slot_read(int fd, struct log_slot *out)
 {
-    uint8_t head[LOG_FAILED_AT + sizeof(uint64_t)];
     struct log_slot_bytes slots[2];
-    int newest = -1, rc = log_load(fd, head, sizeof(head), 0);
-    uint64_t mark;
+    int newest = -1;
 
-    if (rc < 0)
-        return rc;
     for (int i = 0; i < 2; i++) {
-        memcpy(&slots[i], head + LOG_SLOT_AT(i), sizeof(slots[i]));
+        int rc = log_load(fd, &slots[i], sizeof(slots[i]), LOG_SLOT_AT(i));
+
+        if (rc < 0)
+            return rc;
         if (log_slot_is_valid(&slots[i]) && (newest < 0 || slots[i].slot.number > slots[newest].slot.number))
             newest = i;
     }
     if (newest < 0)
         return -EIO;
-    memcpy(&mark, head + LOG_FAILED_AT, sizeof(mark));
-    *failed = mark != 0;
     *out = slots[newest].slot;
     return 0;
-}
-
-int log_slot_read(int fd, struct log_slot *out)
-{
-    bool failed;
-
-    return log_look(fd, out, &failed);
 }
 
 int log_slot_write(int fd, const struct log_slot *slot)
@@ -249,9 +240,16 @@ int log_append(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, 
                                 .origin = origin,
                                 .size = payload.size,
                                 .checkpoint = slot->number};
+    uint8_t both[LOG_AT_ONCE];
     int rc = log_clear_ahead(fd, slot, pos, pos + log_record_size(payload.size));
 
     header.checksum = log_checksum(slot, &header, payload.data);
+    if (rc == 0 && sizeof(header) + payload.size <= sizeof(both)) {
+        memcpy(both, &header, sizeof(header));
+        if (payload.size > 0)
+            memcpy(both + sizeof(header), payload.data, payload.size);
+        return log_ring_write(fd, slot, pos, both, sizeof(header) + payload.size);
+    }
     if (rc == 0)
         rc = log_ring_write(fd, slot, pos + sizeof(header), payload.data, payload.size);
     return rc == 0 ? log_ring_write(fd, slot, pos, &header, sizeof(header)) : rc;
@@ -266,11 +264,15 @@ int log_erase(int fd, const struct log_slot *slot, uint64_t pos)
 
 int log_read(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, struct log_record *record)
 {
+    uint8_t first[LOG_AT_ONCE];
+    const size_t most = sizeof(first) - sizeof(struct log_header);
     struct log_header header;
-    int rc = log_ring_load(fd, slot, pos, &header, sizeof(header));
+    int rc = log_ring_load(fd, slot, pos, first, sizeof(first));
+    size_t got;
 
     if (rc < 0)
         return rc;
+    memcpy(&header, first, sizeof(header));
     if (header.magic != LOG_RECORD_MAGIC || (seq != 0 && header.seq != seq) ||
         header.size > LOG_RECORD_MAX(slot->ring))
         return -ENOENT;
@@ -282,7 +284,11 @@ int log_read(int fd, const struct log_slot *slot, uint64_t pos, uint64_t seq, st
         record->payload = payload;
         record->room = header.size;
     }
-    rc = log_ring_load(fd, slot, pos + sizeof(header), record->payload, header.size);
+    got = header.size < most ? header.size : most;
+    if (got > 0)
+        memcpy(record->payload, first + sizeof(header), got);
+    if (got < header.size)
+        rc = log_ring_load(fd, slot, pos + sizeof(first), record->payload + got, header.size - got);
     if (rc < 0)
         return rc;
     if (header.checksum != log_checksum(slot, &header, record->payload))

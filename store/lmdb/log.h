@@ -47,8 +47,6 @@ KV_CHECKED int log_create(int dir_fd, const char *name, const struct log_slot *f
 
 /* The newest checkpoint. returns 0; -EIO there is none, or it cannot be read */
 KV_CHECKED int log_slot_read(int fd, struct log_slot *out);
-/* The same, and whether a flush has failed (log_has_failed()), by one look. */
-KV_CHECKED int log_look(int fd, struct log_slot *out, bool *failed);
 /* Write a checkpoint of a higher number than the newest. It holds once the file was flushed. returns 0; -EIO */
 KV_CHECKED int log_slot_write(int fd, const struct log_slot *slot);
 

@@ -400,6 +400,10 @@ int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, voi
     uint8_t header[META_SIZE];
     int rc;
 
+    if (most != 0 && most <= lmdb_writer_sound(txn->lmdb)) {
+        lmdb_guard_trust(true);
+        return 0;
+    }
     mdb_env_get_fd(txn->lmdb->env, &walk.fd);
     rc = get_header(&walk, header);
     if (rc == 0)
@@ -408,5 +412,7 @@ int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, voi
     free(walk.stack);
     if (rc == 0 || rc == -E2BIG)
         lmdb_guard_trust(!walk.damaged);
+    if (!walk.damaged && (rc == 0 || rc == -E2BIG))
+        lmdb_writer_set_sound(txn->lmdb, rc == 0 ? UINT64_MAX : most);
     return rc;
 }

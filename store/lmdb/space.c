@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FREE_LIST 0 /* LMDB's own table of free pages */
@@ -24,6 +25,9 @@ enum {
 #define RESERVE_LEAST (1 * MIB)
 #define RESERVE_MOST (16 * MIB)
 #define NEAR_END (32 * MIB) /* beside the reserve: more than the largest value needs */
+/* So much of a disk is not filled up, before it is asked again. */
+#define PLENTY (4096 * MIB)
+#define PLENTY_NS ((int64_t)100000000)
 
 uint64_t lmdb_used(struct lmdb *lmdb)
 {
@@ -122,12 +126,29 @@ void lmdb_space_allocate(struct lmdb *lmdb)
     lmdb->refused_in = 1; /* perhaps, by an earlier process */
 }
 
+/* Has the disk less than this? */
+static bool disk_is_short(struct lmdb *lmdb, uint64_t wanted)
+{
+    struct timespec time;
+    uint64_t available;
+    int64_t now_ns;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    now_ns = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+    if (now_ns < lmdb->plenty_ns)
+        return false;
+    available = disk_available(lmdb);
+    if (available > PLENTY && available - PLENTY > wanted)
+        lmdb->plenty_ns = now_ns + PLENTY_NS;
+    return available < wanted;
+}
+
 /* Is there so little space that freed pages matter? */
 bool lmdb_near_end(struct lmdb *lmdb)
 {
     uint64_t wanted = lmdb_used(lmdb) + lmdb->reserve + NEAR_END, end = allocated_end(lmdb);
 
-    return wanted > lmdb->limit || (wanted > end && wanted - end > disk_available(lmdb));
+    return wanted > lmdb->limit || (wanted > end && disk_is_short(lmdb, wanted - end));
 }
 
 /* The free list maps the id of a transaction to the pages that it freed: their count, then their numbers.

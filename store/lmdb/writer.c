@@ -5,6 +5,10 @@
  * A holder that dies leaves it to the next one, who makes a checkpoint before anything else (`heir`): what the dead one
  * wrote may not be on the disk, and its readers are gone. Who makes the file is the heir of all who wrote before.
  *
+ * What all writers have to know before each commit stands beside the mutex, so that nobody has to ask the log for it:
+ * which checkpoint is the newest, and whether a flush has failed. So does how much of the database somebody has looked
+ * through who found it sound, for others who open it meanwhile.
+ *
  * What the file holds means nothing to processes of another boot. So each process that has the file open holds a lock
  * on it (an open file description lock, shared); who gets that exclusively is alone, and makes the
  * mutex anew. `magic` is set last: without it whoever did so died half way, and it is done again.
@@ -23,14 +27,18 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WRITER_MAGIC 0x6b767731u
+#define WRITER_MAGIC 0x6b767732u
 #define WRITER_NAP_NS 5000000 /* of who can only look now and then */
 #define WRITER_TRIES 1000     /* a millisecond each, for who makes the mutex */
 
 struct lmdb_writer {
     pthread_mutex_t mutex;
-    _Atomic pid_t holder;     /* 0: none */
-    atomic_bool heir;         /* a holder died, and no checkpoint was made since */
+    _Atomic pid_t holder; /* 0: none */
+    atomic_bool heir;     /* a holder died, and no checkpoint was made since */
+    atomic_bool failed;   /* a flush, of any process */
+    /* The newest checkpoint, and the number of the first record after it; 0: not known, look into the log. */
+    _Atomic uint64_t checkpoint, checkpoint_seq;
+    _Atomic uint64_t sound;   /* pages */
     _Atomic uint32_t told;    /* counts commits; a futex */
     _Atomic uint32_t waiting; /* threads that wait for it, of all processes */
     _Atomic uint32_t magic;
@@ -109,17 +117,21 @@ static int writer_enter(int fd, struct lmdb_writer **out)
 int lmdb_writer_open(struct lmdb *lmdb)
 {
     const struct timespec nap = {.tv_nsec = 1000000};
-    struct stat data;
+    struct stat data, file;
     int rc = -EAGAIN;
 
+    lmdb->process = getpid();
     if (fstat(lmdb->data_fd, &data) != 0)
         return -errno;
     /* Whoever may write the data may hold its lock. */
     lmdb->writer_fd =
-        openat(lmdb->dir_fd, "writer", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, data.st_mode & 0666);
+        openat(lmdb->dir_fd, WRITER_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, data.st_mode & 0666);
     if (lmdb->writer_fd < 0)
         return -errno;
     (void)fchmod(lmdb->writer_fd, data.st_mode & 0666); /* whatever the umask is; only its owner can */
+    if (fstat(lmdb->writer_fd, &file) != 0)
+        return -errno;
+    lmdb->writer_ino = file.st_ino;
     for (int tries = 0; rc == -EAGAIN && tries < WRITER_TRIES; tries++) {
         rc = writer_enter(lmdb->writer_fd, &lmdb->writer);
         if (rc == -EAGAIN) {
@@ -128,6 +140,9 @@ int lmdb_writer_open(struct lmdb *lmdb)
         }
     }
     lmdb->writer_counts = rc == 0;
+    /* Of who had the store open before, and somebody who only reads it has kept it from being recovered since. */
+    if (rc == 0 && log_has_failed(lmdb->log_fd))
+        lmdb_writer_fail(lmdb);
     return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
@@ -144,6 +159,7 @@ static int writer_answer(struct lmdb *lmdb, int rc)
 {
     if (rc == EOWNERDEAD) {
         rc = pthread_mutex_consistent(&lmdb->writer->mutex);
+        atomic_store(&lmdb->writer->checkpoint, 0); /* it may have died between writing one and telling it */
         atomic_store(&lmdb->writer->heir, true);
     }
     return rc == ENOTRECOVERABLE ? -EIO : -rc;
@@ -154,10 +170,10 @@ void lmdb_writer_look(struct lmdb *lmdb)
     struct stat file;
     bool writable;
 
-    lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    lmdb->writer_fd = openat(lmdb->dir_fd, WRITER_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     writable = lmdb->writer_fd >= 0;
     if (!writable)
-        lmdb->writer_fd = openat(lmdb->dir_fd, "writer", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        lmdb->writer_fd = openat(lmdb->dir_fd, WRITER_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (lmdb->writer_fd >= 0 && fstat(lmdb->writer_fd, &file) == 0 &&
         (size_t)file.st_size >= sizeof(struct lmdb_writer) &&
         writer_map(lmdb->writer_fd, writable, &lmdb->writer) == 0)
@@ -200,6 +216,42 @@ bool lmdb_writer_is_heir(const struct lmdb *lmdb) { return atomic_load(&lmdb->wr
 
 void lmdb_writer_settle(struct lmdb *lmdb) { atomic_store(&lmdb->writer->heir, false); }
 
+void lmdb_writer_fail(struct lmdb *lmdb)
+{
+    if (lmdb->writer != NULL && !lmdb->read_only)
+        atomic_store(&lmdb->writer->failed, true);
+}
+
+bool lmdb_writer_has_failed(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->failed); }
+
+void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct log_slot *slot)
+{
+    atomic_store(&lmdb->writer->checkpoint_seq, slot->seq);
+    atomic_store(&lmdb->writer->checkpoint, slot->number);
+}
+
+uint64_t lmdb_writer_checkpoint(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->checkpoint); }
+
+void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages)
+{
+    if (lmdb->writer_counts && !lmdb->read_only && pages > lmdb_writer_sound(lmdb))
+        atomic_store(&lmdb->writer->sound, pages);
+}
+
+/* Who only reads may have found a file that nobody uses any more. */
+uint64_t lmdb_writer_sound(const struct lmdb *lmdb)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (lmdb->writer == NULL)
+        return 0;
+    if (lmdb->read_only && (fcntl(lmdb->writer_fd, F_OFD_GETLK, &all) != 0 || all.l_type == F_UNLCK))
+        return 0;
+    return atomic_load(&lmdb->writer->sound);
+}
+
+uint64_t lmdb_writer_checkpoint_seq(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->checkpoint_seq); }
+
 static _Thread_local const struct lmdb *writer_mine;
 
 bool lmdb_writer_is_mine(const struct lmdb *lmdb) { return writer_mine == lmdb; }
@@ -219,7 +271,7 @@ int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns)
         rc = writer_answer(lmdb, pthread_mutex_clocklock(&writer->mutex, CLOCK_MONOTONIC, &until));
     }
     if (rc == 0) {
-        atomic_store(&writer->holder, getpid());
+        atomic_store(&writer->holder, lmdb->process);
         writer_mine = lmdb;
     }
     return rc == -EBUSY ? -ETIMEDOUT : rc;

@@ -3,7 +3,7 @@
 
 static void die_with_the_record_written(struct engine *engine)
 {
-    record_io_die((struct record_io_calls){RECORD_IO_WRITE, RECORD_IO_LOG, RECORD_IO_BODY, 1});
+    record_io_die((struct record_io_calls){RECORD_IO_WRITE, RECORD_IO_LOG, RECORD_IO_BODY, 0});
     put_one(engine, "key", "dead");
 }
 

@@ -236,6 +236,34 @@ case_a_damaged_value_is_an_error_and_no_absence() {
     refuses 2 'a/n/k|damaged' get a/n/k
 }
 
+# In one of several pages of keys: those on the others are found, and nothing is said to be absent.
+case_with_a_damaged_page_nothing_is_absent_and_no_listing_complete() {
+    local i at
+    for i in 10 11 12 13 14 15 16 17 18 19 20 21; do
+        does put "a/n/k$i" "needle_$i$(printf '%01500d' 0)"
+    done
+    for at in $(grep -abo needle_10 "$KVFS_STORE/data.mdb" | cut -d: -f1); do
+        head -c 4096 /dev/zero |
+            dd of="$KVFS_STORE/data.mdb" bs=4096 seek=$((at / 4096)) conv=notrunc 2>/dev/null
+    done
+    prints 0 "needle_21$(printf '%01500d' 0)" get a/n/k21
+    refuses 2 'a/n/k|damaged' get a/n/k
+    refuses 2 'a/n/k10|damaged' get a/n/k10
+    refuses 2 'a/n/k|damaged' get a/n/k --meta
+    refuses 2 'page |of data.mdb (table keys) is damaged' get a/n/k22
+    refuses 2 'page |of data.mdb (table keys) is damaged' get a/n/k22 --meta
+    refuses 2 'page |of data.mdb (table keys) is damaged' get a/absent/k
+    refuses 2 'page |of data.mdb (table keys) is damaged' get absent/n/k
+    refuses 2 'a/n|damaged' list a/n
+    refuses 2 'a/n|damaged' list a/n --all
+    refuses 2 'page |of data.mdb (table keys) is damaged' list a/n --prefix k2
+    refuses 2 'page |of data.mdb (table keys) is damaged' list a/n --prefix k2 --all
+    refuses 2 'page |of data.mdb (table keys) is damaged' account list
+    refuses 2 'page |of data.mdb (table keys) is damaged' put a/n/k21 new
+    refuses 2 'page |of data.mdb (table keys) is damaged' delete a/n/k21
+    prints 0 "needle_21$(printf '%01500d' 0)" get a/n/k21
+}
+
 # ------------------------------------------------------------------------ JSON
 
 case_json_is_printed_as_it_was_stored() {

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* That are looked through before each command: 40 MiB of records, in some 10 ms. */
+/* That are looked through before a change, or before something is said to be absent: 40 MiB of records, in some 10 ms.
+ * A write on damaged pages would damage more of them, or end in the middle. */
 #define VERIFY_PAGES 10000u
 
 /* -------------------------------------------------------------------- errors */
@@ -96,6 +97,8 @@ int ctl_fail_store(struct ctl_request *request, const char *subject, const char 
 {
     pid_t writer = rc == -ETIMEDOUT ? kv_writer_pid(request->store) : 0;
 
+    if (rc == -ENOENT && ctl_look(request) != CTL_OK)
+        return CTL_ERROR;
     if (writer > 0)
         return ctl_fail(
             "%s: process %d has been writing to the store all the time, or is stopped; let it go on or "
@@ -194,6 +197,8 @@ static int find_account(struct ctl_request *request)
     const struct ctl_path *path = &request->path;
     int rc = kv_node_find(request->store, KV_ROOT_ID, path->account, strlen(path->account), &request->account);
 
+    if (rc == -ENOENT && ctl_look(request) != CTL_OK)
+        return CTL_ERROR;
     if (rc == -ENOENT)
         return ctl_fail("%s: there is no account %s; create it with: kvctl account create %s", path->text,
                         path->account, path->account);
@@ -214,6 +219,8 @@ static int find_second(struct ctl_request *request)
             return status;
     }
     rc = kv_node_find(request->store, parent.id, path->second, strlen(path->second), &request->second);
+    if (rc == -ENOENT && ctl_look(request) != CTL_OK)
+        return CTL_ERROR;
     if (rc == -ENOENT)
         return ctl_fail("%s: there is no %s %s in account %s; create it with: kvctl %s create %s/%s", path->text,
                         noun, path->second, path->account, noun, path->account, path->second);
@@ -238,10 +245,20 @@ int ctl_open(struct ctl_request *request)
     options.create = request->command->access == CTL_CREATE;
     options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
     options.umask = request->umask;
-    options.verify_pages = request->command->run == ctl_check ? 0 : VERIFY_PAGES;
+    options.verify_pages = request->command->access == CTL_READ ? 0 : VERIFY_PAGES;
+    request->looked = options.verify_pages > 0;
     if (cli_open_store(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);
     return ctl_find(request, request->command->finds);
+}
+
+int ctl_look(struct ctl_request *request)
+{
+    struct kv_error error;
+    int rc = request->looked ? 0 : kv_look(request->store, VERIFY_PAGES, &error);
+
+    request->looked = true;
+    return rc < 0 ? ctl_fail("%s: %s", request->store_dir, error.text) : CTL_OK;
 }
 
 void ctl_close(struct ctl_request *request)
@@ -295,6 +312,10 @@ int ctl_children(struct ctl_request *request, uint64_t parent, enum kv_node_kind
         free(collect.nodes.items);
         (void)ctl_fail_store(request, request->path.text != NULL ? request->path.text : request->store_dir,
                              "object", rc);
+        return CTL_ERROR;
+    }
+    if (ctl_look(request) != CTL_OK) {
+        free(collect.nodes.items);
         return CTL_ERROR;
     }
     *out = collect.nodes;

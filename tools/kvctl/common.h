@@ -116,6 +116,7 @@ struct ctl_request {
 
     char *mount_path; /* --mount made absolute; freed at the end */
     mode_t umask;
+    bool looked; /* for damaged pages */
     struct ctl_path path;
     struct kv_store *store;
     struct kv_node account; /* where command->finds is 1 or more */
@@ -148,6 +149,9 @@ const char *ctl_form_text(enum ctl_form form);
 KV_CHECKED int ctl_open(struct ctl_request *request);
 /* Find the account of the path, and with 2 its namespace or project. Returns a status. */
 KV_CHECKED int ctl_find(struct ctl_request *request, unsigned finds);
+/* Before something is said to be absent, or a listing to be complete: look for damaged pages, once in a command. Returns
+ * a status. */
+KV_CHECKED int ctl_look(struct ctl_request *request);
 /* Close the store; allowed when it is closed. */
 void ctl_close(struct ctl_request *request);
 

@@ -136,8 +136,10 @@ int ctl_put(struct ctl_request *request)
 /* ----------------------------------------------------------------------- get */
 
 /* There is no value to print. */
-static int print_absent(const struct ctl_request *request)
+static int print_absent(struct ctl_request *request, bool is_there)
 {
+    if (!is_there && ctl_look(request) != CTL_OK)
+        return CTL_ERROR;
     if (request->json || ctl_given(request, CTL_META_GET))
         puts("null");
     return CTL_NO;
@@ -235,11 +237,11 @@ static int get_value(struct ctl_request *request)
     int status = CTL_OK, rc = kv_get(request->store, &ref, &meta, &value, NULL);
 
     if (rc == -ENOENT)
-        return print_absent(request);
+        return print_absent(request, false);
     if (rc < 0)
         return ctl_fail_store(request, request->path.text, "key", rc);
     if (value->size == 0)
-        status = print_absent(request);
+        status = print_absent(request, true);
     else if (request->json)
         status = ctl_check_json(request->path.text, value->data, value->size);
     if (status == CTL_OK && fwrite(value->data, 1, value->size, stdout) != value->size)
@@ -278,7 +280,7 @@ static int get_meta(struct ctl_request *request)
     int status, rc = kv_xattrs_get(request->store, &ref, &set);
 
     if (rc == -ENOENT)
-        return print_absent(request);
+        return print_absent(request, false);
     if (rc < 0)
         return ctl_fail_store(request, request->path.text, "key", rc);
     object = json_object();
@@ -337,7 +339,9 @@ static int list_page(struct ctl_request *request)
 
     if (rc < 0)
         return ctl_fail_store(request, request->path.text, "namespace", rc);
-    status = print_page(&page);
+    status = page.complete ? ctl_look(request) : CTL_OK;
+    if (status == CTL_OK)
+        status = print_page(&page);
     kv_list_free(&page);
     return status;
 }
@@ -346,20 +350,23 @@ static int list_all(struct ctl_request *request)
 {
     char cursor[KV_KEY_MAX + 1] = "";
     bool complete = false;
+    int status = CTL_OK;
 
-    while (!complete && !ferror(stdout)) {
+    while (!complete && status == CTL_OK && !ferror(stdout)) {
         struct kv_list page;
         int rc = kv_list(request->store, request->second.id, request->prefix, cursor, KV_LIST_MAX, &page);
 
         if (rc < 0)
             return ctl_fail_store(request, request->path.text, "namespace", rc);
-        for (size_t i = 0; i < page.count; i++)
-            puts(page.keys[i]);
         complete = page.complete;
+        if (complete)
+            status = ctl_look(request);
+        for (size_t i = 0; status == CTL_OK && i < page.count; i++)
+            puts(page.keys[i]);
         memcpy(cursor, page.cursor, sizeof(cursor));
         kv_list_free(&page);
     }
-    return CTL_OK;
+    return status;
 }
 
 int ctl_list(struct ctl_request *request)

@@ -407,6 +407,8 @@ int ctl_watch(struct ctl_request *request)
 
     if (!ctl_given(request, CTL_SINCE)) /* a name that was there then may be gone now */
         rc = ctl_find(request, finds);
+    if (rc == CTL_OK)
+        rc = ctl_look(request);
     if (rc != CTL_OK) {
         json_decref(watch.lines);
         return rc;
