@@ -24,6 +24,7 @@ struct fs {
     struct fs_ledger *users;    /* by uid */
     struct fs_ledger *accounts; /* by the account's id; 0: the node as a whole */
     struct fs_nodes *nodes;
+    bool drops_pages;           /* the kernel has no old page behind a write past its cache: Linux 6.18 */
     atomic_size_t inodes;       /* kernel inodes that there are: kept by nodes/, shown by control/ */
     void (*mounted)(void *arg); /* called once, when the kernel has taken the answer to INIT */
     void *mounted_arg;

@@ -28,6 +28,9 @@ static bool request_has_kill_flag(const struct fuse_in_header *header, size_t si
     case FUSE_SETATTR:
         return size >= sizeof(struct fuse_setattr_in) &&
                ((const struct fuse_setattr_in *)body)->valid & FATTR_KILL_SUIDGID;
+    case FUSE_FALLOCATE: /* these have no place to say so */
+    case FUSE_COPY_FILE_RANGE:
+        return header->uid != 0;
     default:
         return false;
     }

@@ -12,7 +12,8 @@
 void fs_request_begin(const void *raw, size_t size);
 
 /* Does the kernel want the set-id bits to be cleared (FUSE_HANDLE_KILLPRIV_V2)? Only WRITE, OPEN with O_TRUNC, CREATE
- * and SETATTR of the size can say so: by a user without CAP_FSETID.
+ * and SETATTR of the size can say so: by a user without CAP_FSETID. Of FALLOCATE and COPY_FILE_RANGE it is so for all
+ * users but root.
  * threads  the one that serves the request, before the handler returns */
 bool fs_request_kills_setid(void);
 

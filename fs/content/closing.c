@@ -15,15 +15,14 @@ struct closing_info {
 };
 #define CLOSING_GET_INFO _IOWR(0xff, 11, struct closing_info)
 
-/* Only a process's first thread has a descriptor of this kind. */
-static bool closing_is_first(pid_t thread)
+/* Is there such a thread in such a process? (No signal is sent.) */
+static bool closing_has(pid_t process, pid_t thread)
 {
-    int fd = (int)syscall(SYS_pidfd_open, thread, 0);
-
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
+    return syscall(SYS_tgkill, process, thread, 0) == 0 || errno != ESRCH;
 }
+
+/* A process has the number of its first thread. */
+static bool closing_is_first(pid_t thread) { return closing_has(thread, thread); }
 
 pid_t fs_process_of(pid_t thread)
 {
@@ -39,16 +38,11 @@ pid_t fs_process_of(pid_t thread)
     return rc == 0 && info.tgid > 0 ? (pid_t)info.tgid : -thread;
 }
 
-static bool closing_has(pid_t process, pid_t thread)
-{
-    return process == thread || syscall(SYS_tgkill, process, thread, 0) == 0 || errno != ESRCH;
-}
-
 bool fs_process_has(pid_t process, pid_t thread)
 {
     if (process == 0 || thread <= 0)
         return true;
     if (process > 0)
-        return closing_has(process, thread);
+        return process == thread || closing_has(process, thread);
     return closing_has(thread, -process) || !closing_is_first(thread);
 }
