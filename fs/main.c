@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -96,11 +97,11 @@ static int daemonize(void)
     return chdir("/") < 0 ? -errno : 0;
 }
 
-static int open_store(struct fs *fs)
+static int open_store(struct fs_options *options, struct kv_store **out)
 {
-    const struct fs_options *options = fs->options;
     struct kv_options store_options = kv_options_default();
     struct kv_error error;
+    struct stat attr;
     int rc;
 
     store_options.read_only = options->read_only;
@@ -114,9 +115,13 @@ static int open_store(struct fs *fs)
     store_options.invalidate = options->invalidate;
     store_options.commit_interval_ms = options->commit_interval_ms;
     store_options.commit_timeout_ms = options->commit_timeout_ms;
-    rc = cli_open_store(options->store, &store_options, &fs->store, &error);
+    rc = cli_open_store(options->store, &store_options, out, &error);
     if (rc < 0)
         fs_say("%s", error.text);
+    if (rc == 0 && stat(options->store, &attr) == 0) {
+        options->store_device = attr.st_dev;
+        options->store_inode = attr.st_ino;
+    }
     return rc;
 }
 
@@ -158,7 +163,7 @@ static int run(struct fs_options *options)
     int status, rc;
 
     fs_loop_block_signals();
-    if (open_store(&fs) < 0)
+    if (open_store(options, &fs.store) < 0)
         return EXIT_FAILURE;
     rc = fs_options_name_node(options);
     if (rc == 0)

@@ -7,7 +7,9 @@
 #include <fuse_opt.h>
 
 struct fs_options {
-    char *store;      /* absolute */
+    char *store;        /* absolute */
+    dev_t store_device; /* the directory itself, from the opening of the store on */
+    ino_t store_inode;
     char *mountpoint; /* absolute */
     char *node;       /* this edge node's name; NULL until fs_options_name_node() */
     bool foreground;
