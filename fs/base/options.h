@@ -15,7 +15,7 @@ struct fs_options {
     bool foreground;
     bool debug; /* libfuse prints every request */
     bool read_only;
-    bool foreign_store; /* as kv_options has it */
+    bool foreign_store, create; /* as kv_options has them */
     bool help, version;
     int64_t cache_ttl_ms;
     size_t cache_bytes;

@@ -4,6 +4,8 @@
  * is, the daemon says in /.kvfs/config. */
 #include "tools/kvctl/mount.h"
 
+#include "tools/cli/cli.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,7 +19,6 @@
 
 #define MOUNT_FUSE_MAGIC 0x65735546
 #define MOUNT_TYPE "fuse.kvfs"
-#define MOUNT_CONFIG ".kvfs/config"
 #define MOUNT_RULE "it takes the directory where kvfs mounted the store"
 
 /* What /proc/self/mountinfo says of a mount. */
@@ -83,53 +84,20 @@ static bool mount_find(int fd, struct mount_info *out)
     return found;
 }
 
-/* The line NAME=... of a file of such lines, as borrowed text; or NULL. */
-static const char *mount_setting(const char *text, const char *name)
-{
-    size_t size = strlen(name);
-
-    while (text != NULL && (strncmp(text, name, size) != 0 || text[size] != '=')) {
-        text = strchr(text, '\n');
-        text = text != NULL ? text + 1 : NULL;
-    }
-    return text != NULL ? text + size + 1 : NULL;
-}
-
-/* What the daemon of the mount says of itself; to be freed. NULL: it does not answer, or another one does. */
-static char *mount_read_config(int dir, dev_t device)
-{
-    enum { MOST = 65536 };
-    int fd = openat(dir, MOUNT_CONFIG, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    char *text = fd < 0 ? NULL : calloc(1, MOST);
-    struct stat attr;
-    size_t size = 0;
-    ssize_t got = -1;
-
-    if (text != NULL && fstat(fd, &attr) == 0 && S_ISREG(attr.st_mode) && attr.st_dev == device)
-        while ((got = read(fd, text + size, MOST - 1 - size)) > 0)
-            size += (size_t)got;
-    if (fd >= 0)
-        close(fd);
-    if (got == 0)
-        return text;
-    free(text);
-    return NULL;
-}
-
 /* Does the daemon serve the store that this command has open? */
 static int mount_check_store(struct ctl_request *request, int fd, dev_t device, const struct stat *store)
 {
     const char *dir = request->mount, *number, *inode, *other;
     unsigned major, minor;
     uint64_t ino;
-    char *config = mount_read_config(fd, device);
+    char *config = cli_read_config(fd, device);
     int status = CTL_OK;
 
     if (config == NULL)
-        return ctl_fail("--mount %s: its daemon does not say in " MOUNT_CONFIG " which store it serves", dir);
-    number = mount_setting(config, "store_device");
-    inode = mount_setting(config, "store_inode");
-    other = mount_setting(config, "store");
+        return ctl_fail("--mount %s: its daemon does not say in .kvfs/config which store it serves", dir);
+    number = cli_setting(config, "store_device", strlen("store_device"));
+    inode = cli_setting(config, "store_inode", strlen("store_inode"));
+    other = cli_setting(config, "store", strlen("store"));
     if (number == NULL || inode == NULL || other == NULL || sscanf(number, "%u:%u", &major, &minor) != 2 ||
         sscanf(inode, "%" SCNu64, &ino) != 1)
         status = ctl_fail("--mount %s: a kvfs of another version serves it; mount the store anew", dir);
