@@ -4,6 +4,7 @@
  * the shell started waits until the kernel has accepted the mount, or prints nothing more than the one line
  * that its child printed. */
 #include "fs/base/errorlog.h"
+#include "fs/cli/helper.h"
 #include "fs/cli/options.h"
 #include "fs/cli/say.h"
 #include "fs/handlers/session.h"
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -96,14 +98,15 @@ static int daemonize(void)
     return chdir("/") < 0 ? -errno : 0;
 }
 
-static int open_store(struct fs *fs)
+static int open_store(struct fs_options *options, struct kv_store **out)
 {
-    const struct fs_options *options = fs->options;
     struct kv_options store_options = kv_options_default();
     struct kv_error error;
+    struct stat attr;
     int rc;
 
     store_options.read_only = options->read_only;
+    store_options.create = options->create;
     store_options.foreign_store = options->foreign_store;
     store_options.verify_pages = VERIFY_PAGES;
     store_options.cache_ttl_ms = options->cache_ttl_ms;
@@ -114,9 +117,15 @@ static int open_store(struct fs *fs)
     store_options.invalidate = options->invalidate;
     store_options.commit_interval_ms = options->commit_interval_ms;
     store_options.commit_timeout_ms = options->commit_timeout_ms;
-    rc = cli_open_store(options->store, &store_options, &fs->store, &error);
-    if (rc < 0)
+    rc = cli_open_store(options->store, &store_options, out, &error);
+    if (rc == -ENOENT && !options->create)
+        fs_say("%s (with nocreate, which mount(8) implies, none is made; a disk may be missing)", error.text);
+    else if (rc < 0)
         fs_say("%s", error.text);
+    if (rc == 0 && stat(options->store, &attr) == 0) {
+        options->store_device = attr.st_dev;
+        options->store_inode = attr.st_ino;
+    }
     return rc;
 }
 
@@ -158,7 +167,7 @@ static int run(struct fs_options *options)
     int status, rc;
 
     fs_loop_block_signals();
-    if (open_store(&fs) < 0)
+    if (open_store(options, &fs.store) < 0)
         return EXIT_FAILURE;
     rc = fs_options_name_node(options);
     if (rc == 0)
@@ -181,32 +190,41 @@ static bool guard_standard_descriptors(void)
     return true;
 }
 
+/* With a whole command line: become the daemon, and serve. */
+static int start(struct fs_options *options)
+{
+    struct kv_error error;
+    int rc = fs_mountpoint_prepare(options->mountpoint, options->store, &error);
+
+    if (rc < 0) {
+        fs_say("%s", error.text);
+        return EXIT_FAILURE;
+    }
+    openlog("kvfs", LOG_PID | (options->foreground ? LOG_PERROR : 0), LOG_DAEMON);
+    rc = options->foreground ? 0 : daemonize();
+    return rc < 0 ? fail("cannot start", rc) : run(options);
+}
+
 int main(int argc, char **argv)
 {
     struct fs_options options;
-    struct kv_error error;
-    int status, rc;
+    enum fs_helper helper;
+    int status = EXIT_SUCCESS;
 
     signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of file sizes fails instead, and the node goes on */
-    if (!guard_standard_descriptors() || fs_options_parse(argc, argv, &options) < 0)
+    if (!guard_standard_descriptors())
         return EXIT_FAILURE;
-    if (options.help || options.version) {
-        if (options.help)
-            fs_options_usage(argv[0]);
-        else
-            printf("kvfs %s\n", KVFS_VERSION);
-        fs_options_free(&options);
+    helper = fs_helper(&argc, &argv);
+    if (helper == FS_HELPER_DONE)
         return EXIT_SUCCESS;
-    }
-    rc = fs_mountpoint_prepare(options.mountpoint, options.store, &error);
-    if (rc < 0) {
-        fs_say("%s", error.text);
-        fs_options_free(&options);
+    if (helper == FS_HELPER_FAILED || fs_options_parse(argc, argv, &options) < 0)
         return EXIT_FAILURE;
-    }
-    openlog("kvfs", LOG_PID | (options.foreground ? LOG_PERROR : 0), LOG_DAEMON);
-    rc = options.foreground ? 0 : daemonize();
-    status = rc < 0 ? fail("cannot start", rc) : run(&options);
+    if (options.help)
+        fs_options_usage(argv[0]);
+    else if (options.version)
+        printf("kvfs %s\n", KVFS_VERSION);
+    else
+        status = start(&options);
     fs_options_free(&options);
     return status;
 }

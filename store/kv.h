@@ -44,6 +44,11 @@ enum kv_name_kind { KV_NAME_KEY, KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_PRO
  * returns  0; -ENAMETOOLONG where only the length is wrong; -EINVAL otherwise */
 KV_CHECKED int kv_name_check(enum kv_name_kind kind, const char *name, size_t size);
 
+/* May programs be given a variable of this name? Not where a shell, a loader or an interpreter obeys it (PATH, LD_PRELOAD,
+ * PYTHONPATH ...). Then no binding of this name can be made. One that an older version has made is there all the same:
+ * it can be listed, renamed and deleted, and whoever gives variables to programs asks this first. */
+bool kv_variable_is_safe(const char *name, size_t size);
+
 /* The rule of a kind in words, for messages ("1 to 512 letters, digits or underscores"). */
 const char *kv_name_rule(enum kv_name_kind kind);
 

@@ -7,13 +7,15 @@
 #include <fuse_opt.h>
 
 struct fs_options {
-    char *store;      /* absolute */
+    char *store;        /* absolute */
+    dev_t store_device; /* the directory itself, from the opening of the store on */
+    ino_t store_inode;
     char *mountpoint; /* absolute */
     char *node;       /* this edge node's name; NULL until fs_options_name_node() */
     bool foreground;
     bool debug; /* libfuse prints every request */
     bool read_only;
-    bool foreign_store; /* as kv_options has it */
+    bool foreign_store, create; /* as kv_options has them */
     bool help, version;
     int64_t cache_ttl_ms;
     size_t cache_bytes;

@@ -26,7 +26,17 @@ struct parsing {
     struct fs_options *options;
 };
 
-enum { KEY_FOREGROUND, KEY_HELP, KEY_VERSION, KEY_READ_ONLY, KEY_WRITABLE, KEY_FOREIGN_STORE, KEY_DEBUG };
+enum {
+    KEY_FOREGROUND,
+    KEY_HELP,
+    KEY_VERSION,
+    KEY_READ_ONLY,
+    KEY_WRITABLE,
+    KEY_FOREIGN_STORE,
+    KEY_CREATE,
+    KEY_NO_CREATE,
+    KEY_DEBUG
+};
 
 #define TEXT(name, field)                            \
     {                                                \
@@ -59,6 +69,8 @@ static const struct fuse_opt templates[] = {
     FLAG("ro", KEY_READ_ONLY),
     FLAG("rw", KEY_WRITABLE),
     FLAG("foreign_store", KEY_FOREIGN_STORE),
+    FLAG("create", KEY_CREATE),
+    FLAG("nocreate", KEY_NO_CREATE),
     FUSE_OPT_END,
 };
 
@@ -166,6 +178,10 @@ static int options_argument(void *data, const char *text, int key, struct fuse_a
         return 0;
     case KEY_FOREIGN_STORE:
         options->foreign_store = true;
+        return 0;
+    case KEY_CREATE:
+    case KEY_NO_CREATE:
+        options->create = key == KEY_CREATE;
         return 0;
     case KEY_FOREGROUND:
         options->foreground = true;
@@ -369,6 +385,7 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
 {
     struct kv_options defaults = kv_options_default();
     struct fs_options options = {
+        .create = true,
         .cache_ttl_ms = defaults.cache_ttl_ms,
         .cache_bytes = defaults.cache_bytes,
         .memory_bytes = defaults.memory_bytes,
@@ -429,6 +446,8 @@ void fs_options_usage(const char *program)
         "\n"
         "options:\n"
         "  ro, rw                 refuse every change, or not (the default)\n"
+        "  create, nocreate       make the store where there is none (the default), or refuse to; mount(8) and\n"
+        "                         /etc/fstab have nocreate for a default\n"
         "  foreign_store          open a store that belongs to another user, or that others have rights on, too\n"
         "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
         "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <utlist.h>
 
 struct fs_control_handle {
@@ -38,6 +39,8 @@ static void control_write_config(struct fs *fs, FILE *text)
     kv_stats(fs->store, &stats);
     fprintf(text, "version=%s\n", KVFS_VERSION);
     fprintf(text, "store=%s\n", options->store);
+    fprintf(text, "store_device=%u:%u\n", major(options->store_device), minor(options->store_device));
+    fprintf(text, "store_inode=%ju\n", (uintmax_t)options->store_inode);
     fprintf(text, "mountpoint=%s\n", options->mountpoint);
     fprintf(text, "node=%s\n", options->node);
     fprintf(text, "ro=%s\n", options->read_only ? "yes" : "no");

@@ -21,6 +21,15 @@ static const struct kind_rule *rule_of(enum kv_node_kind kind)
     return kind < sizeof(rules) / sizeof(rules[0]) && rules[kind].parent != 0 ? &rules[kind] : NULL;
 }
 
+/* May a node of this kind be called so from now on? */
+static int check_name(enum kv_node_kind kind, const char *name)
+{
+    size_t size = strlen(name);
+    int rc = kv_name_check(rule_of(kind)->name, name, size);
+
+    return rc == 0 && kind == KV_BINDING && !kv_variable_is_safe(name, size) ? -EINVAL : rc;
+}
+
 /* The account that a node other than the root lies in. */
 static int account_of(struct tx *tx, struct tx_node *slot, struct tx_node **out)
 {
@@ -103,7 +112,7 @@ int apply_node_create(struct tx *tx, struct kv_change *change)
 
     if (rule == NULL)
         return -EPERM;
-    rc = kv_name_check(rule->name, node->name, strlen(node->name));
+    rc = check_name(node->kind, node->name);
     if (rc == 0)
         rc = tx_node_of_kind(tx, node->parent, rule->parent, &parent);
     if (rc < 0)
@@ -329,7 +338,7 @@ int apply_node_rename(struct tx *tx, struct kv_change *change)
     if (rc == 0)
         rc = check_move(tx, slot, to);
     if (rc == 0)
-        rc = kv_name_check(rule_of(slot->node.kind)->name, change->to_name, strlen(change->to_name));
+        rc = check_name(slot->node.kind, change->to_name);
     if (rc < 0)
         return rc;
     rc = tx_node_child(tx, change->to_parent, change->to_name, &target);

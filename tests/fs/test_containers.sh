@@ -60,9 +60,9 @@ case_kvctl_ends_as_it_does_outside_of_a_container() {
     [ $? = 1 ] || wrong "get of an absent key: exit status $?"
     "${contained[@]}" "$kvctl" --store "$store" put a/m/key x 2>err && wrong "put without a namespace succeeded"
     [ "$(wc -l <err)" = 1 ] || wrong "said: $(cat err)"
-    "${contained[@]}" "$kvctl" --store "$store" run a/p --mount "$mnt" -- sh -c 'exit 7'
+    "${contained[@]}" --mount-proc "$kvctl" --store "$store" run a/p --mount "$mnt" -- sh -c 'exit 7'
     [ $? = 7 ] || wrong "run: exit status $?"
-    "${contained[@]}" "$kvctl" --store "$store" run a/p --mount "$mnt" -- sh -c 'kill -9 $$'
+    "${contained[@]}" --mount-proc "$kvctl" --store "$store" run a/p --mount "$mnt" -- sh -c 'kill -9 $$'
     [ $? = 137 ] || wrong "run of what is killed: exit status $?"
     end_contained $one
 }

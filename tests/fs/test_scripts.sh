@@ -157,10 +157,7 @@ case_carts_of_several_users_are_filled_at_once() {
 # ------------------------------------------------------------------------- README.md
 
 # The programs are where tools/start builds them, and nothing else is at hand but what a new user has.
-case_the_session_of_the_readme_works_as_written() {
-    mkdir -p build/release/fs build/release/tools home
-    ln -s "$kvfs" build/release/fs/kvfs
-    ln -s "$kvctl" build/release/tools/kvctl
+session() {
     awk '/^## / { on = $0 == "## A session to copy" } on && sub(/^    /, "")' \
         "${KVFS_SOURCE_DIR:?names the source tree}/README.md" >session
     [ "$(grep -c . session)" -gt 15 ] || wrong "this is no session: $(cat session)"
@@ -173,6 +170,62 @@ case_the_session_of_the_readme_works_as_written() {
 carol' cat values
     not_mounted home || wrong "still mounted"
     wait_until no_daemons
+}
+
+built() {
+    mkdir -p build/release/fs build/release/tools home
+    ln -s "$kvfs" build/release/fs/kvfs
+    ln -s "$kvctl" build/release/tools/kvctl
+}
+
+case_the_session_of_the_readme_works_as_written() {
+    built
+    session
+}
+
+# ----------------------------------------------------------------------- tools/start
+
+# A clone whose build does not take long: cmake finds the programs.
+clone() {
+    mkdir -p clone/tools bin home
+    cp "${KVFS_SOURCE_DIR:?names the source tree}/tools/start" clone/tools/start
+    printf '#!/bin/sh\ntouch %s/began\n' "$PWD" >clone/tools/packages
+    printf '#!/bin/sh\nmkdir -p build/release/fs build/release/tools
+ln -sf %s build/release/fs/kvfs\nln -sf %s build/release/tools/kvctl\n' "$kvfs" "$kvctl" >bin/cmake
+    chmod +x clone/tools/packages bin/cmake
+}
+
+run_start() { HOME=$PWD/home PATH=$PWD/bin:$PATH clone/tools/start "$@"; }
+
+case_start_mounts_what_the_readme_goes_on_with() {
+    clone
+    run_start >out 2>err || wrong "exit status $?: $(cat err)"
+    [ ! -s err ] || wrong "said $(cat err)"
+    same 1.80 tail -n 1 <(sed -n '/^\$ kvctl/,/^$/p' out | grep .)
+    same "$PWD/home/kv" mounts "$PWD/home"
+    run_start >out 2>err || wrong "a second time: exit status $?: $(cat err)"
+    grep -qx "$PWD/home/kv is mounted already." out || wrong "said nothing of the mount that is there: $(cat out)"
+    ln -s clone/build build
+    session
+}
+
+case_start_refuses_before_it_builds() {
+    clone
+    mkdir full other
+    touch full/file
+    fails_with 'lie within each other' run_start "$PWD/store" "$PWD/clone"
+    fails_with 'lie within each other' run_start "$PWD/store" "$PWD/clone/mnt"
+    fails_with 'lie within each other' run_start "$PWD/clone/store"
+    fails_with 'lie within each other' run_start "$PWD/store" "$PWD"
+    fails_with 'lie within each other' run_start "$PWD/other/store" "$PWD/other"
+    fails_with 'full is not empty' run_start "$PWD/store" "$PWD/full"
+    fails_with 'file is no directory' run_start "$PWD/store" "$PWD/full/file"
+    fails_with 'full is no store' run_start "$PWD/full"
+    fails_with 'usage' run_start a b c
+    start
+    fails_with "$store is mounted at" run_start "$PWD/store" "$mnt"
+    [ ! -e began ] || wrong "the build began"
+    [ ! -e "$PWD/store" ] || wrong "a store was made"
 }
 
 run_cases "$@"

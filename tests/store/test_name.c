@@ -103,6 +103,20 @@ static void a_long_name_with_a_bad_byte_is_invalid_not_too_long(void **state)
         assert_int_equal(kv_name_check((enum kv_name_kind)kind, name, sizeof(name)), -EINVAL);
 }
 
+/* An entry stands for itself, or for all that begins so; nothing else is refused. */
+static void variables_that_programs_obey_are_not_safe(void **state)
+{
+    static const char *const obeyed[] = {"PATH", "LD_", "LD_PRELOAD", "PYTHONPATH", "PYTHON", "_"};
+    static const char *const safe[] = {"PATHS", "MY_PATH", "LD", "ld_preload", "my_kv", "__", "Path"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(obeyed) / sizeof(obeyed[0]); i++)
+        assert_false(kv_variable_is_safe(obeyed[i], strlen(obeyed[i])));
+    for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
+        assert_true(kv_variable_is_safe(safe[i], strlen(safe[i])));
+    assert_false(kv_variable_is_safe("PATHS", 4));
+}
+
 static void every_kind_has_a_rule_in_words(void **state)
 {
     (void)state;
@@ -419,6 +433,7 @@ int main(void)
         cmocka_unit_test(every_byte_is_allowed_exactly_where_the_rule_says),
         cmocka_unit_test(names_that_people_try_are_refused),
         cmocka_unit_test(a_long_name_with_a_bad_byte_is_invalid_not_too_long),
+        cmocka_unit_test(variables_that_programs_obey_are_not_safe),
         cmocka_unit_test(every_kind_has_a_rule_in_words),
         cmocka_unit_test(packed_keys_order_as_strcmp_orders_keys),
         cmocka_unit_test(all_pairs_of_symbols_keep_their_order),

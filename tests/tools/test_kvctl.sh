@@ -826,68 +826,6 @@ case_a_variable_is_an_identifier() {
     does binding create a/p "$(symbols 64)" n
 }
 
-case_env_prints_lines_for_a_shell() {
-    does project create a/p
-    mkdir mnt
-    prints 0 '' env a/p --mount mnt
-    does binding create a/p my_kv n
-    does namespace create a/m
-    does binding create a/p Z m
-    prints 0 "export Z='$PWD/mnt/a/m'"$'\n'"export my_kv='$PWD/mnt/a/n'"$'\n' env a/p --mount mnt
-    prints 0 "export Z='$PWD/mnt/a/m'"$'\n'"export my_kv='$PWD/mnt/a/n'"$'\n' env a/p --mount ./mnt//
-    prints 0 "export Z='$PWD/mnt/a/m'"$'\n'"export my_kv='$PWD/mnt/a/n'"$'\n' env a/p --mount "$PWD/mnt"
-    prints 0 "export Z='$PWD/a/m'"$'\n'"export my_kv='$PWD/a/n'"$'\n' env a/p --mount .
-    prints 0 "export Z='/a/m'"$'\n'"export my_kv='/a/n'"$'\n' env a/p --mount /
-}
-
-case_env_quotes_whatever_the_directory_is_called() {
-    local dir got
-    does project create a/p
-    does binding create a/p v n
-    # shellcheck disable=SC2016,SC1003 # nothing of this may be expanded
-    for dir in "it's" '$(touch touched)' 'two words' '"q"' '`id`' $'new\nline' "''" '\' '*'; do
-        mkdir "$dir"
-        got=$(sh -c "$(kv env a/p --mount "$dir")"$'\nprintf %s "$v"')
-        [ "$got" = "$PWD/$dir/a/n" ] || wrong "in $dir, v is $got"
-    done
-    [ ! -e touched ] || wrong "a command in the name was run"
-}
-
-case_a_mount_is_a_directory() {
-    does project create a/p
-    touch file
-    refuses 2 '--mount DIR is missing' env a/p
-    refuses 2 '--mount absent|No such file|directory where kvfs mounted' env a/p --mount absent
-    refuses 2 '--mount file|not a directory' env a/p --mount file
-    refuses 2 '--mount' env a/p --mount ''
-    refuses 125 '--mount DIR is missing' run a/p -- true
-    refuses 125 '--mount absent' run a/p --mount absent -- true
-}
-
-case_run_gives_a_command_the_variables() {
-    does project create a/p
-    does binding create a/p my_kv n
-    mkdir "it's mnt"
-    # shellcheck disable=SC2016 # the inner shell expands it
-    prints 0 "$PWD/it's mnt/a/n" run a/p --mount "it's mnt" -- sh -c 'printf %s "$my_kv"'
-    prints 0 '-x --store --help -- y' run a/p --mount . -- printf '%s %s %s %s %s' -x --store --help -- y
-    prints 0 '-n' run --mount . a/p -- printf %s -n
-    [ "$(echo in | kv run a/p --mount . -- cat)" = in ] || wrong "the command does not get the input"
-}
-
-case_run_exits_as_its_command_does() {
-    does project create a/p
-    prints 7 '' run a/p --mount . -- sh -c 'exit 7'
-    prints 1 '' run a/p --mount . -- false
-    refuses 127 './absent|No such file' run a/p --mount . -- ./absent
-    refuses 127 'no_such_command_here' run a/p --mount . -- no_such_command_here
-    touch file
-    refuses 126 './file|Permission denied' run a/p --mount . -- ./file
-    refuses 125 'no project q' run a/q --mount . -- true
-    refuses 125 'an argument is missing' run a/p --mount .
-    refuses 125 "-c|'--'" run a/p --mount . sh -c true
-}
-
 # -------------------------------------------------------------------- metadata
 
 case_metadata_is_put_and_printed_with_the_value() {
@@ -934,7 +872,7 @@ case_output_that_cannot_be_written_is_an_error() {
     does binding create a/p v n
     for command in 'get a/n/k' 'get a/n/big' 'get a/n/absent --type json' 'get a/n/k --meta' 'list a/n' \
         'list a/n --all' 'account list' 'account show a' 'namespace list a' 'namespace show a/n' 'project list a' \
-        'binding list a/p' 'env a/p --mount /' '--help' '--version'; do
+        'binding list a/p' '--help' '--version'; do
         what="kvctl $command >/dev/full"
         # shellcheck disable=SC2086
         kv $command >/dev/full 2>"$top/err"
@@ -981,7 +919,7 @@ case_help_names_every_command() {
         'namespace show ACCOUNT/NAMESPACE' 'project create ACCOUNT/PROJECT' 'project delete ACCOUNT/PROJECT' \
         'project list ACCOUNT' 'binding create ACCOUNT/PROJECT VARIABLE NAMESPACE' \
         'binding delete ACCOUNT/PROJECT VARIABLE' 'binding list ACCOUNT/PROJECT' \
-        'env ACCOUNT/PROJECT --mount DIR' 'run ACCOUNT/PROJECT --mount DIR -- COMMAND...' \
+        'env ACCOUNT/PROJECT --mount DIR [--format FORMAT]' 'run ACCOUNT/PROJECT --mount DIR -- COMMAND...' \
         KVFS_STORE 'Exit status'; do
         grep -qF "$words" out || wrong "--help says nothing of $words"
     done
@@ -1126,11 +1064,6 @@ case_a_limit_of_file_sizes_is_a_full_disk() {
     one_line_with "limit of file sizes" "nothing was changed"
     prints 1 "" get a/n/k
     does put a/n/k --file value
-    # A command has the signal as it is.
-    does project create a/p
-    (ulimit -f 1 && kv run a/p --mount /mnt -- sh -c 'exec head -c 9999 /dev/zero >big') 2>"$top/err"
-    status=$?
-    [ $status = $((128 + $(kill -l XFSZ))) ] || wrong "run: exit status $status"
 }
 
 case_a_directory_with_other_things_in_it_is_no_store() {

@@ -16,6 +16,14 @@ void cli_say(const char *program, const char *format, va_list args) __attribute_
  * returns  false where the text is no such number, or it is over 2^63 - 1 */
 bool cli_parse_number(const char *text, bool units, uint64_t *out);
 
+/* What the daemon of a mount says of itself in .kvfs/config, lines NAME=VALUE. This waits where it is stopped.
+ * dir_fd   the root of the mount
+ * device   its device: what another mount answers is not taken
+ * returns  the text, to be freed; NULL there is none */
+char *cli_read_config(int dir_fd, dev_t device);
+/* The VALUE of a NAME of `size` bytes in it: borrowed, and to the end of its line. NULL: there is none. */
+const char *cli_setting(const char *config, const char *name, size_t size);
+
 /* As kv_open(). Where another container has the store open under the number of this process, the program goes on in a
  * child, which has another one: the call returns there, and this process forwards signals to it and
  * ends as it does. So call it before there are threads, and before anything is said that must be said once. */

@@ -60,6 +60,7 @@ enum ctl_option {
     CTL_ALL,
     CTL_RECURSIVE,
     CTL_MOUNT,
+    CTL_ENV_FORMAT,
     CTL_BYTES,
     CTL_KEYS,
     CTL_NAMESPACES,
@@ -71,6 +72,9 @@ enum ctl_option {
     CTL_OPTIONS
 };
 #define CTL_BIT(option) (1u << (option))
+
+/* How env writes variables. */
+enum ctl_env_format { CTL_ENV_SHELL, CTL_ENV_SYSTEMD, CTL_ENV_DOCKER, CTL_ENV_JSON, CTL_ENV_FORMATS };
 
 enum ctl_access {
     CTL_READ,
@@ -113,8 +117,9 @@ struct ctl_request {
     uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
     struct kv_feed since;
     struct kv_xattrs meta;
+    enum ctl_env_format env_format;
 
-    char *mount_path; /* --mount made absolute; freed at the end */
+    char *mount_path; /* --mount made absolute, by ctl_use_mount(); freed at the end */
     mode_t umask;
     bool looked; /* for damaged pages */
     struct ctl_path path;
@@ -167,6 +172,21 @@ KV_CHECKED int ctl_children(struct ctl_request *request, uint64_t parent, enum k
                             struct ctl_nodes *out);
 /* Print the names of child nodes, one a line. Returns a status. */
 KV_CHECKED int ctl_print_names(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind);
+
+/* A project's bindings, in byte order of their variables. items: free() them. */
+struct ctl_binding {
+    char variable[KV_NAME_MAX + 1];
+    char namespace[KV_NAME_MAX + 1];
+};
+struct ctl_bindings {
+    struct ctl_binding *items;
+    size_t count;
+};
+/* Of the project that the request names. Returns a status. */
+KV_CHECKED int ctl_bindings(struct ctl_request *request, struct ctl_bindings *out);
+
+/* A format by its name; CTL_ENV_FORMATS: there is none of this name. */
+enum ctl_env_format ctl_parse_env_format(const char *name);
 
 /* A place in the feed of changes, as watch prints it. returns false: it is none */
 bool ctl_parse_token(const char *text, struct kv_feed *out);

@@ -37,6 +37,8 @@ static const struct {
     [CTL_ALL] = {"all", NULL, OPTIONAL, "all keys, one a line"},
     [CTL_RECURSIVE] = {"recursive", NULL, OPTIONAL, "delete what is in it, too"},
     [CTL_MOUNT] = {"mount", "DIR", REQUIRED, "where kvfs mounted the store"},
+    [CTL_ENV_FORMAT] = {"format", "FORMAT", OPTIONAL,
+                        "shell (the default); systemd, for EnvironmentFile=; docker, for --env-file; json"},
     [CTL_BYTES] = {"bytes", "SIZE", OPTIONAL,
                    "the most bytes of keys, values and attributes: a number, or one with K, M, G or T"},
     [CTL_KEYS] = {"keys", "N|none", OPTIONAL, "the most keys; none: no limit"},
@@ -103,8 +105,8 @@ static const struct ctl_command commands[] = {
     {NULL, "watch", CTL_FORM_WATCH, "", 0, 0, CTL_BIT(CTL_SINCE) | CTL_BIT(CTL_EXEC), CTL_READ, 0, ctl_watch,
      "Print each change as a line of JSON when it is committed, until a signal. Changes were missed: exit 5."},
 
-    {NULL, "env", CTL_FORM_PROJECT, "", 0, 0, CTL_BIT(CTL_MOUNT), CTL_READ, 2, ctl_env,
-     "Print a project's variables for eval \"$(kvctl env ...)\" in a shell."},
+    {NULL, "env", CTL_FORM_PROJECT, "", 0, 0, CTL_BIT(CTL_MOUNT) | CTL_BIT(CTL_ENV_FORMAT), CTL_READ, 2, ctl_env,
+     "Print a project's variables: for eval \"$(kvctl env ...)\" in a shell, or as a file of variables."},
     {NULL, "run", CTL_FORM_PROJECT, "-- COMMAND...", 1, SIZE_MAX, CTL_BIT(CTL_MOUNT), CTL_READ, 2, ctl_run,
      "Run a command with a project's variables; exit as it does, 125 if kvctl failed."},
 };
@@ -248,6 +250,11 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
         break;
     case CTL_MOUNT:
         request->mount = value;
+        break;
+    case CTL_ENV_FORMAT:
+        request->env_format = ctl_parse_env_format(value);
+        if (request->env_format == CTL_ENV_FORMATS)
+            return ctl_fail("--format %.64s: a format is shell, systemd, docker or json", value);
         break;
     case CTL_BYTES:
         if (!cli_parse_number(value, true, &request->bytes))
