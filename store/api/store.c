@@ -102,17 +102,12 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
 static int verify(struct kv_store *store, const char *dir, const struct kv_options *options,
                   struct kv_error *error)
 {
-    struct backend_verify verify = {.most = options->verify_pages};
-    int rc = backend_ask(store->backend, BACKEND_VERIFY, store->timeout_ns, &verify.call);
+    struct kv_error found;
+    int rc = kv_look(store, options->verify_pages, &found);
 
-    if (rc < 0)
-        return fail(error, rc, "%s: cannot verify the store: %s", dir, strerror(-rc));
-    if (store->backend->damaged && !options->read_only)
-        return fail(
-            error, -EIO,
-            "%s: %s; restore the store from a copy, or save with a read-only mount (-o ro) what can be read", dir,
-            verify.first);
-    return 0;
+    if (rc == 0 || (store->backend->damaged && options->read_only))
+        return 0;
+    return fail(error, rc, "%s: %.400s", dir, found.text);
 }
 
 /* What is only cached must not push what is being written out to files. */

@@ -40,6 +40,6 @@ int tables_verify(struct engine *engine, struct backend_verify *verify)
     }
     if (rc < 0 && rc != -E2BIG)
         return rc == -EAGAIN ? -ETIMEDOUT : rc;
-    engine->damaged = verify->first[0] != '\0';
+    engine->damaged |= verify->first[0] != '\0'; /* once it is, it stays so */
     return 0;
 }
