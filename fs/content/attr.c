@@ -46,7 +46,7 @@ static void getattr_open_locked(struct fs *fs, struct fs_inode *inode, struct st
 /* Where the kernel has no pages of a closed inode, another version of the object is as good. */
 static bool getattr_adopt_locked(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta)
 {
-    if (!inode->has_pages && fs_told_is(fs, inode, &meta->attr))
+    if (inode->pages == FS_PAGES_NONE && fs_told_is(fs, inode, &meta->attr))
         inode->version = meta->version;
     return fs_inode_shows(fs, inode, meta);
 }

@@ -76,6 +76,7 @@ void fs_body_free(struct fs *fs, struct fs_body *body)
     body->state = FS_BODY_STORED;
     fs_body_charge(fs, body);
     free(body->xattrs);
+    fs_ways_free(&body->ways);
     pthread_rwlock_destroy(&body->io);
     free(body);
 }
@@ -102,6 +103,8 @@ void fs_body_unpin(struct fs *fs, struct fs_inode *inode)
         body = inode->body;
         fs_inode_set_body_locked(fs, inode, NULL);
         inode->version = body->meta.version;
+        if (body->written > 0 && inode->pages == FS_PAGES_ALL)
+            inode->pages = FS_PAGES_SOME;
         if (fs_body_is_local_locked(body)) { /* what the kernel holds of it will never be in the central storage */
             inode->version = 0;
             fs_inode_displace(fs, inode);

@@ -20,6 +20,7 @@
 #ifndef KVFS_FS_CONTENT_BODY_H
 #define KVFS_FS_CONTENT_BODY_H
 
+#include "fs/content/way.h"
 #include "fs/nodes/told.h"
 
 enum fs_body_state { FS_BODY_NEW, FS_BODY_SUBMITTED, FS_BODY_STORED, FS_BODY_TEMPORARY };
@@ -37,6 +38,7 @@ struct fs_body {
     uint64_t written, put, mapped;
     unsigned puts;        /* under way */
     uint64_t stored_size; /* of the value that the central storage has; 0 where it has none */
+    struct fs_ways ways;  /* way.h */
     uint64_t account, open_bytes, dirty_bytes, temp_bytes; /* what the account is charged */
     uint64_t open_limit;                                   /* of all open_bytes of the payer */
     uid_t payer;

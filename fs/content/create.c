@@ -41,8 +41,9 @@ static int create_body_locked(const struct opening *opening, struct fs_inode *in
     opening->handle->state = FS_EMPTIED;
     opening->handle->inode = inode;
     fs_inode_set_body_locked(fs, inode, body);
+    (void)fs_way_begin(opening->handle);
     inode->opens = temporary ? 2 : 1; /* a temporary file is pinned by its name */
-    inode->has_pages = true;
+    inode->pages = FS_PAGES_SOME;
     fs_inode_set_local(fs, inode, true);
     return 0;
 }

@@ -65,15 +65,29 @@ static int data_make_room(struct fs *fs, struct fs_handle *handle, uint64_t end)
     return rc;
 }
 
+/* Take a page of a mapping that is written back. */
+static void data_take_page(struct fs_body *body, const uint8_t *bytes, size_t size, uint64_t offset)
+{
+    uint64_t from, to = offset;
+
+    while (fs_way_next(body, &from, &to, offset + size))
+        memcpy(body->value->data + from, bytes + (from - offset), to - from);
+}
+
 static int data_write_locked(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t size,
-                             uint64_t offset, const char *operation)
+                             uint64_t offset, bool mapped, const char *operation)
 {
     struct fs_body *body = handle->inode->body;
     int rc = data_make_room(fs, handle, offset + size);
 
+    if (rc == 0 && !mapped)
+        rc = fs_way_write(handle, offset, size);
     if (rc < 0)
         return data_refused(fs, handle, operation, rc);
-    memcpy(body->value->data + offset, bytes, size);
+    if (mapped)
+        data_take_page(body, bytes, size, offset);
+    else
+        memcpy(body->value->data + offset, bytes, size);
     data_changed(fs, handle);
     return 0;
 }
@@ -87,7 +101,7 @@ int fs_write(struct fs *fs, struct fs_handle *handle, const void *bytes, size_t 
     if (handle->state == FS_FAILED && !mapped) /* the kernel writes pages back through any handle */
         rc = handle->error;
     else
-        rc = data_write_locked(fs, handle, bytes, size, offset, "write");
+        rc = data_write_locked(fs, handle, bytes, size, offset, mapped, "write");
     if (rc == 0 && mapped)
         body->mapped = body->written;
     pthread_rwlock_unlock(&body->io);
@@ -190,7 +204,7 @@ int fs_copy(struct fs *fs, struct fs_handle *from, uint64_t from_offset, struct 
              fs_body_check_room(fs, body, size) == 0)
         data_share(fs, to, value);
     else
-        rc = data_write_locked(fs, to, value->data + from_offset, size, to_offset, "copy");
+        rc = data_write_locked(fs, to, value->data + from_offset, size, to_offset, false, "copy");
     pthread_rwlock_unlock(&body->io);
     kv_value_unref(value);
     if (rc == 0)
@@ -198,14 +212,16 @@ int fs_copy(struct fs *fs, struct fs_handle *from, uint64_t from_offset, struct 
     return rc;
 }
 
-void fs_read(struct fs *fs, struct fs_handle *handle, size_t size, uint64_t offset, fs_read_reply *reply,
-             void *arg)
+void fs_read(struct fs *fs, struct fs_handle *handle, size_t size, uint64_t offset, bool cached,
+             fs_read_reply *reply, void *arg)
 {
     struct fs_inode *inode = handle->inode;
     struct fs_body *body = fs_body_pin(fs, inode); /* once the reply is out, a RELEASE may overtake us */
     const struct kv_value *value;
 
     pthread_rwlock_rdlock(&body->io);
+    if (cached)
+        fs_way_read(body, offset, size);
     value = body->value;
     size = data_within(value, offset, size);
     reply(arg, size > 0 ? value->data + offset : NULL, size);

@@ -49,6 +49,7 @@ void fs_close(struct fs *fs, struct fs_handle *handle)
     struct fs_body *body = inode->body;
     uint64_t left = 0;
 
+    fs_way_end(handle);
     /* For writing: a thread whose READ was answered may still be about to let go of the lock. */
     pthread_rwlock_wrlock(&body->io);
     body->writers -= handle->writes;

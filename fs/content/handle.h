@@ -29,8 +29,9 @@ struct fs_handle {
     enum fs_handle_kind kind; /* first: see base/fs.h */
     struct fs_inode *inode;   /* whose body it is pinned to */
     bool writes;
-    uid_t uid;    /* who opened it */
-    pid_t opener; /* process; 0: not known */
+    enum fs_way way; /* way.h */
+    uid_t uid;       /* who opened it */
+    pid_t opener;    /* process; 0: not known */
     struct fs_filelocks locks;
 
     enum fs_handle_state state;    /* body->io guards the rest */

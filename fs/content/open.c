@@ -29,21 +29,26 @@ static int open_load(struct fs *fs, int flags, const struct kv_ref *ref, struct 
 }
 
 /* Give the kernel a small value before the open is answered, so that no READ is needed. Only while nobody else has
- * the file open: then no page of it is locked. */
-static void open_push(struct fs *fs, struct fs_inode *inode, const struct kv_value *value)
+ * the file open through the page cache: then no page is locked by who waits for this node. Who writes past the cache
+ * does so before this, or behind it, and then drops the pages. */
+static void open_push(struct fs *fs, struct fs_inode *inode)
 {
-    struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(value->size);
+    struct fs_body *body = inode->body;
+    struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(0);
 
-    if (value->size == 0 || value->size > PUSH_MAX)
-        return;
-    bytes.buf[0].mem = value->data;
-    fuse_lowlevel_notify_store(fs->session, inode->id, 0, &bytes, 0);
+    pthread_rwlock_rdlock(&body->io);
+    bytes.buf[0].mem = body->value->data;
+    bytes.buf[0].size = body->value->size;
+    if (body->value->size > 0 && body->value->size <= PUSH_MAX)
+        fuse_lowlevel_notify_store(fs->session, inode->id, 0, &bytes, 0);
+    pthread_rwlock_unlock(&body->io);
 }
 
 /* One more handle on an open inode, whose lock is held. */
 static int open_add_handle_locked(const struct opening *opening, struct fs_inode *inode)
 {
     struct fs_handle *handle = opening->handle;
+    bool reads = (opening->flags & O_ACCMODE) != O_WRONLY;
     struct fs_body *body = inode->body;
     int rc = 0;
 
@@ -56,9 +61,16 @@ static int open_add_handle_locked(const struct opening *opening, struct fs_inode
     if (rc == 0)
         body->writers += handle->writes;
     pthread_rwlock_unlock(&body->io);
-    if (rc == 0)
-        inode->opens++;
-    return rc;
+    if (rc < 0)
+        return rc;
+    inode->opens++;
+    if (fs_way_begin(handle) && reads && inode->pages != FS_PAGES_ALL) {
+        inode->pages = FS_PAGES_ALL;
+        open_push(opening->fs, inode);
+    } else if (inode->pages == FS_PAGES_NONE) {
+        inode->pages = FS_PAGES_SOME;
+    }
+    return 0;
 }
 
 /* The kernel is to look the name up again: it leads to something else. It does so once, and then opens what it
@@ -123,9 +135,6 @@ static int open_closed_locked(const struct opening *opening, struct fs_inode *in
         fs_inode_put(fs, inode);
         return rc;
     }
-    if (!inode->has_pages && body->written == 0)
-        open_push(fs, inode, body->value);
-    inode->has_pages = true;
     return 0;
 }
 
@@ -255,7 +264,6 @@ static int open_open_locked(const struct opening *opening, struct fs_inode *inod
         rc = open_add_handle_locked(opening, inode);
     if (rc == 0 && *ahead)
         (void)fs_name_was_contended(opening->fs, inode, true);
-    inode->has_pages |= rc == 0;
     return rc;
 }
 

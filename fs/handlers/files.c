@@ -29,9 +29,10 @@ static void op_open_control(fuse_req_t req, fuse_ino_t ino, struct fs_inode *ino
         fs_control_close(fs, handle);
 }
 
-static void op_set_open(struct fs_handle *handle, struct fuse_file_info *fi)
+static void op_set_open(struct fs *fs, struct fs_handle *handle, struct fuse_file_info *fi)
 {
     fi->fh = (uintptr_t)handle;
+    fi->direct_io = fs_way_choose(fs, handle, fi->flags);
     fi->keep_cache = 1; /* nodes/inode.h: an inode's pages are always those of its content */
     fi->noflush = !handle->writes && handle->state == FS_CLEAN; /* nothing can become dirty */
 }
@@ -53,7 +54,7 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         op_reply(req, ino, NULL, "open", rc);
         return;
     }
-    op_set_open(handle, fi);
+    op_set_open(fs, handle, fi);
     if (fuse_reply_open(req, fi) != 0)
         fs_close(fs, handle); /* interrupted: no release will follow */
 }
@@ -72,7 +73,7 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
         op_reply(req, parent, name, "create", rc);
         return;
     }
-    op_set_open(handle, fi);
+    op_set_open(fs, handle, fi);
     if (fuse_reply_create(req, &entry, fi) != 0) {
         fs_close(fs, handle);
         fs_inode_forget(fs, entry.ino, 1);
@@ -89,7 +90,7 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struc
     struct fs_handle *handle = op_file(fi);
 
     if (handle != NULL)
-        fs_read(fs_of(req), handle, size, (uint64_t)offset, op_reply_read, req);
+        fs_read(fs_of(req), handle, size, (uint64_t)offset, !(fi->flags & O_DIRECT), op_reply_read, req);
     else if (control != NULL)
         fs_control_read(control, req, size, offset);
     else

@@ -5,10 +5,12 @@
 #include <errno.h>
 
 #define MAX_WRITE (1u << 20)
+#define DROPS_PAGES_MINOR 45 /* of the protocol of Linux 6.18 */
 
 void fs_op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    (void)userdata;
+    struct fs *fs = userdata;
+
     /* No writeback cache: the kernel would trust its own sizes and times over other nodes' changes. No automatic
      * invalidation: an inode's pages are right or dropped (nodes/inode.h). No asynchronous direct I/O: the kernel
      * does not drop the pages that a buffered read made meanwhile. No splicing: transport/channel.c reads the
@@ -20,6 +22,7 @@ void fs_op_init(void *userdata, struct fuse_conn_info *conn)
     conn->max_readahead = MAX_WRITE;
     conn->max_background = 64;
     conn->time_gran = 1;
+    fs->drops_pages = conn->proto_minor >= DROPS_PAGES_MINOR;
 }
 
 void *op_handle(const struct fuse_file_info *fi, enum fs_handle_kind kind)

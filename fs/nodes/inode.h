@@ -57,6 +57,14 @@ enum fs_kind {
 
 enum fs_inode_state { FS_CURRENT, FS_DISPLACED, FS_REMOVED };
 
+/* What the kernel holds of a key's content. FS_PAGES_SOME: some pages may lack, as they do once something was written:
+ * past the cache, or less than a page. FS_PAGES_ALL: it was given them, or has read them where it wanted any. */
+enum fs_pages {
+    FS_PAGES_NONE, /* nor another size */
+    FS_PAGES_SOME,
+    FS_PAGES_ALL,
+};
+
 /* A key's name; or, without key bytes, the id of a node or the number of a control file. */
 struct fs_name {
     UT_hash_handle hh; /* in nodes->names */
@@ -87,7 +95,8 @@ struct fs_inode {
     enum fs_kind kind;
     enum kv_node_kind node_kind; /* FS_NODE */
     enum fs_inode_state state;
-    bool has_pages;               /* the kernel may hold pages of it, or another size. Inode lock */
+    enum fs_pages pages;          /* Inode lock */
+    uint8_t untold;               /* what fs_count_untold() has counted */
     unsigned opens;               /* handles and pins: the body lives while > 0. Inode lock */
     unsigned refs;                /* of fs/ itself */
     uint64_t lookups;             /* references of the kernel */

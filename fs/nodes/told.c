@@ -82,11 +82,24 @@ void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *me
         return;
     fs_stat_of_key(meta, out);
     pthread_mutex_lock(&fs->nodes->lock);
+    inode->untold = 0;
     if (inode->alias == 0 && inode->state == FS_CURRENT && told_has_open_twin_locked(inode))
         inode->alias = meta->version; /* a number that no object has */
     if (inode->alias != 0)
         out->st_ino = inode->alias;
     pthread_mutex_unlock(&fs->nodes->lock);
+}
+
+unsigned fs_count_untold(struct fs *fs, struct fs_inode *inode)
+{
+    unsigned count;
+
+    pthread_mutex_lock(&fs->nodes->lock);
+    if (inode->untold < UINT8_MAX)
+        inode->untold++;
+    count = inode->untold;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    return count;
 }
 
 static struct kv_attr told_attr_locked(const struct fs_told *told)

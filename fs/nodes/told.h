@@ -19,6 +19,8 @@
  * NULL. */
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out);
 void fs_tell_key(struct fs *fs, struct fs_inode *inode, const struct kv_meta *meta, struct stat *out);
+/* Count once more since the kernel was told attributes of a key's inode last. returns how often it was, up to 255 */
+unsigned fs_count_untold(struct fs *fs, struct fs_inode *inode);
 /* This node has changed owner or mode of an inode for a request that is answered with them. */
 void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr);
 /* What it was told last: ino, mode, uid, gid. */

@@ -22,6 +22,7 @@ enum { PAGE = 4096, PAGES = 16, VALUE = PAGE * PAGES, READERS = 2, ROUNDS = 300 
 /* A key that is written in rounds. Of each page the round is known whose bytes it has; 0: zeros. */
 struct pages {
     int buffered, direct, source; /* descriptors; the last is of another key, with the round's bytes */
+    int reading;                  /* buffered, where that can only be written */
     uint8_t *map;                 /* of the key, shared */
     aio_context_t aio;
     uint8_t *bytes; /* VALUE of them, aligned: the round's */
@@ -144,8 +145,10 @@ static void *read_all_the_time(void *arg)
     return NULL;
 }
 
-static void pages_begin(struct pages *p, struct mount_test *test)
+/* flags: how `buffered` is open; O_WRONLY: then nobody stores through a mapping */
+static void pages_begin(struct pages *p, struct mount_test *test, int flags)
 {
+    int prot = flags == O_RDWR ? PROT_READ | PROT_WRITE : PROT_READ;
     void *bytes = NULL;
     const struct mount_node *node = &test->nodes[0];
 
@@ -154,10 +157,11 @@ static void pages_begin(struct pages *p, struct mount_test *test)
     p->bytes = memset(bytes, 0, VALUE);
     mount_write(p->path, bytes, VALUE);
     mount_write(mount_path(node, "a/n/source"), bytes, VALUE);
-    p->buffered = (int)MOUNT_OK(open(p->path, O_RDWR | O_CLOEXEC));
-    p->direct = (int)MOUNT_OK(open(p->path, O_RDWR | O_DIRECT | O_CLOEXEC));
+    p->buffered = (int)MOUNT_OK(open(p->path, flags | O_CLOEXEC));
+    p->reading = (int)MOUNT_OK(open(p->path, O_RDONLY | O_CLOEXEC));
+    p->direct = (int)MOUNT_OK(open(p->path, (flags == O_RDWR ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC));
     p->source = (int)MOUNT_OK(open(mount_path(node, "a/n/source"), O_RDWR | O_CLOEXEC));
-    p->map = mmap(NULL, VALUE, PROT_READ | PROT_WRITE, MAP_SHARED, p->buffered, 0);
+    p->map = mmap(NULL, VALUE, prot, MAP_SHARED, flags == O_RDWR ? p->buffered : p->reading, 0);
     assert_ptr_not_equal(p->map, MAP_FAILED);
     MOUNT_OK(syscall(SYS_io_setup, PAGES, &p->aio));
     for (int i = 0; i < READERS; i++)
@@ -188,7 +192,7 @@ static bool pages_look(struct pages *p)
     static _Alignas(PAGE) uint8_t got[VALUE];
     bool right;
 
-    assert_int_equal(MOUNT_OK(pread(p->buffered, got, VALUE, 0)), VALUE);
+    assert_int_equal(MOUNT_OK(pread(p->reading, got, VALUE, 0)), VALUE);
     right = pages_are_right(p, got, "a buffered read");
     assert_int_equal(MOUNT_OK(pread(p->direct, got, VALUE, 0)), VALUE);
     right = pages_are_right(p, got, "a direct read") && right;
@@ -213,9 +217,10 @@ static void pages_write(struct pages *p, write_kind *kind)
     kind(p, first, count);
 }
 
-/* A byte is stored into each page at the end: what was stale in the cache would now come over what was written.
+/* Where stores can be made, a byte is stored into each page at the end: what was stale in the cache would now come over
+ * what was written.
  * returns  whether all is there then, here and elsewhere */
-static bool pages_end(struct pages *p, struct mount_node *other)
+static bool pages_end(struct pages *p, struct mount_node *other, bool stores)
 {
     static _Alignas(PAGE) uint8_t wanted[VALUE], got[VALUE];
     bool right;
@@ -225,7 +230,8 @@ static bool pages_end(struct pages *p, struct mount_node *other)
         pthread_join(p->readers[i], NULL);
     for (unsigned i = 0; i < PAGES; i++) {
         pages_fill(wanted + i * PAGE, i, p->rounds_of[i]);
-        wanted[i * PAGE + i] = p->map[i * PAGE + i] = 0xff;
+        if (stores)
+            wanted[i * PAGE + i] = p->map[i * PAGE + i] = 0xff;
     }
     MOUNT_OK(msync(p->map, VALUE, MS_SYNC));
     MOUNT_OK(munmap(p->map, VALUE));
@@ -233,6 +239,7 @@ static bool pages_end(struct pages *p, struct mount_node *other)
     MOUNT_OK(syscall(SYS_io_destroy, p->aio));
     MOUNT_OK(close(p->direct));
     MOUNT_OK(close(p->buffered));
+    MOUNT_OK(close(p->reading));
     MOUNT_OK(close(p->source));
     right =
         mount_read(mount_path(other, "a/n/key"), got, VALUE) == VALUE && memcmp(got, wanted, VALUE) == 0 && right;
@@ -241,42 +248,134 @@ static bool pages_end(struct pages *p, struct mount_node *other)
     return right;
 }
 
-static void write_by(void **state, write_kind *const *choice, size_t count)
+static void write_by(void **state, int flags, write_kind *const *choice, size_t count)
 {
     struct mount_node *other = mount_start(*state, "cache_ttl=0");
     uint64_t rounds = test_setting("KVFS_TEST_ROUNDS", ROUNDS);
     static struct pages p;
     bool right = true;
 
-    pages_begin(&p, *state);
+    pages_begin(&p, *state, flags);
     for (uint64_t i = 0; i < rounds && right; i++) {
         pages_write(&p, choice[test_random_below(&p.random, count)]);
         right = pages_look(&p);
     }
-    if (!pages_end(&p, other))
+    if (!pages_end(&p, other, flags == O_RDWR))
         fail_msg("a store through the mapping brought bytes back that had been replaced");
     assert_true(right);
 }
 
-#define BY(name, kind)                       \
+#define BY(name, flags, kind)                \
     static void name(void **state)           \
     {                                        \
         write_kind *const choice[] = {kind}; \
-        write_by(state, choice, 1);          \
+        write_by(state, flags, choice, 1);   \
     }
 
-BY(asynchronous_direct_writes_leave_no_stale_page, write_asynchronously)
-BY(direct_writes_leave_no_stale_page, write_directly)
-BY(buffered_writes_are_read_by_every_way, write_buffered)
-BY(stores_to_a_mapping_are_read_by_every_way, write_mapped)
-BY(synced_stores_to_a_mapping_are_read_by_every_way, write_mapped_and_sync)
-BY(copies_leave_no_stale_page, write_copied)
-BY(holes_leave_no_stale_page, write_zeros)
-BY(truncations_leave_no_stale_page, cut_and_lengthen)
+BY(asynchronous_direct_writes_leave_no_stale_page, O_RDWR, write_asynchronously)
+BY(direct_writes_leave_no_stale_page, O_RDWR, write_directly)
+BY(buffered_writes_are_read_by_every_way, O_RDWR, write_buffered)
+BY(stores_to_a_mapping_are_read_by_every_way, O_RDWR, write_mapped)
+BY(synced_stores_to_a_mapping_are_read_by_every_way, O_RDWR, write_mapped_and_sync)
+BY(copies_leave_no_stale_page, O_RDWR, write_copied)
+BY(holes_leave_no_stale_page, O_RDWR, write_zeros)
+BY(truncations_leave_no_stale_page, O_RDWR, cut_and_lengthen)
+BY(writes_of_who_can_only_write_are_read_by_every_way, O_WRONLY, write_buffered)
+BY(copies_of_who_can_only_write_are_read_by_every_way, O_WRONLY, write_copied)
+BY(holes_of_who_can_only_write_are_read_by_every_way, O_WRONLY, write_zeros)
+BY(truncations_of_who_can_only_write_are_read_by_every_way, O_WRONLY, cut_and_lengthen)
 
 static void all_kinds_of_writes_together_leave_no_stale_page(void **state)
 {
-    write_by(state, kinds, sizeof(kinds) / sizeof(*kinds));
+    write_by(state, O_RDWR, kinds, sizeof(kinds) / sizeof(*kinds));
+}
+
+enum { STORES = 3000, WRITTEN_AT = 8, STORED_AT = 2000 };
+
+/* Stores numbers through a mapping until it is over. */
+static void *store_numbers(void *arg)
+{
+    struct pages *p = arg;
+    volatile unsigned *number = (volatile unsigned *)(p->map + STORED_AT);
+
+    while (!atomic_load(&p->over)) {
+        ++*number;
+        if (*number % 64 == 0 && msync(p->map, PAGE, MS_SYNC) < 0)
+            abort();
+    }
+    return NULL;
+}
+
+/* A descriptor that can only write, opened before the key is mapped or behind, writes numbers beside those that are
+ * stored. */
+static void write_beside_stores(void **state, bool writer_first)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=0");
+    static struct pages p;
+    static uint8_t got[PAGE];
+    int fds[2], writer, fd;
+    unsigned last, lost = 0;
+    pthread_t thread;
+
+    mount_write(P("a/n/key"), got, PAGE);
+    for (int i = 0; i < 2; i++)
+        fds[i] = (int)MOUNT_OK(open(P("a/n/key"), (writer_first == (i == 0) ? O_WRONLY : O_RDWR) | O_CLOEXEC));
+    writer = fds[!writer_first];
+    fd = fds[writer_first];
+    p.map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(p.map, MAP_FAILED);
+    atomic_store(&p.over, false);
+    assert_int_equal(pthread_create(&thread, NULL, store_numbers, &p), 0);
+    for (unsigned i = 1; i <= STORES; i++) {
+        MOUNT_OK(pwrite(writer, &i, sizeof(i), WRITTEN_AT));
+        memcpy(&last, p.map + WRITTEN_AT, sizeof(last));
+        lost += last != i;
+    }
+    atomic_store(&p.over, true);
+    pthread_join(thread, NULL);
+    memcpy(&last, p.map + STORED_AT, sizeof(last));
+    MOUNT_OK(munmap(p.map, PAGE));
+    MOUNT_OK(close(writer));
+    MOUNT_OK(close(fd));
+    assert_int_equal(lost, 0);
+    assert_int_equal(mount_read(mount_path(other, "a/n/key"), got, PAGE), PAGE);
+    assert_int_equal(*(unsigned *)(got + WRITTEN_AT), STORES);
+    assert_int_equal(*(unsigned *)(got + STORED_AT), last);
+}
+
+static void writes_and_later_stores_to_one_page_both_stay(void **state) { write_beside_stores(state, true); }
+
+static void stores_and_later_writes_to_one_page_both_stay(void **state) { write_beside_stores(state, false); }
+
+/* Of the same bytes the last change counts, whichever way it is made. */
+static void writes_and_stores_to_the_same_bytes_come_one_after_the_other(void **state)
+{
+    enum { SIZE = 3 * PAGE, AT = PAGE - 2, CHANGED = PAGE + 4 };
+    int writer = (int)MOUNT_OK(open(P("a/n/key"), O_WRONLY | O_CREAT | O_CLOEXEC, 0666)), fd;
+    struct mount_node *other = mount_start(*state, "cache_ttl=0");
+    uint8_t bytes[CHANGED], got[SIZE], *map;
+
+    MOUNT_OK(ftruncate(writer, SIZE));
+    fd = (int)MOUNT_OK(open(P("a/n/key"), O_RDWR | O_CLOEXEC));
+    map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    for (int round = 1; round < 100; round++) {
+        memset(map, round, SIZE);
+        if (round % 2 == 0)
+            MOUNT_OK(msync(map, SIZE, MS_SYNC));
+        memset(bytes, 100 + round, CHANGED);
+        assert_int_equal(MOUNT_OK(pwrite(writer, bytes, CHANGED, AT)), CHANGED);
+        map[AT + 1] = map[AT + PAGE] = (uint8_t)round;
+        MOUNT_OK(msync(map, SIZE, MS_SYNC));
+        bytes[1] = bytes[PAGE] = (uint8_t)round;
+        assert_int_equal(mount_read(mount_path(other, "a/n/key"), got, SIZE), SIZE);
+        assert_memory_equal(got + AT, bytes, CHANGED);
+        assert_int_equal(got[AT - 1], round);
+        assert_int_equal(got[AT + CHANGED], round);
+    }
+    MOUNT_OK(munmap(map, SIZE));
+    MOUNT_OK(close(fd));
+    MOUNT_OK(close(writer));
 }
 
 static int run(void)
@@ -291,6 +390,13 @@ static int run(void)
         MOUNT_TEST(holes_leave_no_stale_page),
         MOUNT_TEST(truncations_leave_no_stale_page),
         MOUNT_TEST(all_kinds_of_writes_together_leave_no_stale_page),
+        MOUNT_TEST(writes_of_who_can_only_write_are_read_by_every_way),
+        MOUNT_TEST(copies_of_who_can_only_write_are_read_by_every_way),
+        MOUNT_TEST(holes_of_who_can_only_write_are_read_by_every_way),
+        MOUNT_TEST(truncations_of_who_can_only_write_are_read_by_every_way),
+        MOUNT_TEST(writes_and_later_stores_to_one_page_both_stay),
+        MOUNT_TEST(stores_and_later_writes_to_one_page_both_stay),
+        MOUNT_TEST(writes_and_stores_to_the_same_bytes_come_one_after_the_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
