@@ -544,6 +544,31 @@ case_accounts_are_created_listed_and_deleted() {
     prints 0 '' namespace list B-2
 }
 
+case_an_account_has_the_owner_and_the_mode_that_are_asked_for() {
+    does account create own
+    shows uid "$(id -u)" account show own
+    shows mode '"0700"' account show own
+    does account create theirs --owner nobody --mode 0750
+    shows uid "$(id -u nobody)" account show theirs
+    shows gid "$(id -g nobody)" account show theirs
+    shows mode '"0750"' account show theirs
+    (umask 077 && kv account create numbers --owner 4711:12 --mode 2775) || wrong "exit status $?"
+    shows uid 4711 account show numbers
+    shows gid 12 account show numbers
+    shows mode '"2775"' account show numbers
+    does account create alone --owner 4711
+    shows gid 4711 account show alone
+    does account create named --owner root:daemon
+    shows gid "$(id -g daemon)" account show named
+    refuses 2 'no such user' account create x --owner no_user_here
+    refuses 2 'no such user' account create x --owner ''
+    refuses 2 'no such user' account create x --owner 99999999999
+    refuses 2 'no such group' account create x --owner root:no_group_here
+    refuses 2 'three or four digits' account create x --mode rwx
+    refuses 2 'three or four digits' account create x --mode 0888
+    refuses 2 'three or four digits' account create x --mode ''
+}
+
 case_an_account_that_is_not_empty_is_deleted_only_recursively() {
     does account create b
     does namespace create b/n

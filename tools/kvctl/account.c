@@ -1,13 +1,89 @@
 #include "tools/kvctl/common.h"
 
+#include "tools/cli/cli.h"
+
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The number of a user or group, by name or by number; *own: the user's own group. returns false: there is none */
+static bool find_user(const char *name, uint32_t *uid, uint32_t *own)
+{
+    const struct passwd *user = getpwnam(name);
+    uint64_t number;
+
+    if (user == NULL) {
+        if (!cli_parse_number(name, false, &number) || number >= UINT32_MAX)
+            return false;
+        user = getpwuid((uid_t)number);
+        *uid = *own = (uint32_t)number;
+    }
+    if (user != NULL) {
+        *uid = user->pw_uid;
+        *own = user->pw_gid;
+    }
+    return true;
+}
+
+static bool find_group(const char *name, uint32_t *gid)
+{
+    const struct group *group = getgrnam(name);
+    uint64_t number;
+
+    if (group == NULL && (!cli_parse_number(name, false, &number) || number >= UINT32_MAX))
+        return false;
+    *gid = group != NULL ? group->gr_gid : (uint32_t)number;
+    return true;
+}
+
+/* Take USER[:GROUP]. Returns a status. */
+static int parse_owner(const char *text, struct kv_attr *attr)
+{
+    const char *colon = strchr(text, ':');
+    char *user = strndup(text, colon != NULL ? (size_t)(colon - text) : strlen(text));
+    bool found = user != NULL && find_user(user, &attr->uid, &attr->gid);
+
+    free(user);
+    if (!found)
+        return ctl_fail("--owner %.64s: there is no such user", text);
+    if (colon != NULL && !find_group(colon + 1, &attr->gid))
+        return ctl_fail("--owner %.64s: there is no such group", text);
+    return CTL_OK;
+}
+
+/* Take an octal number. Returns a status. */
+static int parse_mode(const char *text, uint32_t *mode)
+{
+    size_t digits = strspn(text, "01234567");
+
+    if (digits < 3 || digits > 4 || text[digits] != '\0')
+        return ctl_fail("--mode %.64s: a mode is an octal number of three or four digits, as 0750", text);
+    *mode = (uint32_t)strtoul(text, NULL, 8);
+    return CTL_OK;
+}
 
 int ctl_account_create(struct ctl_request *request)
 {
-    struct kv_node node;
-    int rc = kv_node_make(request->store, KV_ACCOUNT, KV_ROOT_ID, request->path.account, 0, &node);
+    struct kv_change change = {
+        .kind = KV_NODE_CREATE,
+        .node = {.kind = KV_ACCOUNT,
+                 .parent = KV_ROOT_ID,
+                 .attr = {.mode = 0700 & ~request->umask, .uid = geteuid(), .gid = getegid()}}};
+    struct kv_attr *attr = &change.node.attr;
+    struct timespec now;
+    int rc;
 
+    if ((request->owner != NULL && parse_owner(request->owner, attr) != CTL_OK) ||
+        (request->mode != NULL && parse_mode(request->mode, &attr->mode) != CTL_OK))
+        return CTL_ERROR;
+    clock_gettime(CLOCK_REALTIME, &now);
+    attr->atime_ns = attr->mtime_ns = attr->ctime_ns = attr->btime_ns = now.tv_sec * 1000000000 + now.tv_nsec;
+    strcpy(change.node.name, request->path.account); /* fits: the rule of names bounds it */
+    rc = kv_apply(request->store, &change);
     return rc < 0 ? ctl_fail_store(request, request->path.text, "account", rc) : CTL_OK;
 }
 

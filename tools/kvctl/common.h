@@ -65,6 +65,8 @@ enum ctl_option {
     CTL_KEYS,
     CTL_NAMESPACES,
     CTL_BINDINGS,
+    CTL_OWNER,
+    CTL_MODE,
     CTL_FAST,
     CTL_REPAIR,
     CTL_SINCE,
@@ -115,6 +117,7 @@ struct ctl_request {
     bool json; /* --type json */
     size_t limit;
     uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
+    const char *owner, *mode; /* as they are given */
     struct kv_feed since;
     struct kv_xattrs meta;
     enum ctl_env_format env_format;

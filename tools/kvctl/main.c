@@ -44,6 +44,9 @@ static const struct {
     [CTL_KEYS] = {"keys", "N|none", OPTIONAL, "the most keys; none: no limit"},
     [CTL_NAMESPACES] = {"namespaces", "N", OPTIONAL, "the most namespaces"},
     [CTL_BINDINGS] = {"bindings", "N|none", OPTIONAL, "the most projects and bindings together; none: no limit"},
+    [CTL_OWNER] = {"owner", "USER[:GROUP]", OPTIONAL,
+                   "whose it is, by name or number; a USER alone has his own group"},
+    [CTL_MODE] = {"mode", "MODE", OPTIONAL, "its permissions, an octal number (default 0700)"},
     [CTL_FAST] = {"fast", NULL, OPTIONAL, "leave out the bytes of the values"},
     [CTL_REPAIR] = {"repair", NULL, OPTIONAL,
                     "repair what can be repaired without a loss; nobody else may have the store open"},
@@ -63,8 +66,8 @@ static const struct ctl_command commands[] = {
      CTL_BIT(CTL_PREFIX) | CTL_BIT(CTL_LIMIT) | CTL_BIT(CTL_CURSOR) | CTL_BIT(CTL_ALL), CTL_READ, 2, ctl_list,
      "Print a page of keys as JSON; its cursor is the next page's --cursor."},
 
-    {"account", "create", CTL_FORM_ACCOUNT, "", 0, 0, 0, CTL_CREATE, 0, ctl_account_create,
-     "Create an account, and the store where there is none."},
+    {"account", "create", CTL_FORM_ACCOUNT, "", 0, 0, CTL_BIT(CTL_OWNER) | CTL_BIT(CTL_MODE), CTL_CREATE, 0,
+     ctl_account_create, "Create an account, and the store where there is none."},
     {"account", "delete", CTL_FORM_ACCOUNT, "", 0, 0, CTL_BIT(CTL_RECURSIVE), CTL_WRITE, 1, ctl_account_delete,
      "Delete an account; unless --recursive, it has to be empty."},
     {"account", "list", CTL_FORM_NONE, "", 0, 0, 0, CTL_READ, 0, ctl_account_list,
@@ -268,6 +271,12 @@ static int set_option(struct ctl_request *request, enum ctl_option option, const
     case CTL_NAMESPACES:
         if (!cli_parse_number(value, false, &request->namespaces))
             return ctl_fail("--namespaces %s: this is a whole number", value);
+        break;
+    case CTL_OWNER:
+        request->owner = value;
+        break;
+    case CTL_MODE:
+        request->mode = value;
         break;
     case CTL_SINCE:
         if (!ctl_parse_token(value, &request->since))
