@@ -34,13 +34,10 @@ static int open_load(struct fs *fs, int flags, const struct kv_ref *ref, struct 
 static void open_push(struct fs *fs, struct fs_inode *inode)
 {
     struct fs_body *body = inode->body;
-    struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(0);
 
     pthread_rwlock_rdlock(&body->io);
-    bytes.buf[0].mem = body->value->data;
-    bytes.buf[0].size = body->value->size;
     if (body->value->size > 0 && body->value->size <= PUSH_MAX)
-        fuse_lowlevel_notify_store(fs->session, inode->id, 0, &bytes, 0);
+        fs_notify_store(fs, inode->id, body->value->data, body->value->size);
     pthread_rwlock_unlock(&body->io);
 }
 

@@ -1,5 +1,6 @@
 #include "fs/control/stats_internal.h"
 
+#include "fs/base/notify.h"
 #include "fs/base/request.h"
 
 #include <inttypes.h>
@@ -26,6 +27,17 @@ static void stats_write_requests(FILE *text)
                     fs_request_count(opcode));
         name += size + (name[size] == ' ');
     }
+}
+
+static void stats_write_notifications(FILE *text)
+{
+    static const char *const names[FS_NOTIFICATIONS] = {"attr", "epoch", "store"};
+
+    fprintf(text, "# HELP kvfs_fuse_notifications_total What the kernel was told without a request.\n"
+                  "# TYPE kvfs_fuse_notifications_total counter\n");
+    for (int kind = 0; kind < FS_NOTIFICATIONS; kind++)
+        fprintf(text, "kvfs_fuse_notifications_total{kind=\"%s\"} %" PRIu64 "\n", names[kind],
+                fs_notify_count((enum fs_notification)kind));
 }
 
 static void stats_number(FILE *text, const char *name, const char *type, const char *help, uint64_t value)
@@ -79,6 +91,7 @@ void fs_stats_write(struct fs *fs, FILE *text)
     stats_number(text, "inodes", "gauge", "Inodes that the kernel or open files refer to.",
                  atomic_load(&fs->inodes));
     stats_write_requests(text);
+    stats_write_notifications(text);
     stats_histogram(text, "get", "Time to read a value.", &stats.get);
     stats_histogram(text, "put", "Time from the submission of a put to its durability.", &stats.put);
     stats_histogram(text, "commit", "Time of a transaction of the central.", &stats.commit);

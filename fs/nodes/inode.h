@@ -82,6 +82,7 @@ struct fs_name {
 /* What the kernel was told of owner and mode: see told.h. */
 struct fs_told {
     bool known, dropped;
+    bool pushed; /* and then the kernel was had ask for it anew: push.h */
     uint32_t mode, uid, gid;
     uint64_t ino;
     int64_t mtime_ns;

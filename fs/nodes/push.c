@@ -21,26 +21,41 @@ static bool push_is_on(const struct fs *fs)
     return fs->options->invalidate == KV_INVALIDATE_PUSH && fs->options->cache_ttl_ms > 0;
 }
 
-/* The id of an inode that the kernel may know; 0: none. attr: of a node, which may be as the kernel was told. An open
- * inode shows what was opened until its name is looked up again. */
+/* The id of an inode whose attributes the kernel may know; 0: none. attr: of a node, which may be as the kernel was told.
+ * An open inode shows what was opened until its name is looked up again. */
 static uint64_t push_inode(struct fs_push *push, const struct kv_ref *ref, const struct kv_attr *attr)
 {
     struct fs *fs = push->fs;
     struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->size > 0 ? ref->key : NULL, ref->size);
-    const struct fs_told *told;
+    struct fs_told *told;
     uint64_t id = 0;
 
     if (inode == NULL)
         return 0;
     pthread_mutex_lock(&fs->nodes->lock);
     told = &inode->told;
-    if (attr == NULL || told->mtime_ns != attr->mtime_ns || told->mode != attr->mode || told->uid != attr->uid ||
-        told->gid != attr->gid)
+    if (!told->pushed && (attr == NULL || told->mtime_ns != attr->mtime_ns || told->mode != attr->mode ||
+                          told->uid != attr->uid || told->gid != attr->gid)) {
         id = inode->id;
+        told->pushed = true;
+    }
     push->names |= inode->body != NULL;
     pthread_mutex_unlock(&fs->nodes->lock);
     fs_inode_put(fs, inode);
     return id;
+}
+
+/* The kernel did not know the inode yet: it has to be notified of the next change, too. */
+static void push_not_taken(struct fs *fs, const struct kv_ref *ref)
+{
+    struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->size > 0 ? ref->key : NULL, ref->size);
+
+    if (inode == NULL)
+        return;
+    pthread_mutex_lock(&fs->nodes->lock);
+    inode->told.pushed = false;
+    pthread_mutex_unlock(&fs->nodes->lock);
+    fs_inode_put(fs, inode);
 }
 
 /* Was the kernel told lately that some name is not in this directory? */
@@ -74,8 +89,10 @@ static int push_changed(void *arg, const struct kv_changed *changed)
     }
     /* Where the kernel is about to learn of the inode, by an answer with what was so before: names that are being
      * looked up count as known before the notification, too. */
-    if (id != 0 && fs_notify_attr(fs, id) == -ENOENT)
+    if (id != 0 && fs_notify_attr(fs, id) == -ENOENT) {
         push->names = true;
+        push_not_taken(fs, &changed->ref);
+    }
     return 0;
 }
 

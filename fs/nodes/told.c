@@ -29,6 +29,7 @@ static bool told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
             .known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .since = fs_request_number()};
     else if (!other && fs_request_number() > told->dropped_at)
         told->dropped = false; /* it knows the same again */
+    told->pushed = false;
     told->ino = attr->ino;
     told->mtime_ns = attr->mtime_ns;
     counts = told_same_locked(told, attr);
