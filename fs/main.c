@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
 /* That are looked through before the mount: 400 MiB of records, in some 0.1 s. */
@@ -38,18 +37,28 @@ static void main_log_message(enum fuse_log_level level, const char *format, va_l
     if (level > FUSE_LOG_ERR)
         return;
     vsnprintf(text, sizeof(text), format, args);
-    fs_error_log_say(main_log, "%s", text);
+    fs_error_log_say(main_log, FS_LOG_ERROR, "%s", text);
 }
 
 /* The pipe to the process that waits for the mount; -1 in the foreground. */
 static int ready_fd = -1;
 
+struct mounted {
+    const struct fs *fs;
+    bool is;
+};
+
 static void report_mounted(void *arg)
 {
-    bool *mounted = arg;
+    struct mounted *mounted = arg;
+    const struct fs_options *options = mounted->fs->options;
     int null;
 
-    *mounted = true;
+    mounted->is = true;
+    fs_error_log_say(mounted->fs->error_log, FS_LOG_INFO, "kvfs %s serves %s at %s as node %s (%s, durability=%s)",
+                     KVFS_VERSION, options->store, options->mountpoint, options->node,
+                     options->read_only ? "ro" : "rw",
+                     options->durability == KV_DURABILITY_CLOSE ? "close" : "fsync");
     if (ready_fd < 0)
         return;
     null = open("/dev/null", O_RDWR);
@@ -129,12 +138,36 @@ static int open_store(struct fs_options *options, struct kv_store **out)
     return rc;
 }
 
+/* SIGHUP: whoever rotates logs has moved ours away. */
+static void reload(struct fs *fs)
+{
+    int rc = fs_log_reopen();
+
+    if (rc < 0)
+        fs_error_log_say(fs->error_log, FS_LOG_ERROR, "%s: cannot be opened, and the old log goes on: %s",
+                         fs->options->log_file, strerror(-rc));
+    else if (fs->options->log_file != NULL)
+        fs_error_log_say(fs->error_log, FS_LOG_INFO, "the log was opened anew");
+}
+
+static void say_end(const struct fs *fs, int rc)
+{
+    const char *mountpoint = fs->options->mountpoint;
+
+    if (rc < 0)
+        fs_error_log_say(fs->error_log, FS_LOG_ERROR, "%s: stopped: %s", mountpoint, strerror(-rc));
+    else if (rc > 0)
+        fs_error_log_say(fs->error_log, FS_LOG_INFO, "%s is unmounted: %s", mountpoint, strsignal(rc));
+    else
+        fs_error_log_say(fs->error_log, FS_LOG_INFO, "%s is unmounted", mountpoint);
+}
+
 static int mount_and_serve(struct fs *fs)
 {
     const struct fs_options *options = fs->options;
     struct kv_error error;
     struct fs_push *push = NULL;
-    bool mounted = false;
+    struct mounted mounted = {.fs = fs};
     int rc;
 
     if (fs_mountpoint_mount(fs->session, options->mountpoint, &error) < 0) {
@@ -150,15 +183,14 @@ static int mount_and_serve(struct fs *fs)
     if (rc == 0)
         rc = fs_push_start(fs, &push);
     if (rc == 0)
-        rc = fs_loop(fs, fs_session_end);
+        rc = fs_loop(fs, reload, fs_session_end);
     fs_push_stop(push);
-    if (rc < 0)
-        fs_error_log_say(fs->error_log, "%s: stopped: %s", options->mountpoint, strerror(-rc));
     fuse_session_unmount(fs->session);
-    if (!mounted)
+    say_end(fs, rc);
+    if (!mounted.is)
         fs_say("%s: cannot mount here: %s", options->mountpoint,
                rc < 0 ? strerror(-rc) : "it was ended before the kernel had accepted it");
-    return rc < 0 || !mounted ? EXIT_FAILURE : EXIT_SUCCESS;
+    return rc < 0 || !mounted.is ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int run(struct fs_options *options)
@@ -200,7 +232,11 @@ static int start(struct fs_options *options)
         fs_say("%s", error.text);
         return EXIT_FAILURE;
     }
-    openlog("kvfs", LOG_PID | (options->foreground ? LOG_PERROR : 0), LOG_DAEMON);
+    rc = fs_log_open(options);
+    if (rc < 0) {
+        fs_say("log_file=%s: %s", options->log_file, strerror(-rc));
+        return EXIT_FAILURE;
+    }
     rc = options->foreground ? 0 : daemonize();
     return rc < 0 ? fail("cannot start", rc) : run(options);
 }

@@ -1,7 +1,7 @@
-/* Two stores of lines under one lock: those that /.kvfs/errors shows, and those on their way to the system log.
+/* Two stores of lines under one lock: those that /.kvfs/errors shows, and those on their way to the log.
  *
- * The thread that calls syslog(3) may be stuck in it at the end. Then it is left behind, and the log with it: who comes
- * last frees it. */
+ * The thread that writes may be stuck at the end. Then it is left behind, and its log with it: who comes last frees
+ * it. */
 #include "fs/base/errorlog.h"
 
 #include <errno.h>
@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
 #include <time.h>
 #include <uthash.h>
 #include <utlist.h>
@@ -31,9 +30,14 @@ struct error_line {
 struct error_user {
     uid_t uid;
     unsigned count;
-    int64_t credit_ns; /* of the system log: a line costs SECOND_NS / USER_LINES_SECOND */
+    int64_t credit_ns; /* of the log: a line costs SECOND_NS / USER_LINES_SECOND */
     int64_t credited_ns;
     UT_hash_handle hh;
+};
+
+struct log_queued {
+    enum fs_log_level level;
+    char *text; /* owned */
 };
 
 enum log_state { LOG_RUNNING, LOG_STOPPING, LOG_LEFT, LOG_GONE };
@@ -45,7 +49,7 @@ struct fs_error_log {
     struct error_line *lines; /* oldest first */
     unsigned count;
     struct error_user *users;
-    char *queue[QUEUE_LINES]; /* a ring */
+    struct log_queued queue[QUEUE_LINES]; /* a ring */
     unsigned queue_first, queue_count;
     unsigned long dropped; /* since `told_ns` */
     int64_t told_ns;
@@ -59,9 +63,9 @@ static int64_t log_now_ns(void)
     return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
 }
 
-/* ----------------------------------------------------------------- the system log */
+/* ----------------------------------------------------------------- the log */
 
-static void log_queue_locked(struct fs_error_log *log, const char *text)
+static void log_queue_locked(struct fs_error_log *log, enum fs_log_level level, const char *text)
 {
     char *line = log->queue_count < QUEUE_LINES ? strdup(text) : NULL;
 
@@ -69,7 +73,7 @@ static void log_queue_locked(struct fs_error_log *log, const char *text)
         log->dropped++;
         return;
     }
-    log->queue[(log->queue_first + log->queue_count++) % QUEUE_LINES] = line;
+    log->queue[(log->queue_first + log->queue_count++) % QUEUE_LINES] = (struct log_queued){level, line};
     pthread_cond_broadcast(&log->changed);
 }
 
@@ -78,11 +82,11 @@ static bool log_tells_dropped_locked(const struct fs_error_log *log)
     return log->dropped > 0 && (log->state != LOG_RUNNING || log_now_ns() - log->told_ns >= SECOND_NS);
 }
 
-/* Wait for something to say: *line (to be freed), or a number of dropped lines, at most once a second.
+/* Wait for something to say: *line (its text to be freed), or a number of dropped lines, at most once a second.
  * returns  false: the end */
-static bool log_next_locked(struct fs_error_log *log, char **line, unsigned long *dropped)
+static bool log_next_locked(struct fs_error_log *log, struct log_queued *line, unsigned long *dropped)
 {
-    *line = NULL;
+    line->text = NULL;
     *dropped = 0;
     while (log->queue_count == 0 && !log_tells_dropped_locked(log)) {
         int64_t until_ns = log->told_ns + SECOND_NS;
@@ -113,17 +117,20 @@ static void *log_write(void *arg)
 {
     struct fs_error_log *log = arg;
     unsigned long dropped;
+    struct log_queued line;
+    char told[80];
     bool left;
-    char *line;
 
     pthread_mutex_lock(&log->lock);
     while (log_next_locked(log, &line, &dropped)) {
         pthread_mutex_unlock(&log->lock);
-        if (line != NULL)
-            syslog(LOG_ERR, "%s", line);
-        else
-            syslog(LOG_WARNING, "%lu lines were dropped: see errors in the control directory", dropped);
-        free(line);
+        if (line.text == NULL) {
+            snprintf(told, sizeof(told), "%lu lines were dropped: see errors in the control directory", dropped);
+            fs_log_write(FS_LOG_WARNING, told);
+        } else {
+            fs_log_write(line.level, line.text);
+            free(line.text);
+        }
         pthread_mutex_lock(&log->lock);
     }
     left = log->state == LOG_LEFT;
@@ -135,7 +142,7 @@ static void *log_write(void *arg)
     return NULL;
 }
 
-void fs_error_log_say(struct fs_error_log *log, const char *format, ...)
+void fs_error_log_say(struct fs_error_log *log, enum fs_log_level level, const char *format, ...)
 {
     char text[LINE_BYTES];
     va_list args;
@@ -144,7 +151,7 @@ void fs_error_log_say(struct fs_error_log *log, const char *format, ...)
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     pthread_mutex_lock(&log->lock);
-    log_queue_locked(log, text);
+    log_queue_locked(log, level, text);
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -177,7 +184,7 @@ static struct error_user *log_user_locked(struct fs_error_log *log, uid_t uid)
     return user;
 }
 
-/* May a line of this user go to the system log, too? */
+/* May a line of this user go to the log, too? */
 static bool log_take_credit_locked(struct error_user *user)
 {
     const int64_t price_ns = SECOND_NS / USER_LINES_SECOND, most_ns = USER_LINES_AT_ONCE * price_ns;
@@ -255,7 +262,7 @@ void fs_error_log_add(struct fs_error_log *log, uid_t uid, const char *path, con
         free(line);
     } else {
         if (log_take_credit_locked(user)) {
-            log_queue_locked(log, text);
+            log_queue_locked(log, FS_LOG_ERROR, text);
         } else {
             log->dropped++;
             pthread_cond_broadcast(&log->changed);
@@ -357,7 +364,7 @@ int fs_error_log_new(struct fs_error_log **out)
 static void log_free(struct fs_error_log *log)
 {
     for (; log->queue_count > 0; log->queue_count--)
-        free(log->queue[(log->queue_first + log->queue_count - 1) % QUEUE_LINES]);
+        free(log->queue[(log->queue_first + log->queue_count - 1) % QUEUE_LINES].text);
     while (log->lines != NULL)
         log_drop_line_locked(log, log->lines);
     pthread_mutex_destroy(&log->lock);

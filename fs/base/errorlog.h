@@ -1,22 +1,23 @@
-/* The last failures of this node in words: /.kvfs/errors, and the system log (with -f standard error, too).
+/* The last failures of this node in words: /.kvfs/errors, and the log (log.h).
  *
  * A line is "TIME PATH OPERATION: REASON". It belongs to the user whose request failed. 1,000 lines are kept, 200 of
  * one user: then the oldest of that user goes.
  *
- * syslog(3) can wait for whoever reads /dev/log. So only a thread of the log calls it, from a queue of 256 lines;
+ * Whoever reads the log can keep its writer waiting. So only a thread of ours writes, from a queue of 256 lines;
  * what has no room there, and what of one user comes faster than 10 lines a second (50 at once), is counted and
  * dropped. Nobody who adds a line ever waits for it. */
 #ifndef KVFS_FS_BASE_ERRORLOG_H
 #define KVFS_FS_BASE_ERRORLOG_H
 
 #include "fs/base/fs.h"
+#include "fs/base/log.h"
 
 #define FS_ERROR_LINES 1000
 #define FS_ERROR_LINES_USER 200
 
-/* Call openlog(3) before. returns 0; -ENOMEM, -EAGAIN */
+/* Call fs_log_open() before. returns 0; -ENOMEM, -EAGAIN */
 KV_CHECKED int fs_error_log_new(struct fs_error_log **out);
-/* Nobody adds lines any more. What is queued is given 1 s to reach the system log. May be NULL. */
+/* Nobody adds lines any more. What is queued is given 1 s to reach the log. May be NULL. */
 void fs_error_log_free(struct fs_error_log *log);
 
 /* Note that an operation failed, and why. `path`, relative to the mount, and `reason` can be any bytes: what is not
@@ -28,8 +29,10 @@ void fs_error_log_add(struct fs_error_log *log, uid_t uid, const char *path, con
 /* The same with the words for the negative errno `rc`; -ETIMEDOUT says which process holds the store. */
 void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char *operation, int rc);
 
-/* A message of the daemon itself, for the system log only. */
-void fs_error_log_say(struct fs_error_log *log, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A message of the daemon itself, for the log only. Its level is not looked at here.
+ * threads  any, with any lock */
+void fs_error_log_say(struct fs_error_log *log, enum fs_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The kept lines of requests of `uid`, or all, oldest first. *out is to be freed by the caller.
  * returns  0; -ENOMEM */

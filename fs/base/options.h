@@ -6,12 +6,17 @@
 
 #include <fuse_opt.h>
 
+/* By importance. */
+enum fs_log_level { FS_LOG_ERROR, FS_LOG_WARNING, FS_LOG_INFO };
+
 struct fs_options {
     char *store;        /* absolute */
     dev_t store_device; /* the directory itself, from the opening of the store on */
     ino_t store_inode;
     char *mountpoint; /* absolute */
     char *node;       /* this edge node's name; NULL until fs_options_name_node() */
+    char *log_file;   /* absolute; NULL: the system log, or the journal */
+    enum fs_log_level log_level;
     bool foreground;
     bool debug; /* libfuse prints every request */
     bool read_only;

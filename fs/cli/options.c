@@ -1,5 +1,6 @@
 #include "fs/cli/options.h"
 
+#include "fs/base/log.h"
 #include "fs/cli/say.h"
 #include "tools/cli/cli.h"
 
@@ -18,7 +19,7 @@
 /* Options that take a value, as text. */
 struct texts {
     char *cache_ttl, *cache_size, *node, *durability, *invalidate, *commit_interval_ms, *commit_timeout, *map_size,
-        *memory_size;
+        *memory_size, *log_file, *log_level;
 };
 
 struct parsing {
@@ -58,6 +59,9 @@ static const struct fuse_opt templates[] = {
     TEXT("commit_timeout", commit_timeout),
     TEXT("map_size", map_size),
     TEXT("memory_size", memory_size),
+    TEXT("log_file", log_file),
+    TEXT("--log-file", log_file),
+    TEXT("log_level", log_level),
     FLAG("-f", KEY_FOREGROUND),
     FLAG("-d", KEY_DEBUG),
     FLAG("--debug", KEY_DEBUG),
@@ -298,6 +302,16 @@ static int options_parse_node(const char *text, char **out)
     return *out == NULL ? -ENOMEM : 0;
 }
 
+static int options_parse_log_level(const char *text, enum fs_log_level *out)
+{
+    if (text == NULL)
+        return 0;
+    for (*out = FS_LOG_ERROR; *out <= FS_LOG_INFO; (*out)++)
+        if (strcmp(text, fs_log_level_name(*out)) == 0)
+            return 0;
+    return REFUSE("log_level=%s: it is error, warning or info", text);
+}
+
 /* The cache is a part of the memory, at most half of it: what was not asked for follows what was. */
 static int options_fit_cache(const struct texts *texts, struct fs_options *out)
 {
@@ -340,6 +354,10 @@ static int options_parse_texts(const struct texts *texts, struct fs_options *out
         rc = options_parse_invalidate(texts->invalidate, &out->invalidate);
     if (rc == 0)
         rc = options_parse_node(texts->node, &out->node);
+    if (rc == 0)
+        rc = options_parse_log_level(texts->log_level, &out->log_level);
+    if (rc == 0 && texts->log_file != NULL)
+        rc = (out->log_file = options_absolute(texts->log_file)) == NULL ? -ENOMEM : 0;
     return rc;
 }
 
@@ -354,6 +372,8 @@ static void options_texts_free(struct texts *texts)
     free(texts->commit_timeout);
     free(texts->map_size);
     free(texts->memory_size);
+    free(texts->log_file);
+    free(texts->log_level);
 }
 
 /* Options of libfuse that every mount has. The store's name can be any bytes. */
@@ -373,6 +393,17 @@ static int options_add_fuse_options(struct fs_options *options)
     return rc < 0 ? -ENOMEM : 0;
 }
 
+/* The log would wait for the daemon, and the daemon write of it. */
+static int options_check_log_file(const struct fs_options *options)
+{
+    size_t size = options->mountpoint != NULL ? strlen(options->mountpoint) : 0;
+
+    if (options->log_file != NULL && size > 0 && strncmp(options->log_file, options->mountpoint, size) == 0 &&
+        options->log_file[size] == '/')
+        return REFUSE("log_file=%s: it lies below the mount point; choose another directory", options->log_file);
+    return 0;
+}
+
 /* An -o at the end has nothing behind it. */
 static int options_lacks_options(int argc, char **argv)
 {
@@ -386,6 +417,7 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
     struct kv_options defaults = kv_options_default();
     struct fs_options options = {
         .create = true,
+        .log_level = FS_LOG_INFO,
         .cache_ttl_ms = defaults.cache_ttl_ms,
         .cache_bytes = defaults.cache_bytes,
         .memory_bytes = defaults.memory_bytes,
@@ -404,6 +436,8 @@ int fs_options_parse(int argc, char **argv, struct fs_options *out)
         rc = options_parse_texts(&parsing.texts, &options);
     if (rc == 0 && !options.help && !options.version && options.mountpoint == NULL)
         rc = REFUSE("a store and a mount point are needed; " USAGE);
+    if (rc == 0)
+        rc = options_check_log_file(&options);
     if (rc == 0 && options.store != NULL)
         rc = options_add_fuse_options(&options);
     options_texts_free(&parsing.texts);
@@ -430,46 +464,6 @@ void fs_options_free(struct fs_options *options)
     free(options->store);
     free(options->mountpoint);
     free(options->node);
+    free(options->log_file);
     fuse_opt_free_args(&options->fuse);
-}
-
-void fs_options_usage(const char *program)
-{
-    printf(
-        "usage: %s STORE MOUNTPOINT [-f] [-o OPTION,...]\n"
-        "Mount the key-value store in directory STORE, made if it is not there, at MOUNTPOINT.\n"
-        "\n"
-        "  -f                     stay in the foreground\n"
-        "  -d, -o debug           stay in the foreground, and print every request\n"
-        "  -h, --help             show this text\n"
-        "  -V, --version          show the version\n"
-        "\n"
-        "options:\n"
-        "  ro, rw                 refuse every change, or not (the default)\n"
-        "  create, nocreate       make the store where there is none (the default), or refuse to; mount(8) and\n"
-        "                         /etc/fstab have nocreate for a default\n"
-        "  foreign_store          open a store that belongs to another user, or that others have rights on, too\n"
-        "  cache_ttl=SECONDS      how long this node may serve what it knows (60; 0: always ask the store)\n"
-        "  cache_size=SIZE        bytes of values kept in memory (256M, or half of memory_size)\n"
-        "  node=NAME              this edge node's name (host name and process id)\n"
-        "  durability=close       a close returns when the value is on disk (the default)\n"
-        "  durability=fsync       a close returns when every node of this machine sees the value; fsync makes it\n"
-        "                         durable, and so does the time\n"
-        "  commit_interval_ms=N   with durability=fsync: the longest time until it is durable (100)\n"
-        "  invalidate=push        what other nodes of this machine change is seen at once (the default)\n"
-        "  invalidate=ttl         it is seen when cache_ttl has passed\n"
-        "  commit_timeout=SECONDS the longest time that a change waits while another process holds the store "
-        "(30)\n"
-        "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
-        "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or a\n"
-        "                         quarter of a container's memory, or twice the cache_size)\n"
-        "  allow_other            let other users in; owners and modes decide what they may do\n"
-        "  allow_root             let root in\n"
-        "  auto_unmount           unmount when the daemon ends, however it ends\n"
-        "  [no]suid, [no]dev, [no]exec, [no]atime, [a]sync, dirsync\n"
-        "                         as for every mount; suid and dev for root only\n"
-        "Options of /etc/fstab that are not for the file system (nofail, x-*, ...) are ignored.\n"
-        "\n"
-        "unmount with: fusermount3 -u MOUNTPOINT\n",
-        program);
 }

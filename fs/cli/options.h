@@ -10,6 +10,7 @@ KV_CHECKED int fs_options_parse(int argc, char **argv, struct fs_options *out);
 /* Give the node its name, if no option did: the host's and this process's id. For after the fork. */
 KV_CHECKED int fs_options_name_node(struct fs_options *options);
 void fs_options_free(struct fs_options *options);
+/* Print the help text. */
 void fs_options_usage(const char *program);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
@@ -251,16 +252,29 @@ static void loop_start(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
-int fs_loop(struct fs *fs, int (*end)(struct fs *fs, bool abandon))
+static bool loop_has_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+int fs_loop(struct fs *fs, void (*reload)(struct fs *fs), int (*end)(struct fs *fs, bool abandon))
 {
     struct loop loop = {
         .fs = fs, .main = pthread_self(), .lock = PTHREAD_MUTEX_INITIALIZER, .less = PTHREAD_COND_INITIALIZER};
-    bool serves;
+    bool serves = true;
     int number;
 
     loop_start(&loop);
     do {
         sigwait(&loop_awaited, &number);
+        if (number == SIGHUP && !loop_has_terminal()) {
+            reload(fs);
+            continue;
+        }
         pthread_mutex_lock(&loop.lock);
         if (number != WAKE) /* which anybody may send, too */
             loop_end_locked(&loop, number);

@@ -204,7 +204,7 @@ static void lines_reach_the_system_log(void **state)
     need_dev_log();
     log = new_log();
     add_lines(log, 1, 7, 8);
-    fs_error_log_say(log, "%s", "stopped");
+    fs_error_log_say(log, FS_LOG_INFO, "%s", "stopped");
     assert_true(next_logged(line, sizeof(line), BLOCKED_MS));
     assert_string_equal(line, "a/n/key close: reason 7");
     assert_true(next_logged(line, sizeof(line), BLOCKED_MS));
