@@ -189,6 +189,9 @@ struct backend_ops {
 
     /* Bytes in use and the most that can be; 0 where it is not known. */
     void (*usage)(struct backend *backend, uint64_t *used, uint64_t *limit);
+    /* A descriptor of a directory in which the processes of this machine that use the store keep what they share beside
+     * it, and what they have no memory for; it is the backend's. -1: there is none. */
+    int (*directory)(struct backend *backend);
     /* The process that has the right to change now; 0: none, or not of this machine. */
     pid_t (*writer)(struct backend *backend);
 };

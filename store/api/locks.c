@@ -366,20 +366,15 @@ void kv_lock_close(struct kv_lock *lock)
     free(lock);
 }
 
-int locks_init(struct locks *locks, const char *dir)
+void locks_init(struct locks *locks, int store_fd)
 {
-    *locks = (struct locks){.store_fd = -1, .dir_fd = -1};
+    *locks = (struct locks){.store_fd = store_fd, .dir_fd = -1};
     pthread_mutex_init(&locks->lock, NULL);
-    if (dir != NULL)
-        locks->store_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return dir == NULL || locks->store_fd >= 0 ? 0 : -errno;
 }
 
 void locks_destroy(struct locks *locks)
 {
     if (locks->dir_fd >= 0)
         close(locks->dir_fd);
-    if (locks->store_fd >= 0)
-        close(locks->store_fd);
     pthread_mutex_destroy(&locks->lock);
 }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DIRECTORY_PATH 64
+
 static int64_t clock_ns(clockid_t id)
 {
     struct timespec now;
@@ -133,6 +135,24 @@ static int start(struct kv_store *store, const char *dir, const struct kv_option
     return rc == 0 ? 0 : fail(error, rc, "%s: cannot open the store: %s", dir, strerror(-rc));
 }
 
+/* The store's directory, by the backend's descriptor: a path may lead elsewhere by now. */
+static const char *directory_path(struct kv_store *store, char out[DIRECTORY_PATH])
+{
+    int fd = store->backend->ops->directory(store->backend);
+
+    snprintf(out, DIRECTORY_PATH, "/proc/self/fd/%d", fd);
+    return fd >= 0 ? out : NULL;
+}
+
+/* What is kept there beside the store: locks, and values that memory has no room for. */
+static void use_directory(struct kv_store *store, const struct kv_options *options)
+{
+    char path[DIRECTORY_PATH];
+
+    locks_init(&store->locks, store->backend->ops->directory(store->backend));
+    value_configure(options->read_only ? NULL : directory_path(store, path), options->memory_bytes);
+}
+
 static int end_open(struct kv_store *store, const struct kv_options *options, int rc)
 {
     if (options->backend != NULL)
@@ -161,10 +181,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
         free(store);
         return rc;
     }
-    rc = locks_init(&store->locks, options->backend == NULL ? dir : NULL);
-    if (rc < 0)
-        return end_open(store, options, fail(error, rc, "%s: cannot open the directory: %s", dir, strerror(-rc)));
-    value_configure(options->read_only || options->backend != NULL ? NULL : dir, options->memory_bytes);
+    use_directory(store, options);
     rc = check_format(store, dir, options, error);
     if (rc == 0 && options->verify_pages > 0)
         rc = verify(store, dir, options, error);
@@ -182,10 +199,14 @@ void kv_close(struct kv_store *store)
         commit_queue_free(store->queue);
     if (store->cache != NULL)
         cache_free(store->cache);
-    if (store->backend != NULL)
-        store->backend->ops->close(store->backend);
     lease_destroy(&store->lease);
     locks_destroy(&store->locks);
+    if (store->backend != NULL) {
+        char path[DIRECTORY_PATH];
+
+        value_leave(directory_path(store, path));
+        store->backend->ops->close(store->backend);
+    }
     store_forget_homes(store);
     pthread_mutex_destroy(&store->lines.lock);
     pthread_mutex_destroy(&store->follow.lock);

@@ -129,6 +129,9 @@ struct engine_ops {
     /* The process that has it, 0: none. NULL together with acquire. */
     pid_t (*writer)(struct engine *engine);
 
+    /* A descriptor of the directory that the engine lies in; it stays the engine's. May be NULL: in none. */
+    int (*directory)(struct engine *engine);
+
     /* Make this process the engine's only user until close(): whoever opens the same store meanwhile is refused.
      * May be NULL: nobody else can have it.
      * returns  0; -EBUSY others have it open, and then this one is to be closed */

@@ -76,6 +76,14 @@ void value_configure(const char *spill_dir, size_t memory_bytes)
     pthread_mutex_unlock(&spill.lock);
 }
 
+void value_leave(const char *spill_dir)
+{
+    pthread_mutex_lock(&spill.lock);
+    if (spill_dir != NULL && strcmp(spill.dir, spill_dir) == 0)
+        spill.dir[0] = '\0';
+    pthread_mutex_unlock(&spill.lock);
+}
+
 void value_usage(uint64_t *live_bytes, uint64_t *spilled_bytes)
 {
     *spilled_bytes = __atomic_load_n(&spill_used, __ATOMIC_RELAXED);

@@ -374,9 +374,12 @@ static int lmdb_claim(struct engine *engine)
     return -EBUSY;
 }
 
+static int lmdb_directory_fd(struct engine *engine) { return lmdb_of(engine)->dir_fd; }
+
 const struct engine_ops lmdb_ops = {
     .name = "lmdb",
     .close = lmdb_close,
+    .directory = lmdb_directory_fd,
     .begin = lmdb_begin,
     .commit = lmdb_commit,
     .abort = lmdb_abort,

@@ -122,6 +122,13 @@ static void tables_usage(struct backend *backend, uint64_t *used, uint64_t *limi
     engine->ops->usage(engine, used, limit);
 }
 
+static int tables_directory(struct backend *backend)
+{
+    struct engine *engine = tables_engine(backend);
+
+    return engine->ops->directory != NULL ? engine->ops->directory(engine) : -1;
+}
+
 static pid_t tables_writer(struct backend *backend) { return engine_writer(tables_engine(backend)); }
 
 static const struct backend_ops tables_ops = {
@@ -131,6 +138,7 @@ static const struct backend_ops tables_ops = {
     .wait = tables_wait,
     .wake = tables_wake,
     .usage = tables_usage,
+    .directory = tables_directory,
     .writer = tables_writer,
 };
 

@@ -126,12 +126,18 @@ static pid_t late_writer(struct backend *backend)
     return late_of(backend)->inner->ops->writer(late_of(backend)->inner);
 }
 
+static int late_directory(struct backend *backend)
+{
+    return late_of(backend)->inner->ops->directory(late_of(backend)->inner);
+}
+
 static const struct backend_ops late_ops = {.close = late_close,
                                             .start = late_start,
                                             .epoch = late_epoch,
                                             .wait = late_wait,
                                             .wake = late_wake,
                                             .usage = late_usage,
+                                            .directory = late_directory,
                                             .writer = late_writer};
 
 int backend_late_new(struct backend *inner, struct backend **out)
