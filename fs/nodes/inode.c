@@ -33,7 +33,7 @@ static void inode_set_parent(struct fs_inode *inode, struct fs_inode *parent)
 static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, enum kv_node_kind node_kind,
                                   struct fs_name *name, struct fs_inode *parent)
 {
-    struct fs_inode *inode = calloc(1, sizeof(*inode));
+    struct fs_inode *inode = calloc(1, kind == FS_NODE ? sizeof(struct fs_node) : sizeof(*inode));
 
     if (inode == NULL)
         return NULL;
@@ -45,31 +45,41 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, enum kv_node
     name->refs++;
     inode->state = FS_DISPLACED;
     inode_set_parent(inode, parent);
-    DL_APPEND(name->inodes, inode);
+    LL_APPEND(name->inodes, inode);
     nodes_set_state(inode, FS_CURRENT);
-    HASH_ADD(hh, fs->nodes->by_id, id, sizeof(inode->id), inode);
+    fs_table_add(&fs->nodes->by_id, &inode->link);
     atomic_fetch_add(&fs->inodes, 1);
     return inode;
 }
 
+/* A list's first item leads back to its last one: so none of an item in it is NULL. */
+static bool inode_is_local(const struct fs_inode *inode) { return inode->local_prev != NULL; }
+
 static void inode_set_local_locked(struct fs_inode *inode, bool local)
 {
-    if (local && !inode->is_local)
-        DL_APPEND2(inode->parent->locals, inode, local_prev, local_next);
-    else if (!local && inode->is_local)
-        DL_DELETE2(inode->parent->locals, inode, local_prev, local_next);
-    inode->is_local = local;
+    struct fs_node *namespace;
+
+    if (local == inode_is_local(inode))
+        return;
+    namespace = fs_node_of(inode->parent);
+    if (local) {
+        DL_APPEND2(namespace->locals, inode, local_prev, local_next);
+    } else {
+        DL_DELETE2(namespace->locals, inode, local_prev, local_next);
+        inode->local_prev = inode->local_next = NULL;
+    }
 }
 
 static void inode_free(struct fs *fs, struct fs_inode *inode)
 {
     inode_set_local_locked(inode, false);
     nodes_set_state(inode, FS_REMOVED);
-    DL_DELETE(inode->name->inodes, inode);
+    LL_DELETE(inode->name->inodes, inode);
     nodes_name_put(fs->nodes, inode->name);
-    HASH_DEL(fs->nodes->by_id, inode);
+    fs_table_remove(&fs->nodes->by_id, &inode->link);
     atomic_fetch_sub(&fs->inodes, 1);
-    free(inode->label);
+    if (inode->kind == FS_NODE)
+        free(fs_node_of(inode)->label);
     free(inode);
 }
 
@@ -90,14 +100,14 @@ static void inode_reap(struct fs *fs, struct fs_inode *inode)
 void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name, struct fs_inode *parent)
 {
     struct fs_inode *old_parent = inode->parent;
-    bool local = inode->is_local;
+    bool local = inode_is_local(inode);
 
     inode_set_local_locked(inode, false);
-    DL_DELETE(inode->name->inodes, inode);
+    LL_DELETE(inode->name->inodes, inode);
     nodes_name_put(fs->nodes, inode->name);
     inode->name = name;
     name->refs++;
-    DL_APPEND(name->inodes, inode);
+    LL_APPEND(name->inodes, inode);
     inode_set_parent(inode, parent);
     inode_set_local_locked(inode, local);
     old_parent->refs--;
@@ -105,6 +115,21 @@ void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name,
 }
 
 /* ------------------------------------------------------------------------- life cycle */
+
+/* They are counted. */
+static uint64_t inode_hash(const struct fs_link *link)
+{
+    return FS_TABLE_ITEM(link, const struct fs_inode, link)->id;
+}
+
+static struct fs_inode *inode_find_locked(const struct fs_nodes *nodes, uint64_t id)
+{
+    struct fs_link *link = fs_table_find(&nodes->by_id, id);
+
+    while (link != NULL && FS_TABLE_ITEM(link, struct fs_inode, link)->id != id)
+        link = link->next;
+    return FS_TABLE_ITEM(link, struct fs_inode, link);
+}
 
 int fs_nodes_new(struct fs *fs)
 {
@@ -116,6 +141,8 @@ int fs_nodes_new(struct fs *fs)
     pthread_mutex_init(&nodes->lock, NULL);
     for (size_t i = 0; i < FS_INODE_LOCKS; i++)
         pthread_mutex_init(&nodes->inode_locks[i], NULL);
+    fs_table_init(&nodes->by_id, inode_hash);
+    fs_table_init(&nodes->names, nodes_hash_of_name);
     nodes->gone.kind = FS_GONE;
     nodes->next_id = FUSE_ROOT_ID;
     nodes->generation =
@@ -133,10 +160,15 @@ int fs_nodes_new(struct fs *fs)
 void fs_nodes_free(struct fs *fs)
 {
     struct fs_nodes *nodes = fs->nodes;
-    struct fs_inode *inode, *next;
+    struct fs_link *link, *next;
 
-    HASH_ITER(hh, nodes->by_id, inode, next) /* parents do not go with the last of their children here */
-        inode_free(fs, inode);
+    for (size_t bucket = 0; (link = fs_table_next(&nodes->by_id, &bucket)) != NULL;)
+        for (; link != NULL; link = next) { /* parents do not go with the last of their children here */
+            next = link->next;
+            inode_free(fs, FS_TABLE_ITEM(link, struct fs_inode, link));
+        }
+    fs_table_free(&nodes->by_id);
+    fs_table_free(&nodes->names);
     for (size_t i = 0; i < FS_INODE_LOCKS; i++)
         pthread_mutex_destroy(&nodes->inode_locks[i]);
     pthread_mutex_destroy(&nodes->lock);
@@ -152,7 +184,7 @@ struct fs_inode *fs_inode_of(struct fs *fs, uint64_t id)
     struct fs_inode *inode;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    HASH_FIND(hh, fs->nodes->by_id, &id, sizeof(id), inode);
+    inode = inode_find_locked(fs->nodes, id);
     pthread_mutex_unlock(&fs->nodes->lock);
     return inode != NULL ? inode : &fs->nodes->gone;
 }
@@ -219,7 +251,7 @@ struct fs_inode *fs_inode_nth(struct fs *fs, struct fs_name *name, unsigned numb
     struct fs_inode *inode;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    DL_FOREACH(name->inodes, inode)
+    LL_FOREACH(name->inodes, inode)
         if (number-- == 0)
             break;
     if (inode != NULL)
@@ -231,10 +263,13 @@ struct fs_inode *fs_inode_nth(struct fs *fs, struct fs_name *name, unsigned numb
 struct fs_inode *fs_inode_open_one(struct fs *fs)
 {
     struct fs_inode *inode = NULL;
+    struct fs_link *link;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    for (inode = fs->nodes->by_id; inode != NULL && inode->body == NULL; inode = inode->hh.next)
-        ;
+    for (size_t bucket = 0; inode == NULL && (link = fs_table_next(&fs->nodes->by_id, &bucket)) != NULL;)
+        for (; link != NULL && inode == NULL; link = link->next)
+            if (FS_TABLE_ITEM(link, struct fs_inode, link)->body != NULL)
+                inode = FS_TABLE_ITEM(link, struct fs_inode, link);
     if (inode != NULL)
         inode->refs++;
     pthread_mutex_unlock(&fs->nodes->lock);
@@ -272,7 +307,7 @@ void fs_inode_forget(struct fs *fs, uint64_t id, uint64_t lookups)
     struct fs_inode *inode;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    HASH_FIND(hh, fs->nodes->by_id, &id, sizeof(id), inode);
+    inode = inode_find_locked(fs->nodes, id);
     if (inode != NULL && inode != fs->nodes->root) { /* the root is never looked up */
         inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
         inode_reap(fs, inode);
@@ -360,7 +395,7 @@ void fs_locals_visit(struct fs *fs, struct fs_inode *namespace, const char *afte
     struct fs_inode *inode;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    DL_FOREACH2(namespace->locals, inode, local_next)
+    DL_FOREACH2(fs_node_of(namespace)->locals, inode, local_next)
         if (inode->state == FS_CURRENT && strcmp(inode->name->key, after) > 0)
             visit(arg, inode->name->key, inode->name->size);
     pthread_mutex_unlock(&fs->nodes->lock);
@@ -390,31 +425,37 @@ bool fs_has_locals(struct fs *fs, uint64_t namespace_id)
 void fs_inode_touch(struct fs *fs, struct fs_inode *namespace)
 {
     pthread_mutex_lock(&fs->nodes->lock);
-    namespace->touched_ns = fs_now_ns();
+    fs_node_of(namespace)->touched_ns = fs_now_ns();
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
 int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id)
 {
+    int64_t touched_ns = 0;
     struct fs_name *name;
-    int64_t touched_ns;
 
     pthread_mutex_lock(&fs->nodes->lock);
     name = nodes_name_find(fs->nodes, node_id, NULL, 0);
-    touched_ns = name != NULL && name->current != NULL ? name->current->touched_ns : 0;
+    if (name != NULL && name->current != NULL)
+        touched_ns = fs_node_of(name->current)->touched_ns;
     pthread_mutex_unlock(&fs->nodes->lock);
     return touched_ns;
 }
 
 /* Without memory a message will show the old name. */
-static void inode_set_label(struct fs_inode *inode, const char *label)
+static void inode_set_label(struct fs_node *node, const char *label)
 {
-    char *copy = inode->label != NULL && strcmp(inode->label, label) == 0 ? NULL : strdup(label);
+    char *copy = node->label != NULL && strcmp(node->label, label) == 0 ? NULL : strdup(label);
 
     if (copy == NULL)
         return;
-    free(inode->label);
-    inode->label = copy;
+    free(node->label);
+    node->label = copy;
+}
+
+static const char *inode_label(struct fs_inode *inode)
+{
+    return inode->kind == FS_NODE ? fs_node_of(inode)->label : NULL;
 }
 
 void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, const char *label)
@@ -426,9 +467,11 @@ void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, 
     name = nodes_name_find(fs->nodes, node_id, NULL, 0);
     inode = name != NULL ? name->current : NULL;
     if (inode != NULL && inode != fs->nodes->root) {
-        if (inode->label == NULL || strcmp(inode->label, label) != 0 || inode->parent != parent)
+        const char *before = inode_label(inode);
+
+        if (before == NULL || strcmp(before, label) != 0 || inode->parent != parent)
             inode->told.since = fs_request_number(); /* of another name the kernel checked another node */
-        inode_set_label(inode, label);
+        inode_set_label(fs_node_of(inode), label);
         old_parent = inode->parent;
         inode_set_parent(inode, parent);
         old_parent->refs--;
@@ -446,8 +489,8 @@ struct fs_inode *fs_inode_parent(struct fs *fs, struct fs_inode *inode, char lab
     if (parent != NULL)
         parent->refs++;
     label[0] = '\0';
-    if (inode->label != NULL)
-        memcpy(label, inode->label, strlen(inode->label) + 1);
+    if (inode_label(inode) != NULL)
+        memcpy(label, inode_label(inode), strlen(inode_label(inode)) + 1);
     pthread_mutex_unlock(&fs->nodes->lock);
     return parent;
 }
@@ -471,7 +514,9 @@ void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, cha
         parts[count++] = child;
     pthread_mutex_lock(&fs->nodes->lock);
     for (; inode != NULL && inode->name != NULL && inode != fs->nodes->root && count < 8; inode = inode->parent)
-        parts[count++] = inode->name->size > 0 ? inode->name->key : inode->label != NULL ? inode->label : "?";
+        parts[count++] = inode->name->size > 0        ? inode->name->key
+                         : inode_label(inode) != NULL ? inode_label(inode)
+                                                      : "?";
     while (count-- > 0) {
         at = path_append(out, size, at, parts[count]);
         if (count > 0)

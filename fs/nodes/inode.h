@@ -43,11 +43,14 @@
 #define KVFS_FS_NODES_INODE_H
 
 #include "fs/base/fs.h"
+#include "fs/nodes/table.h"
 
 #include <pthread.h>
-#include <uthash.h>
 
-enum fs_kind {
+/* There is an inode and a name of each key that the kernel knows, maybe millions: so they are small. */
+#define FS_SMALL __attribute__((packed)) /* an enum of one byte */
+
+enum FS_SMALL fs_kind {
     FS_GONE,         /* what a node id stands for that the kernel was never given: every request answers -ESTALE */
     FS_NODE,         /* a directory or binding: a node of the store */
     FS_KEY,          /* a key, or a temporary file of this node */
@@ -55,11 +58,11 @@ enum fs_kind {
     FS_CONTROL_FILE, /* a file in it */
 };
 
-enum fs_inode_state { FS_CURRENT, FS_DISPLACED, FS_REMOVED };
+enum FS_SMALL fs_inode_state { FS_CURRENT, FS_DISPLACED, FS_REMOVED };
 
 /* What the kernel holds of a key's content. FS_PAGES_SOME: some pages may lack, as they do once something was written:
  * past the cache, or less than a page. FS_PAGES_ALL: it was given them, or has read them where it wanted any. */
-enum fs_pages {
+enum FS_SMALL fs_pages {
     FS_PAGES_NONE, /* nor another size */
     FS_PAGES_SOME,
     FS_PAGES_ALL,
@@ -67,54 +70,58 @@ enum fs_pages {
 
 /* A key's name; or, without key bytes, the id of a node or the number of a control file. */
 struct fs_name {
-    UT_hash_handle hh; /* in nodes->names */
-    pthread_mutex_t lock;
-    unsigned refs;
-    bool moving;               /* a rename of it is under way: the central storage may have done it already */
+    struct fs_link link;       /* in nodes->names */
     struct fs_inode *current;  /* NULL: none */
     struct fs_inode *inodes;   /* all that have this name, or had it last */
     struct fs_filelock *locks; /* filelock.h */
-    size_t size;               /* of key */
-    uint64_t node;             /* with the key behind it: what is hashed */
-    char key[];                /* NUL-terminated */
+    unsigned hash, refs;
+    uint16_t size; /* of key */
+    bool locked;   /* fs_name_lock() */
+    bool moving;   /* a rename of it is under way: the central storage may have done it already */
+    uint64_t node; /* with the key behind it: what is hashed */
+    char key[];    /* NUL-terminated */
 };
 
 /* What the kernel was told of owner and mode: see told.h. */
 struct fs_told {
-    bool known, dropped;
+    bool known;
     bool pushed; /* and then the kernel was had ask for it anew: push.h */
     uint32_t mode, uid, gid;
     uint64_t ino;
-    int64_t mtime_ns;
-    uint64_t since;      /* the request that was answered with it */
-    uint64_t dropped_at; /* the request that had the kernel drop it */
+    uint64_t since; /* the request that was answered with it */
 };
 
 struct fs_inode {
-    uint64_t id;       /* the node id; counted from FUSE_ROOT_ID */
-    UT_hash_handle hh; /* in nodes->by_id */
+    uint64_t id;         /* the node id; counted from FUSE_ROOT_ID */
+    struct fs_link link; /* in nodes->by_id */
     enum fs_kind kind;
-    enum kv_node_kind node_kind; /* FS_NODE */
     enum fs_inode_state state;
-    enum fs_pages pages;          /* Inode lock */
-    uint8_t untold;               /* what fs_count_untold() has counted */
-    unsigned opens;               /* handles and pins: the body lives while > 0. Inode lock */
-    unsigned refs;                /* of fs/ itself */
-    uint64_t lookups;             /* references of the kernel */
-    struct fs_name *name;         /* a reference */
-    struct fs_inode *prev, *next; /* in name->inodes */
-    struct fs_inode *parent;      /* a reference; NULL: the root */
-    struct fs_body *body;         /* OPEN. Inode lock */
+    enum fs_pages pages;         /* Inode lock */
+    uint8_t untold;              /* what fs_count_untold() has counted */
+    enum kv_node_kind node_kind; /* FS_NODE */
+    unsigned opens;              /* handles and pins: the body lives while > 0. Inode lock */
+    unsigned refs;               /* of fs/ itself */
+    uint64_t lookups;            /* references of the kernel */
+    struct fs_name *name;        /* a reference */
+    struct fs_inode *next;       /* in name->inodes */
+    struct fs_inode *parent;     /* a reference; NULL: the root */
+    struct fs_body *body;        /* OPEN. Inode lock */
     struct fs_told told;
     uint64_t version; /* FS_KEY, CLOSED: whose pages and size the kernel may have; 0: nobody's. Inode lock */
     uint64_t alias;   /* st_ino, where an older version of the object is open; 0: the object's number */
-    _Atomic int64_t
-        absent_until_ns;     /* FS_NODE: how long the kernel may remember that a name is not in it; push.h */
-    int64_t touched_ns;      /* FS_NODE: when this node last changed the names in it without the central storage */
-    char *label;             /* FS_NODE: its last known name, for messages; owned */
-    struct fs_inode *locals; /* FS_NODE: inodes of names in it that only this node knows */
-    bool is_local;           /* in the parent's locals */
-    struct fs_inode *local_prev, *local_next;
+    struct fs_inode *local_prev, *local_next; /* in the parent's locals, where local_prev is not NULL */
+};
+
+/* What an inode of kind FS_NODE has besides: fs_node_of(). */
+struct fs_node {
+    struct fs_inode inode;
+    bool told_dropped;        /* the kernel was had drop what it was told */
+    uint64_t told_dropped_at; /* by this request */
+    int64_t told_mtime_ns;
+    _Atomic int64_t absent_until_ns; /* how long the kernel may remember that a name is not in it; push.h */
+    int64_t touched_ns;              /* when this node last changed the names in it without the central storage */
+    char *label;                     /* its last known name, for messages; owned; NULL: none */
+    struct fs_inode *locals;         /* inodes of names in it that only this node knows */
 };
 
 KV_CHECKED int fs_nodes_new(struct fs *fs);
@@ -216,6 +223,12 @@ struct fs_inode *fs_inode_parent(struct fs *fs, struct fs_inode *inode, char lab
 void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, char *out, size_t size);
 /* The account that an inode lies in; 0: none. */
 uint64_t fs_inode_account(struct fs *fs, struct fs_inode *inode);
+
+/* NULL: of another kind. */
+static inline struct fs_node *fs_node_of(struct fs_inode *inode)
+{
+    return inode->kind == FS_NODE ? (struct fs_node *)(void *)inode : NULL;
+}
 
 static inline bool fs_is_namespace(const struct fs_inode *inode)
 {

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 #include <utlist.h>
 
 #define CONTENDED_NS 1000000000
@@ -13,38 +14,75 @@
 /* What is hashed of a name: its node and its key, one behind the other. */
 #define HASHED(size) (offsetof(struct fs_name, key) - offsetof(struct fs_name, node) + (size))
 
-struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size)
+static unsigned name_hash(const void *bytes, size_t size)
+{
+    unsigned hash;
+
+    HASH_JEN(bytes, size, hash);
+    return hash;
+}
+
+uint64_t nodes_hash_of_name(const struct fs_link *link)
+{
+    return FS_TABLE_ITEM(link, const struct fs_name, link)->hash;
+}
+
+static struct fs_name *name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size,
+                                 unsigned hash)
+{
+    struct fs_link *link = fs_table_find(&nodes->names, hash);
+
+    for (; link != NULL; link = link->next) {
+        struct fs_name *name = FS_TABLE_ITEM(link, struct fs_name, link);
+
+        if (name->hash == hash && name->node == node && name->size == size &&
+            (size == 0 || memcmp(name->key, key, size) == 0))
+            return name;
+    }
+    return NULL;
+}
+
+/* The hash of a name that it could have. */
+static unsigned name_hash_of(uint64_t node, const char *key, size_t size)
 {
     unsigned char wanted[sizeof(node) + KV_KEY_MAX];
-    struct fs_name *name;
 
-    if (size > KV_KEY_MAX)
-        return NULL; /* nothing has such a name */
     memcpy(wanted, &node, sizeof(node));
     if (size > 0)
         memcpy(wanted + sizeof(node), key, size);
-    HASH_FIND(hh, nodes->names, wanted, HASHED(size), name);
-    return name;
+    return name_hash(wanted, HASHED(size));
+}
+
+struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size)
+{
+    if (size > KV_KEY_MAX)
+        return NULL; /* nothing has such a name */
+    return name_find(nodes, node, key, size, name_hash_of(node, key, size));
 }
 
 struct fs_name *nodes_name_get(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size)
 {
-    struct fs_name *name = nodes_name_find(nodes, node, key, size);
+    struct fs_name *name;
+    unsigned hash;
 
+    if (size > KV_KEY_MAX)
+        return NULL;
+    hash = name_hash_of(node, key, size);
+    name = name_find(nodes, node, key, size, hash);
     if (name != NULL) {
         name->refs++;
         return name;
     }
-    name = size > KV_KEY_MAX ? NULL : calloc(1, sizeof(*name) + size + 1);
+    name = calloc(1, sizeof(*name) + size + 1);
     if (name == NULL)
         return NULL;
-    pthread_mutex_init(&name->lock, NULL);
+    name->hash = hash;
     name->refs = 1;
     name->node = node;
-    name->size = size;
+    name->size = (uint16_t)size;
     if (size > 0)
         memcpy(name->key, key, size);
-    HASH_ADD(hh, nodes->names, node, HASHED(size), name);
+    fs_table_add(&nodes->names, &name->link);
     return name;
 }
 
@@ -53,9 +91,8 @@ void nodes_name_put(struct fs_nodes *nodes, struct fs_name *name)
     assert(name->refs > 0);
     if (--name->refs > 0)
         return;
-    assert(name->current == NULL && name->inodes == NULL && name->locks == NULL);
-    HASH_DEL(nodes->names, name);
-    pthread_mutex_destroy(&name->lock);
+    assert(name->current == NULL && name->inodes == NULL && name->locks == NULL && !name->locked);
+    fs_table_remove(&nodes->names, &name->link);
     free(name);
 }
 
@@ -115,12 +152,34 @@ struct fs_inode *fs_name_current(struct fs *fs, struct fs_name *name)
 
 /* -------------------------------------------------------------------------------- locking */
 
+/* A lock is a mark at the name. Who waits for one waits for it together with those who wait for some others. */
+#define NAME_STRIPES 64
+static struct name_stripe {
+    pthread_mutex_t lock;
+    pthread_cond_t freed;
+} name_stripes[NAME_STRIPES] = {
+    [0 ... NAME_STRIPES - 1] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER},
+};
+
+static void name_set_locked(struct fs_name *name, bool locked)
+{
+    struct name_stripe *stripe = &name_stripes[name->hash % NAME_STRIPES];
+
+    pthread_mutex_lock(&stripe->lock);
+    while (locked && name->locked)
+        pthread_cond_wait(&stripe->freed, &stripe->lock);
+    name->locked = locked;
+    if (!locked)
+        pthread_cond_broadcast(&stripe->freed);
+    pthread_mutex_unlock(&stripe->lock);
+}
+
 struct fs_name *fs_name_lock(struct fs *fs, uint64_t namespace_id, const char *key)
 {
     struct fs_name *name = name_get(fs, namespace_id, key);
 
     if (name != NULL)
-        pthread_mutex_lock(&name->lock);
+        name_set_locked(name, true);
     return name;
 }
 
@@ -139,7 +198,7 @@ struct fs_name *fs_name_lock_of(struct fs *fs, struct fs_inode *inode)
     for (;;) {
         struct fs_name *name = fs_name_of(fs, inode);
 
-        pthread_mutex_lock(&name->lock);
+        name_set_locked(name, true);
         if (name_is_of(fs, name, inode))
             return name;
         fs_name_unlock(fs, name); /* a rename came in between */
@@ -158,14 +217,14 @@ bool fs_name_lock_two(struct fs *fs, uint64_t namespace_id, const char *key, uin
         return false;
     }
     assert(out[0] != out[1]);
-    pthread_mutex_lock(&out[out[0] > out[1]]->lock);
-    pthread_mutex_lock(&out[out[0] < out[1]]->lock);
+    name_set_locked(out[out[0] > out[1]], true);
+    name_set_locked(out[out[0] < out[1]], true);
     return true;
 }
 
 void fs_name_unlock(struct fs *fs, struct fs_name *name)
 {
-    pthread_mutex_unlock(&name->lock);
+    name_set_locked(name, false);
     fs_name_put(fs, name);
 }
 
@@ -175,7 +234,7 @@ static void name_remove_locked(struct fs_name *name)
 {
     struct fs_inode *inode;
 
-    DL_FOREACH(name->inodes, inode)
+    LL_FOREACH(name->inodes, inode)
         nodes_set_state(inode, FS_REMOVED);
 }
 
@@ -232,7 +291,7 @@ void fs_name_contend(struct fs *fs, struct fs_inode *inode)
     for (unsigned i = 1; i < CONTENDED && place->thread != fs_request_thread(); i++) /* a thread waits for one */
         if (fs->nodes->contended[i].thread == fs_request_thread() || fs->nodes->contended[i].at_ns < place->at_ns)
             place = &fs->nodes->contended[i];
-    *place = (struct contended){inode->name->node, inode->name->hh.hashv, fs_request_thread(), fs_now_ns()};
+    *place = (struct contended){inode->name->node, inode->name->hash, fs_request_thread(), fs_now_ns()};
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
@@ -245,7 +304,7 @@ bool fs_name_was_contended(struct fs *fs, struct fs_inode *inode, bool forget)
     for (unsigned i = 0; i < CONTENDED; i++) {
         struct contended *contended = &fs->nodes->contended[i];
 
-        if (contended->node != inode->name->node || contended->hash != inode->name->hh.hashv ||
+        if (contended->node != inode->name->node || contended->hash != inode->name->hash ||
             contended->thread != fs_request_thread())
             continue;
         was |= contended->at_ns > since_ns;

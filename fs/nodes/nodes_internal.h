@@ -17,10 +17,9 @@ struct contended {
 
 struct fs_nodes {
     pthread_mutex_t lock;
-    struct fs_inode *by_id;
-    struct fs_name *names;
+    struct fs_table by_id, names;
     struct fs_inode *root;
-    struct fs_inode gone; /* kind FS_GONE */
+    struct fs_inode gone; /* kind FS_GONE; no node */
     uint64_t next_id, generation;
     _Atomic uint64_t pushed; /* up to which state of the store the kernel was told of others' changes: push.h */
     struct contended contended[CONTENDED];
@@ -29,6 +28,7 @@ struct fs_nodes {
 
 /* nodes->lock is held in all of these. */
 struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size);
+uint64_t nodes_hash_of_name(const struct fs_link *link);
 /* Found or made, with a reference; NULL: no memory. */
 struct fs_name *nodes_name_get(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size);
 void nodes_name_put(struct fs_nodes *nodes, struct fs_name *name);

@@ -27,6 +27,7 @@ static uint64_t push_inode(struct fs_push *push, const struct kv_ref *ref, const
 {
     struct fs *fs = push->fs;
     struct fs_inode *inode = fs_inode_find(fs, ref->node, ref->size > 0 ? ref->key : NULL, ref->size);
+    struct fs_node *node;
     struct fs_told *told;
     uint64_t id = 0;
 
@@ -34,8 +35,9 @@ static uint64_t push_inode(struct fs_push *push, const struct kv_ref *ref, const
         return 0;
     pthread_mutex_lock(&fs->nodes->lock);
     told = &inode->told;
-    if (!told->pushed && (attr == NULL || told->mtime_ns != attr->mtime_ns || told->mode != attr->mode ||
-                          told->uid != attr->uid || told->gid != attr->gid)) {
+    node = fs_node_of(inode);
+    if (!told->pushed && (attr == NULL || (node != NULL && node->told_mtime_ns != attr->mtime_ns) ||
+                          told->mode != attr->mode || told->uid != attr->uid || told->gid != attr->gid)) {
         id = inode->id;
         told->pushed = true;
     }
@@ -62,7 +64,7 @@ static void push_not_taken(struct fs *fs, const struct kv_ref *ref)
 static bool push_has_absent(struct fs *fs, uint64_t node)
 {
     struct fs_inode *dir = fs_inode_find(fs, node, NULL, 0);
-    bool has = dir != NULL && atomic_load(&dir->absent_until_ns) > fs_mono_ns();
+    bool has = dir != NULL && atomic_load(&fs_node_of(dir)->absent_until_ns) > fs_mono_ns();
 
     fs_inode_put(fs, dir);
     return has;
@@ -99,16 +101,16 @@ static int push_changed(void *arg, const struct kv_changed *changed)
 /* Not all that was changed is known. */
 static void push_all(struct fs *fs)
 {
-    struct fs_inode *inode, *next;
     size_t count = 0, room;
+    struct fs_link *link;
     uint64_t *ids;
 
     pthread_mutex_lock(&fs->nodes->lock);
-    room = HASH_COUNT(fs->nodes->by_id);
+    room = fs->nodes->by_id.count;
     ids = malloc((room + 1) * sizeof(*ids));
-    HASH_ITER(hh, fs->nodes->by_id, inode, next)
-        if (ids != NULL && count < room)
-            ids[count++] = inode->id;
+    for (size_t bucket = 0; ids != NULL && (link = fs_table_next(&fs->nodes->by_id, &bucket)) != NULL;)
+        for (; link != NULL; link = link->next)
+            ids[count++] = FS_TABLE_ITEM(link, struct fs_inode, link)->id;
     pthread_mutex_unlock(&fs->nodes->lock);
     for (size_t i = 0; i < count; i++)
         (void)fs_notify_attr(fs, ids[i]); /* names are told next */
@@ -185,11 +187,12 @@ void fs_push_present(struct fs *fs, uint64_t before, struct fuse_entry_param *en
 double fs_push_absent(struct fs *fs, struct fs_inode *dir, uint64_t before, double timeout)
 {
     int64_t until_ns = fs_mono_ns() + (int64_t)(timeout * 1e9), known_ns;
+    struct fs_node *node = fs_node_of(dir);
 
     if (!push_is_on(fs))
         return timeout;
-    known_ns = atomic_load(&dir->absent_until_ns);
-    while (known_ns < until_ns && !atomic_compare_exchange_weak(&dir->absent_until_ns, &known_ns, until_ns))
+    known_ns = atomic_load(&node->absent_until_ns);
+    while (known_ns < until_ns && !atomic_compare_exchange_weak(&node->absent_until_ns, &known_ns, until_ns))
         ;
     return kv_epoch(fs->store) == before ? timeout : 0;
 }

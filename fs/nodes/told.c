@@ -19,19 +19,24 @@ static bool told_same_locked(const struct fs_told *told, const struct kv_attr *a
 /* returns  whether they count as told */
 static bool told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
 {
+    struct fs_node *node = fs_node_of(inode);
     struct fs_told *told = &inode->told;
     bool other, counts;
 
     pthread_mutex_lock(&fs->nodes->lock);
     other = !told_same_locked(told, attr);
-    if (other && (inode->kind == FS_KEY || !told->known || told->dropped))
+    if (other && (node == NULL || !told->known || node->told_dropped)) {
         *told = (struct fs_told){
             .known = true, .mode = attr->mode, .uid = attr->uid, .gid = attr->gid, .since = fs_request_number()};
-    else if (!other && fs_request_number() > told->dropped_at)
-        told->dropped = false; /* it knows the same again */
+        if (node != NULL)
+            node->told_dropped = false;
+    } else if (node != NULL && !other && fs_request_number() > node->told_dropped_at) {
+        node->told_dropped = false; /* it knows the same again */
+    }
     told->pushed = false;
     told->ino = attr->ino;
-    told->mtime_ns = attr->mtime_ns;
+    if (node != NULL)
+        node->told_mtime_ns = attr->mtime_ns;
     counts = told_same_locked(told, attr);
     pthread_mutex_unlock(&fs->nodes->lock);
     return counts;
@@ -39,14 +44,21 @@ static bool told_set(struct fs *fs, struct fs_inode *inode, const struct kv_attr
 
 static void told_drop_locked(struct fs_inode *inode)
 {
-    inode->told.dropped = inode->kind == FS_NODE;
-    inode->told.dropped_at = fs_request_number();
+    struct fs_node *node = fs_node_of(inode);
+
+    if (node == NULL)
+        return;
+    node->told_dropped = true;
+    node->told_dropped_at = fs_request_number();
 }
 
 void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr *attr)
 {
+    struct fs_node *node = fs_node_of(inode);
+
     pthread_mutex_lock(&fs->nodes->lock);
-    inode->told.dropped = true; /* the kernel takes the reply to its own change for the newest */
+    if (node != NULL)
+        node->told_dropped = true; /* the kernel takes the reply to its own change for the newest */
     pthread_mutex_unlock(&fs->nodes->lock);
     (void)told_set(fs, inode, attr);
 }
@@ -69,7 +81,7 @@ static bool told_has_open_twin_locked(const struct fs_inode *inode)
 {
     const struct fs_inode *other;
 
-    DL_FOREACH(inode->name->inodes, other)
+    LL_FOREACH(inode->name->inodes, other)
         if (other != inode && other->state == FS_DISPLACED && other->body != NULL &&
             other->told.ino == inode->told.ino)
             return true;

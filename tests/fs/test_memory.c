@@ -45,7 +45,7 @@
 #define BASE (64 * MIB)    /* buffers of a daemon's threads, and what malloc keeps */
 #define COMMIT (128 * MIB) /* a group of puts that is being committed: twice 64 MiB, or 25 MiB more than that */
 #define OF_A_HANDLE 512    /* bytes of an open handle of a key that others have open, too */
-#define OF_AN_INODE 768    /* bytes of an inode with its name */
+#define OF_AN_INODE 250    /* bytes of an inode with its name */
 #define OF_A_LISTER 262144 /* bytes of an open directory that is being read */
 
 enum { STORED = 8, OPENERS = 20, KEYS = 1000, PUTTERS = 6, UNDER_WAY = 2048, LONG_SECONDS = 280 };

@@ -824,7 +824,7 @@ static bool is_idle(void)
 
     fs_opened_ahead_end(&fs, true);
     pthread_mutex_lock(&fs.nodes->lock);
-    idle = (temporary || (HASH_COUNT(fs.nodes->by_id) == 1 && HASH_COUNT(fs.nodes->names) == 1)) &&
+    idle = (temporary || (fs.nodes->by_id.count == 1 && fs.nodes->names.count == 1)) &&
            fs_ledger_used(fs.users, 0, FS_HANDLES) == 0 && fs_ledger_used(fs.users, 0, FS_CONTROL_HANDLES) == 0;
     pthread_mutex_unlock(&fs.nodes->lock);
     return idle;
