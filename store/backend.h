@@ -38,6 +38,8 @@ enum backend_kind {
     BACKEND_FORMAT,     /* backend_format */
     BACKEND_VERIFY,     /* backend_verify */
     BACKEND_CHECK,      /* backend_check */
+    BACKEND_COPY,       /* backend_copy */
+    BACKEND_COMPACT,    /* backend_compact */
     BACKEND_KINDS
 };
 
@@ -168,6 +170,26 @@ struct backend_check {
     const struct kv_check_options *options;
     int64_t now_ns;
     struct kv_check_report *report;
+};
+
+/* --------------------------------------------------------------------------- copies
+ * These take as long as they take: timeout_ns is for what they wait for. */
+
+/* As kv_copy(). */
+struct backend_copy {
+    struct backend_call call;
+    int fd;
+    const struct kv_progress *progress;
+    struct kv_error *error;
+    uint64_t bytes; /* a result, also on failure */
+};
+
+/* As kv_compact(). */
+struct backend_compact {
+    struct backend_call call;
+    const struct kv_progress *progress;
+    struct kv_error *error;
+    uint64_t before, after; /* the result */
 };
 
 /* ----------------------------------------------------------------------- a backend */

@@ -572,6 +572,61 @@ KV_CHECKED int kv_lock_test(struct kv_lock *lock, struct kv_lock_range *range);
 /* Give everything back, and free. No other call of this owner may be under way. The file goes with its last owner. */
 void kv_lock_close(struct kv_lock *lock);
 
+/* --------------------------------------------------------------------- copies
+ *
+ * A copy is the whole store as bytes, as of one moment, without what is free or was deleted. kv_restore() makes a store
+ * of it, which has all that there was: ids, versions, owners, modes, times, limits and attributes.
+ */
+
+/* Called now and then with the bytes that are done, and how many there will be, from the thread of the call. It must be
+ * quick. */
+struct kv_progress {
+    void (*tell)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+};
+
+/* Write a copy, which has every change that was done (kv_change.done) before the call began, by whatever process. It is
+ * one read transaction: nobody who writes waits for it; what is freed meanwhile is not used again until it ends, so the
+ * file may grow by what is overwritten in this time. All pages are looked through before the first byte is written.
+ * fd        a file or a pipe, which may be one that does not block. It is not flushed. A pipe that nobody reads is -EPIPE,
+ *           and no signal
+ * progress  may be NULL
+ * bytes     how many were written; set on failure, too
+ * error     filled on failure, without the name of the store
+ * returns   0; -EOPNOTSUPP this central cannot be copied; -EIO it is damaged; -ENOSPC, -EPIPE and other errnos of
+ *           write(): what was written is no copy; -ETIMEDOUT, -ENOMEM */
+KV_CHECKED int kv_copy(struct kv_store *store, int fd, const struct kv_progress *progress, uint64_t *bytes,
+                       struct kv_error *error);
+
+/* Writes the bytes of a copy to an empty file. error  to be filled on failure. returns 0; a negative errno */
+typedef int kv_fill(void *arg, int fd, struct kv_error *error);
+
+/* Make a store of a copy, in a directory that is new or empty. What fill() gives is looked through to its last page. The
+ * store is the user's, mode 0700 and 0600 whatever the umask is, and on the disk when this returns. Until then there is
+ * none: also what is killed leaves none, but perhaps files of which the next kv_restore() or kv_open() makes its own. The
+ * records in the pages are not looked at: see kv_check(). A place of kv_follow() in the store that was copied is none in
+ * this one.
+ * foreign   as kv_options.foreign_store
+ * error     filled on failure
+ * returns   0; -EEXIST there is a store; -ENOTEMPTY there are other things; -EIO it is no copy, or damaged, or cut off;
+ *           -ENOSPC; what fill() answered; else as kv_open()
+ * threads   any */
+KV_CHECKED int kv_restore(const char *dir, bool foreign, kv_fill *fill, void *arg, struct kv_error *error);
+
+/* Remove the files of a store that nobody has open, or what a kv_restore() left that was killed; the directory stays.
+ * returns  0, also where there are none; -EBUSY it is open; -ENOTEMPTY the directory holds other things, too, and
+ *          -EPERM it is another user's: nothing was removed; another negative errno */
+KV_CHECKED int kv_discard(const char *dir);
+
+/* Give back the space that the store does not need. This process becomes its only user, until kv_close(), which is all
+ * that may be called afterwards. What is killed leaves the store as it was or compacted, and whole.
+ * before, after  bytes of the disk that the database takes
+ * error          filled on failure, without the name of the store
+ * returns        0, and it is on the disk; -EBUSY others have the store open: the error tells who; -EROFS; -EOPNOTSUPP
+ *                this central cannot; -ENOSPC, -EIO, -ETIMEDOUT, -ENOMEM the store is as it was */
+KV_CHECKED int kv_compact(struct kv_store *store, const struct kv_progress *progress, uint64_t *before,
+                          uint64_t *after, struct kv_error *error);
+
 /* ----------------------------------------------------------------- simple forms
  * For tools: one blocking call each. Attributes of new objects are mode 0666 or 0777 less the umask
  * (0700 for accounts), owned by the effective user. */

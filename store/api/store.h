@@ -8,6 +8,7 @@
  *   follow.c  what others have changed
  *   list.c    pages of keys
  *   look.c    looking for damaged pages
+ *   copy.c    copies, restoring and compacting: with store.c the one that knows that a store is an LMDB
  *
  * Lock order: follow.lock before the cache's; lease.lock, line.lock, the queue's and the cache's are leaves.
  */

@@ -57,6 +57,19 @@ typedef int engine_changed(void *arg, const struct kv_feed *at, enum engine_tabl
 /* Called for each damage that verify() finds; the text is borrowed. */
 typedef void engine_found(void *arg, const char *what);
 
+/* A copy of all tables as bytes. */
+struct engine_copy {
+    int fd;                             /* where they go: a file or a pipe */
+    const struct kv_progress *progress; /* NULL: nobody wants to know */
+    uint64_t bytes;                     /* written; also set on failure */
+    uint64_t total;                     /* to be written; 0: not known yet */
+};
+
+struct engine_compact {
+    const struct kv_progress *progress; /* as above */
+    uint64_t before, after;             /* bytes of the disk that the tables take */
+};
+
 struct engine_ops {
     const char *name;
 
@@ -143,6 +156,19 @@ struct engine_ops {
      * returns  0 whatever was found; -E2BIG there was more to read; -ENOMEM; -EIO; -EAGAIN too many commits came
      *          in between: begin anew */
     int (*verify)(struct engine_txn *txn, uint64_t most, engine_found *found, void *arg);
+
+    /* Write all tables as of one moment after the begin of the call. It is a read transaction for so long, and nobody
+     * who writes waits for it. May be NULL: the engine has no such form.
+     * error    filled on failure: a line for the user, without the store's name
+     * returns  0; -EIO damaged (then nothing is written, or less than copy->total); -ENOSPC, -EPIPE and other errnos of
+     *          write(); -ETIMEDOUT, -ENOMEM */
+    int (*copy)(struct engine *engine, struct engine_copy *copy, struct kv_error *error);
+
+    /* As claim(), and then keep the tables in as little space as they need. What was kept before stays whole until all is
+     * durable. The engine is to be closed afterwards. May be NULL: the engine cannot.
+     * error    as above
+     * returns  0; -EBUSY others have it open; -EROFS; -EIO, -ENOSPC, -ETIMEDOUT, -ENOMEM nothing has changed */
+    int (*compact)(struct engine *engine, struct engine_compact *compact, struct kv_error *error);
 };
 
 /* Every engine's struct begins with this, and every transaction's with the engine's. */

@@ -1,4 +1,4 @@
-/* Making a store.
+/* Making a store, an empty one or that of a copy (restore.c).
  *
  * It is built as data.mdb.new, with its tables, and its log beside it, and renamed to data.mdb when both are on the
  * disk. So a data.mdb is a whole store or not ours, and a creation that was cut off is begun anew by the next one. */
@@ -49,7 +49,7 @@ static int create_tables(MDB_env *env, struct log_slot *slot)
     return rc;
 }
 
-/* Build an empty database as data.mdb.new, durably, and say in the slot what it is. returns an answer of LMDB's kind */
+/* Build an empty database, durably, and say in the slot what it is. returns an answer of LMDB's kind */
 static int create_data(const char *path, struct log_slot *slot)
 {
     MDB_env *env;
@@ -95,32 +95,40 @@ static int create_log(int dir_fd, const struct log_slot *slot)
     return rc;
 }
 
-/* Only creators reach this, one at a time: what has the name is what a creation left that was cut off. */
-int lmdb_create_store(int dir_fd, const char *dir, uint64_t map_bytes, struct kv_error *error)
+/* Build data.mdb.new, and its log. A source fills in error; else it is left to the caller. */
+static int create_files(int dir_fd, const char *dir, const struct lmdb_options *options, struct kv_error *error)
 {
-    struct log_slot slot = {.number = 1, .ring = create_ring_for(dir_fd, map_bytes), .seq = 1};
+    struct log_slot slot = {.number = 1, .ring = create_ring_for(dir_fd, options->map_bytes), .seq = 1};
     char path[LMDB_PATH_SIZE];
-    int fd, rc = unlinkat(dir_fd, NEW_FILE, 0) == 0 || errno == ENOENT ? 0 : errno;
+    int fd, rc;
 
-    if (rc == 0) {
-        fd = lmdb_open_file(dir_fd, NEW_FILE);
-        rc = fd < 0 ? -fd : 0;
-        if (fd >= 0)
-            close(fd);
-    }
-    if (rc == 0 && getrandom(&slot.salt, sizeof(slot.salt), 0) != (ssize_t)sizeof(slot.salt))
-        rc = EIO;
+    if (getrandom(&slot.salt, sizeof(slot.salt), 0) != (ssize_t)sizeof(slot.salt))
+        return -EIO;
+    fd = lmdb_open_file(dir_fd, NEW_FILE);
+    if (fd < 0)
+        return fd;
+    lmdb_path(dir_fd, "/" NEW_FILE, path);
+    rc = options->source == NULL ? lmdb_errno(create_data(path, &slot))
+                                 : lmdb_restore_data(fd, path, dir, options->source, &slot, error);
+    close(fd);
+    return rc == 0 ? create_log(dir_fd, &slot) : rc;
+}
+
+/* Only creators reach this, one at a time: what has the name is what a creation left that was cut off. */
+int lmdb_create_store(int dir_fd, const char *dir, const struct lmdb_options *options, struct kv_error *error)
+{
+    int rc = unlinkat(dir_fd, NEW_FILE, 0) == 0 || errno == ENOENT ? 0 : -errno;
+
+    error->text[0] = '\0';
     if (rc == 0)
-        rc = create_data(lmdb_path(dir_fd, "/" NEW_FILE, path), &slot);
-    if (rc == 0)
-        rc = -create_log(dir_fd, &slot);
+        rc = create_files(dir_fd, dir, options, error);
     if (rc == 0) /* a data.mdb has a log, whatever the disk does first */
-        rc = -lmdb_sync_directory(dir_fd);
+        rc = lmdb_sync_directory(dir_fd);
     if (rc == 0 && renameat(dir_fd, NEW_FILE, dir_fd, DATA_FILE) != 0)
-        rc = errno;
+        rc = -errno;
     if (rc == 0)
-        rc = -lmdb_sync_directory(dir_fd);
+        rc = lmdb_sync_directory(dir_fd);
     else
         unlinkat(dir_fd, NEW_FILE, 0);
-    return rc == 0 ? 0 : lmdb_refuse_answer(error, dir, rc);
+    return rc == 0 || error->text[0] != '\0' ? rc : lmdb_refuse_answer(error, dir, -rc);
 }

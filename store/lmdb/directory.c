@@ -363,6 +363,11 @@ static int directory_lock_creation(int dir_fd, const char *dir, int *lock, struc
                        "end that process (fuser finds it), or try again");
 }
 
+static int directory_refuse_second(const char *dir, struct kv_error *error)
+{
+    return lmdb_refuse(error, -EEXIST, dir, "there is a store already: choose an empty or a new directory");
+}
+
 static int directory_create(int dir_fd, const char *dir, const struct lmdb_options *options,
                             struct kv_error *error)
 {
@@ -375,7 +380,9 @@ static int directory_create(int dir_fd, const char *dir, const struct lmdb_optio
     if (rc < 0)
         return rc;
     rc = directory_check_data(dir_fd, dir, foreign, error);
-    return rc == -ENOENT ? lmdb_create_store(dir_fd, dir, options->map_bytes, error) : rc;
+    if (rc == 0 && options->source != NULL)
+        return directory_refuse_second(dir, error);
+    return rc == -ENOENT ? lmdb_create_store(dir_fd, dir, options, error) : rc;
 }
 
 /* As lmdb_directory(), of a directory that is open and of which this process has no store open. */
@@ -395,6 +402,8 @@ static int directory_prepare(int dir_fd, const char *dir, const struct lmdb_opti
         rc = directory_create(dir_fd, dir, options, error);
     else if (rc == -ENOENT)
         rc = lmdb_refuse(error, -ENOENT, dir, "no store there: check the path, or create the store first");
+    else if (rc == 0 && options->source != NULL)
+        rc = directory_refuse_second(dir, error);
     if (rc < 0 || options->foreign)
         return rc;
     if (fstat(dir_fd, &file) != 0)

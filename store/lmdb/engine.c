@@ -362,7 +362,7 @@ static void lmdb_release(struct engine *engine) { lmdb_writer_release(lmdb_of(en
 
 static pid_t lmdb_writer(struct engine *engine) { return lmdb_writer_pid(lmdb_of(engine)); }
 
-static int lmdb_claim(struct engine *engine)
+int lmdb_claim(struct engine *engine)
 {
     struct lmdb *lmdb = lmdb_of(engine);
     int rc = lmdb_lock_data(lmdb, LOCK_EX);
@@ -400,4 +400,6 @@ const struct engine_ops lmdb_ops = {
     .writer = lmdb_writer,
     .claim = lmdb_claim,
     .verify = lmdb_verify,
+    .copy = lmdb_copy,
+    .compact = lmdb_compact,
 };

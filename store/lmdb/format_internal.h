@@ -29,6 +29,9 @@ enum {
     META_TREES = META_VERSION + 4 + 8 + 8, /* behind address and map size */
     TREE_FLAGS = 4, /* u32 pad, u16 flags, u16 depth, u64 branch, leaf, overflow pages, u64 entries, u64 root */
     TREE_DEPTH = 6,
+    TREE_BRANCHES = 8,
+    TREE_LEAVES = 16,
+    TREE_OVERFLOWS = 24,
     TREE_ENTRIES = 32,
     TREE_ROOT = 40,
     TREE_SIZE = 48,

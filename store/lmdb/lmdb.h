@@ -4,6 +4,12 @@
 
 #include "store/base/engine.h"
 
+/* What a store is made of: the bytes of a copy. */
+struct lmdb_source {
+    kv_fill *fill;
+    void *arg;
+};
+
 struct lmdb_options {
     bool create; /* make directory and database where absent; refuse a directory that holds other things */
     bool read_only;
@@ -12,6 +18,8 @@ struct lmdb_options {
     bool foreign;
     bool copied;      /* recover, too, what was copied while nobody had it open */
     size_t map_bytes; /* upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space */
+    const struct lmdb_source
+        *source; /* with create: make the store of this, and refuse where there is one; may be NULL */
 };
 
 /* LMDB in directory `dir`: files data.mdb and lock.mdb. What is made is for its owner only, whatever the umask is.
@@ -27,5 +35,17 @@ struct lmdb_options {
  * threads  any */
 KV_CHECKED int engine_lmdb_open(const char *dir, const struct lmdb_options *options, struct engine **out,
                                 struct kv_error *error);
+
+/* Make a store of a copy: options->source, which is given. Nothing is open afterwards.
+ * returns  0, and it is on the disk; -EEXIST there is one; what fill() answered; -EIO it is no copy, or damaged; else as
+ *          engine_lmdb_open(), and no store is there
+ * threads  any */
+KV_CHECKED int engine_lmdb_restore(const char *dir, const struct lmdb_options *options, struct kv_error *error);
+
+/* Remove the files of a store that nobody has open, or what is left of one that was being made.
+ * returns  0, also where there are none; -EBUSY somebody has it open; -ENOTEMPTY the directory holds other things, too,
+ *          and nothing was removed; -EPERM it is another user's; another negative errno
+ * threads  any */
+KV_CHECKED int engine_lmdb_discard(const char *dir);
 
 #endif

@@ -126,6 +126,9 @@ void lmdb_free_txn(struct lmdb_txn *txn);
 /* The id of the transaction that the newest header is of. The environment is open, and stays so. */
 uint64_t lmdb_newest(const struct lmdb *lmdb);
 
+/* As the engine's claim(). */
+KV_CHECKED int lmdb_claim(struct engine *engine);
+
 /* Free the slots of dead readers, now and then: they would pin what was freed since. */
 void lmdb_check_readers(struct lmdb *lmdb);
 
@@ -287,6 +290,34 @@ KV_CHECKED int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *valu
 /* As the engine's verify(). */
 KV_CHECKED int lmdb_verify(struct engine_txn *txn, uint64_t most, engine_found *found, void *arg);
 
+/* Called for a run of pages of a copy, in the order of their new numbers; they are borrowed. returns 0; any other answer
+ * ends the walk */
+typedef int lmdb_page_put(void *arg, const uint8_t *pages, size_t size);
+
+/* A walk over all pages that a header leads to. */
+struct lmdb_pages {
+    int fd;
+    uint64_t page_size;
+    engine_found *found; /* called for each damage */
+    void *arg;
+    /* Give each page the number that it has in a file which has no other pages, and leave the free list out. */
+    bool copies;
+    lmdb_page_put *put; /* NULL: only count */
+    void *put_arg;
+};
+/* The first bytes of the page with the header of a read transaction. returns 0; -EAGAIN it is overwritten already: begin
+ * anew; -EIO */
+KV_CHECKED int lmdb_pages_header(struct lmdb_txn *txn, uint8_t *header);
+/* Walk, while nobody writes over the pages of this header. Where the walk copies, the header becomes that of the copy.
+ * returns  0; -EIO there is damage, and `found` was told; -ENOMEM; what put answered */
+KV_CHECKED int lmdb_pages_walk(const struct lmdb_pages *pages, uint8_t *header);
+
+/* -------------------------------------------------------------- copy.c, compact.c */
+
+/* As the engine's copy() and compact(). */
+KV_CHECKED int lmdb_copy(struct engine *engine, struct engine_copy *copy, struct kv_error *error);
+KV_CHECKED int lmdb_compact(struct engine *engine, struct engine_compact *compact, struct kv_error *error);
+
 /* --------------------------------------------------------------- directory.c */
 
 extern const char *const lmdb_table_names[ENGINE_TABLES];
@@ -319,9 +350,18 @@ KV_CHECKED int lmdb_sync_directory(int fd);
 
 /* --------------------------------------------------------------- create.c */
 
-/* Make an empty store in a directory that holds none, as the only process that does. returns 0; as engine_lmdb_open()
- * */
-KV_CHECKED int lmdb_create_store(int dir_fd, const char *dir, uint64_t map_bytes, struct kv_error *error);
+/* Make a store in a directory that holds none, as the only process that does: an empty one, or that of options->source.
+ * returns 0; as engine_lmdb_open(); what the source's fill() answered */
+KV_CHECKED int lmdb_create_store(int dir_fd, const char *dir, const struct lmdb_options *options,
+                                 struct kv_error *error);
+
+/* -------------------------------------------------------------- restore.c */
+
+/* Let an empty file become the database of a copy, which belongs to the log of `slot`, and say in the slot what it is.
+ * path     of the file
+ * returns  0, and it is on the disk; -EIO it is no copy, or damaged; what fill() answered; -ENOSPC, -ENOMEM */
+KV_CHECKED int lmdb_restore_data(int fd, const char *path, const char *dir, const struct lmdb_source *source,
+                                 struct log_slot *slot, struct kv_error *error);
 
 /* ------------------------------------------------------------- registry.c */
 

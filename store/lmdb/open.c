@@ -92,6 +92,19 @@ static int open_files(struct lmdb *lmdb, const char *dir, struct kv_error *error
     return 0;
 }
 
+/* Another file has become data.mdb while this process waited for the lock: the store was compacted. */
+static int open_data_again(struct lmdb *lmdb)
+{
+    struct stat data;
+
+    close(lmdb->data_fd);
+    lmdb->data_fd = open_file(lmdb, DATA_FILE);
+    if (lmdb->data_fd < 0 || fstat(lmdb->data_fd, &data) != 0)
+        return lmdb->data_fd < 0 ? lmdb->data_fd : -errno;
+    lmdb->data_ino = data.st_ino;
+    return -EWOULDBLOCK;
+}
+
 /* Lock data.mdb as one of its users; recover the store where this is the only one. */
 static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied, struct kv_error *error)
 {
@@ -102,10 +115,17 @@ static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied
         if (tries > 0)
             nanosleep(&nap, NULL);
         rc = lmdb_lock_data(lmdb, LOCK_EX);
+        if (rc == 0 && !lmdb_is_data(lmdb->dir_fd, lmdb->data_fd)) {
+            rc = open_data_again(lmdb);
+            continue;
+        }
         if (rc == 0) {
             rc = lmdb_recover(lmdb, copied, error);
             if (rc < 0)
                 return rc;
+            if (!lmdb->read_only)
+                (void)unlinkat(lmdb->dir_fd, NEW_FILE,
+                               0); /* of who was cut off: nobody makes one under this lock */
         }
         if (rc == 0 || rc == -EWOULDBLOCK) /* there may be a moment without any lock between the two */
             rc = lmdb_lock_data(lmdb, LOCK_SH);
@@ -116,7 +136,7 @@ static int open_lock_and_recover(struct lmdb *lmdb, const char *dir, bool copied
     }
     if (rc == -EWOULDBLOCK)
         return lmdb_refuse(error, -EBUSY, dir,
-                           "being recovered or repaired just now: try again when that is done");
+                           "being recovered, repaired or compacted just now: try again when that is done");
     return rc < 0 ? lmdb_refuse_answer(error, dir, -rc) : 0;
 }
 

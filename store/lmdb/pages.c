@@ -16,9 +16,14 @@
  *
  * While the transaction is open, writers leave its pages alone, but for its header: the one after the next
  * writes there.
+ *
+ * A copy is the same walk. It hands each page over when those that the page refers to are behind it: so each has its new
+ * number before it is written into another one. What lies between the nodes of a page, or behind a value, is what was
+ * deleted once: it is not handed over.
  */
 #include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"
+#include "store/lmdb/page_internal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -32,7 +37,8 @@ struct tree {
     const char *name;
     bool is_free_list, is_main;
     unsigned depth;
-    uint64_t entries, root; /* as its header says */
+    uint64_t entries, root;               /* as its header says */
+    uint64_t branches, leaves, overflows; /* pages that were met */
 
     uint64_t counted;
     bool damaged;
@@ -53,8 +59,11 @@ struct walk {
     void *arg;
     uint8_t *stack; /* a page for each level */
     bool damaged;
-    uint64_t txn;                       /* id of the transaction */
-    uint16_t sizes[PAGE_SIZE_MOST / 2]; /* of the nodes of the page that is looked at, by their place / 2 */
+    uint64_t txn;       /* id of the transaction */
+    bool copies;        /* what it reads is its own to change, and each page gets a new number */
+    lmdb_page_put *put; /* of a copy; NULL: only count */
+    void *put_arg;
+    uint64_t placed; /* the next new number; what was handed over last ends before it */
 };
 
 __attribute__((format(printf, 4, 5))) static int damaged(struct walk *walk, struct tree *tree, uint64_t page,
@@ -105,64 +114,72 @@ static bool claim_pages(struct walk *walk, uint64_t first, uint64_t count)
     return true;
 }
 
-/* ------------------------------------------------------------------------------ nodes */
+/* ----------------------------------------------------------------------------- copies */
 
-struct node {
-    const uint8_t *key, *value;
-    size_t key_size, value_size;
-    unsigned flags;
-    uint64_t child;  /* a branch's */
-    size_t at, size; /* of all of it within the page */
-};
-
-/* returns false where the node does not lie within its page, or is larger than LMDB makes them */
-static bool get_node(const struct walk *walk, const uint8_t *page, unsigned index, bool leaf, struct node *out)
+/* Hand a run of pages over, under its new number. returns 0 and *number; put's answer; -EIO there is damage */
+static int walk_put(struct walk *walk, uint8_t *pages, uint64_t count, uint64_t *number)
 {
-    size_t upper = format_u16(page + 14), at = format_u16(page + PAGE_HEADER + 2 * (size_t)index), left, held;
-    const uint8_t *head = page + at;
-
-    if (at < upper || at % 2 != 0 || at + NODE_HEADER > walk->page_size)
-        return false;
-    left = walk->page_size - at - NODE_HEADER;
-    out->key = head + NODE_HEADER;
-    out->key_size = format_u16(head + 6);
-    if (out->key_size > ENGINE_KEY_MAX || out->key_size > left)
-        return false;
-    left -= out->key_size;
-    out->child = format_child(head);
-    out->flags = leaf ? format_u16(head + 4) : 0;
-    out->value = out->key + out->key_size;
-    out->value_size = (size_t)format_u32(head);
-    held = !leaf ? 0 : out->flags & NODE_BIG ? sizeof(uint64_t) : out->value_size;
-    if (left < held)
-        return false;
-    out->at = at;
-    out->size = NODE_HEADER + out->key_size + held;
-    if (out->size > (walk->page_size - PAGE_HEADER) / 2 / 2 * 2 - 2) /* a page has room for two */
-        return false;
-    out->size += out->size % 2;
-    return true;
+    *number = walk->placed;
+    walk->placed += count;
+    if (walk->damaged)
+        return walk->put != NULL ? -EIO : 0;
+    memcpy(pages, number, sizeof(*number));
+    return walk->put != NULL ? walk->put(walk->put_arg, pages, count * walk->page_size) : 0;
 }
 
-/* What is wrong with a page's nodes together; NULL: nothing. */
-static const char *look_at_nodes(struct walk *walk, const uint8_t *page, bool leaf)
+/* Write into a page what it refers to. */
+static void walk_refer(struct walk *walk, const uint8_t *at, uint64_t number)
 {
-    unsigned count = (format_u16(page + 12) - PAGE_HEADER) / 2u, met = 0;
-    size_t at = format_u16(page + 14);
+    if (walk->copies)
+        memcpy((uint8_t *)at, &number, sizeof(number)); /* of the walk's own buffer */
+}
 
-    memset(walk->sizes, 0, walk->page_size / 2 * sizeof(walk->sizes[0]));
-    for (unsigned i = 0; i < count; i++) {
-        struct node node;
+/* A branch's node has 48 bits of it. */
+static void walk_refer_child(struct walk *walk, const uint8_t *node, uint64_t number)
+{
+    uint32_t low = (uint32_t)number;
+    uint16_t high = (uint16_t)(number >> 32);
 
-        if (!get_node(walk, page, i, leaf, &node))
-            return "a node is outside of it, or too large";
-        walk->sizes[node.at / 2] = (uint16_t)node.size;
+    if (!walk->copies)
+        return;
+    memcpy((uint8_t *)node, &low, sizeof(low));
+    memcpy((uint8_t *)node + 4, &high, sizeof(high));
+}
+
+/* Hand over a page of a tree. The walk goes on to its parent, which refers to walk->placed - 1. */
+static int walk_put_page(struct walk *walk, uint8_t *page)
+{
+    unsigned lower = format_u16(page + 12), upper = format_u16(page + 14);
+    uint64_t number;
+
+    memset(page + lower, 0, upper - lower);
+    return walk_put(walk, page, 1, &number);
+}
+
+/* Hand over a large value: as many pages as it needs. */
+static int walk_put_value(struct walk *walk, uint64_t first, uint64_t count, size_t size, uint64_t *number)
+{
+    uint32_t pages = (uint32_t)count;
+    size_t bytes = count * walk->page_size;
+    uint8_t *run = NULL;
+    int rc;
+
+    if (walk->put == NULL)
+        return walk_put(walk, (uint8_t[8]){0}, count, number);
+    run = malloc(bytes);
+    if (run == NULL)
+        return -ENOMEM;
+    rc = read_at(walk, first * walk->page_size, run, bytes) ? 0 : -EIO;
+    if (rc == 0) {
+        memcpy(run + 12, &pages, sizeof(pages));
+        memset(run + PAGE_HEADER + size, 0, bytes - PAGE_HEADER - size);
+        rc = walk_put(walk, run, count, number);
     }
-    /* One behind the other they lead from `upper` to the end. */
-    for (; at < walk->page_size && walk->sizes[at / 2] > 0; met++)
-        at += walk->sizes[at / 2];
-    return at == walk->page_size && met == count ? NULL : "its nodes overlap, or leave bytes over";
+    free(run);
+    return rc;
 }
+
+/* ------------------------------------------------------------------------------- keys */
 
 /* Memory order, or for the free list that of the machine's integers. */
 static int compare(const struct tree *tree, const uint8_t *key, size_t size)
@@ -178,7 +195,7 @@ static int compare(const struct tree *tree, const uint8_t *key, size_t size)
 }
 
 /* Step on to a key. returns false where it does not come after the last one */
-static bool step(struct tree *tree, const struct node *node, bool leaf)
+static bool step(struct tree *tree, const struct page_node *node, bool leaf)
 {
     int order = compare(tree, node->key, node->key_size);
 
@@ -192,7 +209,7 @@ static bool step(struct tree *tree, const struct node *node, bool leaf)
 
 /* ----------------------------------------------------------------------------- values */
 
-static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, const struct page_node *node)
 {
     uint64_t first = format_u64(node->value), count;
     uint64_t needed = (PAGE_HEADER + node->value_size + walk->page_size - 1) / walk->page_size;
@@ -210,7 +227,12 @@ static int walk_overflow(struct walk *walk, struct tree *tree, uint64_t page, co
         return damaged(walk, tree, first, "it is not the begin of %llu pages", (unsigned long long)needed);
     if (!claim_pages(walk, first, count))
         return damaged(walk, tree, page, "it refers to pages that are in use elsewhere, or are not there");
-    return 0;
+    if (walk->copies) {
+        tree->overflows += needed;
+        rc = walk_put_value(walk, first, needed, node->value_size, &first);
+        walk_refer(walk, node->value, first);
+    }
+    return rc;
 }
 
 /* Of `words` numbers the count, then the pages, the highest first. */
@@ -233,7 +255,7 @@ static int walk_free_set(struct walk *walk, struct tree *tree, uint64_t page, co
 }
 
 /* Pages that were freed by one transaction, whose id is the key. */
-static int walk_free_pages(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+static int walk_free_pages(struct walk *walk, struct tree *tree, uint64_t page, const struct page_node *node)
 {
     uint8_t *big = NULL;
     const uint8_t *set = node->value;
@@ -256,9 +278,9 @@ static int walk_free_pages(struct walk *walk, struct tree *tree, uint64_t page, 
     return rc;
 }
 
-static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header);
+static int walk_tree(struct walk *walk, struct tree *tree, uint8_t *header);
 
-static int walk_table(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+static int walk_table(struct walk *walk, struct tree *tree, uint64_t page, const struct page_node *node)
 {
     struct tree table = {0};
     char name[48];
@@ -271,10 +293,10 @@ static int walk_table(struct walk *walk, struct tree *tree, uint64_t page, const
         if (*symbol < ' ' || *symbol > '~')
             *symbol = '?'; /* what is said is one line of text */
     table.name = name;
-    return walk_tree(walk, &table, node->value);
+    return walk_tree(walk, &table, (uint8_t *)node->value); /* which is changed by a copy only */
 }
 
-static int walk_leaf(struct walk *walk, struct tree *tree, uint64_t page, const struct node *node)
+static int walk_leaf(struct walk *walk, struct tree *tree, uint64_t page, const struct page_node *node)
 {
     int rc = 0;
 
@@ -290,22 +312,6 @@ static int walk_leaf(struct walk *walk, struct tree *tree, uint64_t page, const 
 
 /* ------------------------------------------------------------------------------ trees */
 
-/* What is wrong with a page of a tree; NULL: nothing. */
-static const char *look_at_page(struct walk *walk, uint64_t number, const uint8_t *page, bool leaf)
-{
-    unsigned lower = format_u16(page + 12), upper = format_u16(page + 14);
-
-    if (format_u64(page) != number)
-        return "it is another page";
-    if (format_u16(page + 10) !=
-        (leaf ? PAGE_LEAF : PAGE_BRANCH)) /* no other flag either: LMDB has its own in memory */
-        return "it is no page of this tree";
-    if (lower < PAGE_HEADER || lower > upper || upper > walk->page_size || lower % 2 != 0 || upper % 2 != 0 ||
-        lower < PAGE_HEADER + (leaf ? 2 : 4))
-        return "its bounds are wrong";
-    return look_at_nodes(walk, page, leaf);
-}
-
 static int walk_page(struct walk *walk, struct tree *tree, uint64_t number, unsigned level)
 {
     uint8_t *page = walk->stack + (tree->is_main ? DEPTH_MAX + level : level) * walk->page_size;
@@ -318,27 +324,37 @@ static int walk_page(struct walk *walk, struct tree *tree, uint64_t number, unsi
         return rc;
     if (!read_at(walk, number * walk->page_size, page, walk->page_size))
         return damaged(walk, tree, number, "it cannot be read");
-    wrong = look_at_page(walk, number, page, leaf);
+    wrong = page_wrong(page, walk->page_size, number, leaf);
     if (wrong != NULL)
         return damaged(walk, tree, number, "%s", wrong);
     count = (format_u16(page + 12) - PAGE_HEADER) / 2u;
     for (unsigned i = 0; rc == 0 && i < count; i++) {
-        struct node node;
+        struct page_node node;
 
-        (void)get_node(walk, page, i, leaf, &node);      /* it was looked at already */
-        if ((leaf || i > 0) && !step(tree, &node, leaf)) /* a branch's first key is not used */
+        (void)page_node(page, walk->page_size, i, leaf, &node); /* it was looked at already */
+        if ((leaf || i > 0) && !step(tree, &node, leaf))        /* a branch's first key is not used */
             return damaged(walk, tree, number, "its keys are not in order");
         if (leaf)
             rc = walk_leaf(walk, tree, number, &node);
         else if (!claim_pages(walk, node.child, 1))
             return damaged(walk, tree, number, "it refers to a page that is in use elsewhere, or is not there");
-        else
-            rc = walk_page(walk, tree, node.child, level + 1);
+        else if ((rc = walk_page(walk, tree, node.child, level + 1)) == 0)
+            walk_refer_child(walk, page + node.at, walk->placed - 1);
     }
-    return rc;
+    *(leaf ? &tree->leaves : &tree->branches) += 1;
+    return rc == 0 && walk->copies ? walk_put_page(walk, page) : rc;
 }
 
-static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header)
+/* The header of a tree whose pages were handed over. */
+static void walk_refer_tree(struct walk *walk, const struct tree *tree, uint8_t *header)
+{
+    walk_refer(walk, header + TREE_BRANCHES, tree->branches);
+    walk_refer(walk, header + TREE_LEAVES, tree->leaves);
+    walk_refer(walk, header + TREE_OVERFLOWS, tree->overflows);
+    walk_refer(walk, header + TREE_ROOT, walk->placed - 1);
+}
+
+static int walk_tree(struct walk *walk, struct tree *tree, uint8_t *header)
 {
     int rc;
 
@@ -356,6 +372,8 @@ static int walk_tree(struct walk *walk, struct tree *tree, const uint8_t *header
     if (rc == 0 && !tree->damaged && tree->counted != tree->entries)
         return damaged(walk, tree, tree->root, "%llu records are recorded, and there are %llu",
                        (unsigned long long)tree->entries, (unsigned long long)tree->counted);
+    if (rc == 0)
+        walk_refer_tree(walk, tree, header);
     return rc;
 }
 
@@ -372,7 +390,7 @@ static int get_header(struct walk *walk, uint8_t *header)
     return memcmp(header, again, META_SIZE) == 0 && format_u64(header + META_TXN) == walk->txn ? 0 : -EAGAIN;
 }
 
-static int walk_all(struct walk *walk, const uint8_t *header)
+static int walk_all(struct walk *walk, uint8_t *header)
 {
     struct tree free_list = {.name = "free list", .is_free_list = true};
     struct tree tables = {.name = "list of tables", .is_main = true};
@@ -388,8 +406,46 @@ static int walk_all(struct walk *walk, const uint8_t *header)
     walk->stack = calloc(2 * DEPTH_MAX, walk->page_size);
     if (walk->seen == NULL || walk->stack == NULL)
         return -ENOMEM;
-    rc = walk_tree(walk, &free_list, header + META_TREES);
+    rc = walk->copies ? 0 : walk_tree(walk, &free_list, header + META_TREES);
     return rc == 0 ? walk_tree(walk, &tables, header + META_TREES + TREE_SIZE) : rc;
+}
+
+/* The header of a copy: no page is free, and the last one is the last that was handed over. */
+static void walk_refer_header(struct walk *walk, uint8_t *header)
+{
+    uint8_t *free_list = header + META_TREES;
+
+    memset(free_list + TREE_DEPTH, 0, TREE_ROOT - TREE_DEPTH);
+    walk_refer(walk, free_list + TREE_ROOT, ROOT_NONE);
+    walk_refer(walk, header + META_LAST, walk->placed - 1);
+}
+
+int lmdb_pages_header(struct lmdb_txn *txn, uint8_t *header)
+{
+    struct walk walk = {.page_size = txn->lmdb->page_size, .txn = mdb_txn_id(txn->mdb)};
+
+    mdb_env_get_fd(txn->lmdb->env, &walk.fd);
+    return get_header(&walk, header);
+}
+
+int lmdb_pages_walk(const struct lmdb_pages *pages, uint8_t *header)
+{
+    struct walk walk = {.fd = pages->fd,
+                        .page_size = pages->page_size,
+                        .txn = format_u64(header + META_TXN),
+                        .found = pages->found,
+                        .arg = pages->arg,
+                        .copies = pages->copies,
+                        .put = pages->put,
+                        .put_arg = pages->put_arg,
+                        .placed = 2};
+    int rc = walk_all(&walk, header);
+
+    free(walk.seen);
+    free(walk.stack);
+    if (rc == 0 && walk.copies)
+        walk_refer_header(&walk, header);
+    return rc == 0 && walk.damaged ? -EIO : rc;
 }
 
 int lmdb_verify(struct engine_txn *base, uint64_t most, engine_found *found, void *arg)

@@ -52,6 +52,25 @@ static int tables_seen(struct engine *engine, struct backend_seen *seen)
     return read_seen(engine, seen->seen, seen->count, &seen->usage);
 }
 
+static int tables_copy(struct engine *engine, struct backend_copy *copy)
+{
+    struct engine_copy copied = {.fd = copy->fd, .progress = copy->progress};
+    int rc = engine->ops->copy != NULL ? engine->ops->copy(engine, &copied, copy->error) : -EOPNOTSUPP;
+
+    copy->bytes = copied.bytes;
+    return rc;
+}
+
+static int tables_compact(struct engine *engine, struct backend_compact *compact)
+{
+    struct engine_compact compacted = {.progress = compact->progress};
+    int rc = engine->ops->compact != NULL ? engine->ops->compact(engine, &compacted, compact->error) : -EOPNOTSUPP;
+
+    compact->before = compacted.before;
+    compact->after = compacted.after;
+    return rc;
+}
+
 static int tables_do(struct backend *backend, struct backend_call *call)
 {
     struct engine *engine = tables_engine(backend);
@@ -88,6 +107,10 @@ static int tables_do(struct backend *backend, struct backend_call *call)
         return rc;
     case BACKEND_CHECK:
         return tables_check(engine, (struct backend_check *)call);
+    case BACKEND_COPY:
+        return tables_copy(engine, (struct backend_copy *)call);
+    case BACKEND_COMPACT:
+        return tables_compact(engine, (struct backend_compact *)call);
     case BACKEND_KINDS:
         break;
     }

@@ -81,7 +81,8 @@ enum ctl_env_format { CTL_ENV_SHELL, CTL_ENV_SYSTEMD, CTL_ENV_DOCKER, CTL_ENV_JS
 enum ctl_access {
     CTL_READ,
     CTL_WRITE,
-    CTL_CREATE, /* write, and make the store where there is none */
+    CTL_CREATE,   /* write, and make the store where there is none */
+    CTL_NO_STORE, /* --store is not asked for: the arguments name what it opens */
 };
 
 struct ctl_request;
@@ -117,7 +118,7 @@ struct ctl_request {
     bool json; /* --type json */
     size_t limit;
     uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
-    const char *owner, *mode; /* as they are given */
+    const char *owner, *mode;                   /* as they are given */
     struct kv_feed since;
     struct kv_xattrs meta;
     enum ctl_env_format env_format;
@@ -236,6 +237,9 @@ int ctl_binding_create(struct ctl_request *request);
 int ctl_binding_delete(struct ctl_request *request);
 int ctl_binding_list(struct ctl_request *request);
 int ctl_check(struct ctl_request *request);
+int ctl_backup(struct ctl_request *request);
+int ctl_restore(struct ctl_request *request);
+int ctl_compact(struct ctl_request *request);
 int ctl_env(struct ctl_request *request);
 int ctl_run(struct ctl_request *request);
 int ctl_watch(struct ctl_request *request);

@@ -105,6 +105,13 @@ static const struct ctl_command commands[] = {
     {NULL, "check", CTL_FORM_NONE, "", 0, 0, CTL_BIT(CTL_FAST) | CTL_BIT(CTL_REPAIR), CTL_READ, 0, ctl_check,
      "Verify the whole store and print a report as JSON. Something is wrong: exit 1."},
 
+    {NULL, "backup", CTL_FORM_NONE, "DIR|-", 1, 1, 0, CTL_READ, 0, ctl_backup,
+     "Copy the store, which may be in use, to a new directory, or to standard output. A damaged key: exit 1."},
+    {NULL, "restore", CTL_FORM_NONE, "BACKUP|- DIR", 2, 2, 0, CTL_NO_STORE, 0, ctl_restore,
+     "Make a store in a new or empty directory of a backup: a directory, a file, or standard input."},
+    {NULL, "compact", CTL_FORM_NONE, "", 0, 0, 0, CTL_WRITE, 0, ctl_compact,
+     "Give back the space that the store does not need; nobody else may have it open."},
+
     {NULL, "watch", CTL_FORM_WATCH, "", 0, 0, CTL_BIT(CTL_SINCE) | CTL_BIT(CTL_EXEC), CTL_READ, 0, ctl_watch,
      "Print each change as a line of JSON when it is committed, until a signal. Changes were missed: exit 5."},
 
@@ -406,7 +413,7 @@ static int check_arguments(const struct ctl_request *request)
     for (size_t i = 0; i < CTL_OPTIONS; i++)
         if (options[i].use == REQUIRED && command->options & CTL_BIT(i) & ~request->given)
             return ctl_fail("--%s %s is missing: %s", options[i].name, options[i].argument, options[i].help);
-    if (request->store_dir == NULL || *request->store_dir == '\0')
+    if (command->access != CTL_NO_STORE && (request->store_dir == NULL || *request->store_dir == '\0'))
         return ctl_fail("no store is named; use --store DIR, or set KVFS_STORE in the environment");
     return CTL_OK;
 }
@@ -417,7 +424,7 @@ static int run_command(struct ctl_request *request)
 
     if (status == CTL_OK && request->command->form != CTL_FORM_NONE)
         status = ctl_parse_path(request->command->form, request->args[0], &request->path);
-    if (status == CTL_OK)
+    if (status == CTL_OK && request->command->access != CTL_NO_STORE)
         status = ctl_open(request);
     if (status == CTL_OK)
         status = request->command->run(request);
