@@ -159,7 +159,8 @@ static int bench_do(const struct bench *bench, enum bench_subject subject, struc
 
 static int bench_mount_kvfs(struct bench *bench, enum bench_subject subject)
 {
-    char *durability = subject == BENCH_KVFS_CLOSE ? "durability=close" : "durability=fsync";
+    char *durability =
+        subject == BENCH_KVFS_CLOSE ? "durability=close,log_level=warning" : "durability=fsync,log_level=warning";
     struct bench_place *place = &bench->places[subject];
     char *const argv[] = {bench->kvfs, place->store, place->mountpoint, "-f", "-o", durability, NULL};
     struct work work = bench_work(bench, subject, BENCH_SMALL, WORK_MAKE_DIR);
