@@ -40,7 +40,7 @@ static enum fs_way way_choose_locked(struct fs *fs, const struct fs_handle *hand
         return FS_WAY_CACHE;
     if ((flags & O_ACCMODE) == O_RDWR)
         return FS_WAY_MAPPING;
-    if (!fs->drops_pages || handle->inode->body->ways.mapping > 0)
+    if (!fs->drops_pages || handle->inode->body->ways.mapping > 0 || flags & O_DSYNC)
         return FS_WAY_CACHE;
     return empties && fs_count_untold(fs, handle->inode) > 1 ? FS_WAY_CACHE : FS_WAY_PAST;
 }

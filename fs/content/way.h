@@ -4,6 +4,10 @@
  * it was told attributes of the inode. Before one past the cache (FOPEN_DIRECT_IO) it does not. So a handle that can
  * only write goes past the cache, unless there is one that could store through a mapping.
  *
+ * Behind a synchronous write the kernel sends an FSYNC, but not behind one past the cache: there the WRITE is answered when
+ * it is synced. It may be a part of one of more than a request. So what is opened with O_SYNC or O_DSYNC goes through the
+ * cache, and this is left for a single write that is synchronous (RWF_DSYNC), and for a mount with the option `sync`.
+ *
  * An open with O_TRUNC of a key that is there makes the kernel ask, too, whichever way the handle goes, and only a write
  * through the cache lets it remember the answer. So of such opens the second one without news of the attributes in
  * between goes through the cache: behind it nothing is asked any more.

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/file.h>
 
 static struct fs_handle *op_file(const struct fuse_file_info *fi) { return op_handle(fi, FS_HANDLE_FILE); }
@@ -97,6 +98,35 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struc
         op_reply(req, ino, NULL, "read", -EBADF);
 }
 
+/* A write that is answered when it is synced. */
+struct op_written {
+    fuse_req_t req;
+    size_t size;
+};
+
+static void op_reply_synced(void *arg, int rc)
+{
+    struct op_written written = *(struct op_written *)arg;
+
+    free(arg);
+    if (rc < 0)
+        fs_reply_error(written.req, rc);
+    else
+        fuse_reply_write(written.req, written.size);
+}
+
+static void op_sync_written(fuse_req_t req, struct fs_handle *handle, size_t size)
+{
+    struct op_written *written = malloc(sizeof(*written));
+
+    if (written == NULL) {
+        fs_reply_error(req, -ENOMEM);
+        return;
+    }
+    *written = (struct op_written){req, size};
+    fs_sync(fs_of(req), handle, op_reply_synced, written);
+}
+
 void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                  struct fuse_file_info *fi)
 {
@@ -108,6 +138,8 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size,
         rc = fs_write(fs_of(req), handle, bytes, size, (uint64_t)offset, fi->writepage);
     if (rc < 0)
         fs_reply_error(req, rc); /* it is noted already */
+    else if (handle->way == FS_WAY_PAST && fi->flags & O_DSYNC)
+        op_sync_written(req, handle, size);
     else
         fuse_reply_write(req, size);
 }

@@ -6,6 +6,11 @@
  * answers is exact, whatever is created and deleted meanwhile: the kernel goes back there when its caller's buffer
  * took only a part. An older offset (telldir, and much later seekdir) is found by counting from the start.
  *
+ * Each entry comes with its attributes and is known to the kernel from then on: so who lists keys to look at them makes
+ * no request for each of them. But a listing of many is more often made for the names alone. Behind the first
+ * LISTING_KNOWN they come alone, for about a fifth of the time and no memory, until as many names are looked up while
+ * an answer is read as half of what came with it: then they come with attributes again.
+ *
  * Order: ".", "..", then names in byte order, and an account's .projects last, so that what restores an account
  * makes the namespaces before the bindings that lead to them.
  */
@@ -16,7 +21,7 @@
 
 struct fs_dir; /* begins with FS_HANDLE_DIR (base/fs.h) */
 
-/* returns  0; -ENFILE the user has too many; -ESTALE; -ENOMEM */
+/* returns  0; -ENFILE the user has too many; -ESTALE; -ENOTDIR; -ENOMEM */
 KV_CHECKED int fs_dir_open(struct fs *fs, struct fs_inode *inode, uid_t uid, struct fs_dir **out);
 void fs_dir_close(struct fs *fs, struct fs_dir *dir);
 /* At the end of the session: close those whose RELEASEDIR the kernel did not send any more. */
@@ -25,7 +30,8 @@ void fs_dirs_end(struct fs *fs);
 /* An answer to a READDIR. */
 struct fs_dir_answer {
     fuse_req_t req;
-    bool plus; /* each entry with its attributes, and a reference of the kernel */
+    bool plus;       /* there is room for attributes and a reference of the kernel with each entry */
+    bool attributes; /* and keys come with them */
     char *bytes;
     size_t size, used;
     uint64_t *ids; /* plus: of the references, to be given back if the reply fails */

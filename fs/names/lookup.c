@@ -282,6 +282,10 @@ int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t ui
     rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
     if (rc == -ENAMETOOLONG)
         return rc;
-    return rc < 0 ? lookup_temporary(fs, parent, name, entry)
-                  : lookup_key(fs, parent, name, strlen(name), &usage, uid, entry);
+    if (rc < 0)
+        return lookup_temporary(fs, parent, name, entry);
+    rc = lookup_key(fs, parent, name, strlen(name), &usage, uid, entry);
+    if (rc == 0)
+        atomic_fetch_add_explicit(&fs_node_of(parent)->looked_up, 1, memory_order_relaxed);
+    return rc;
 }

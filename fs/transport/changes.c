@@ -30,6 +30,7 @@ static bool changes_has(const struct fuse_buf *request)
 {
     const struct fuse_in_header *header = request->mem;
     const struct fuse_open_in *open = (const void *)(header + 1);
+    const struct fuse_write_in *write = (const void *)(header + 1);
 
     switch (header->opcode) {
     case FUSE_SETATTR:
@@ -52,6 +53,9 @@ static bool changes_has(const struct fuse_buf *request)
     case FUSE_OPEN:
         return request->size >= sizeof(*header) + sizeof(*open) &&
                ((open->flags & O_ACCMODE) != O_RDONLY || open->flags & O_TRUNC);
+    case FUSE_WRITE: /* a page of a mapping never waits */
+        return request->size >= sizeof(*header) + sizeof(*write) && write->flags & O_DSYNC &&
+               !(write->write_flags & FUSE_WRITE_CACHE);
     default:
         return false;
     }

@@ -7,12 +7,11 @@
  *
  * Environment: KVFS_TEST_VALUES (60; the long run: 1000), KVFS_TEST_HANDLES (20000; 100000), KVFS_TEST_NAMES (100000;
  * 1000000), KVFS_TEST_LISTERS (10; 50). */
-#include "tests/support/mount.h"
+#include "tests/support/keys.h"
 #include "tests/support/setting.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -48,7 +47,7 @@
 #define OF_AN_INODE 250    /* bytes of an inode with its name */
 #define OF_A_LISTER 262144 /* bytes of an open directory that is being read */
 
-enum { STORED = 8, OPENERS = 20, KEYS = 1000, PUTTERS = 6, UNDER_WAY = 2048, LONG_SECONDS = 280 };
+enum { STORED = 8, OPENERS = 20, KEYS = 1000, PUTTERS = 6, LONG_SECONDS = 280 };
 
 /* ----------------------------------------------------------------------------- the daemon's memory */
 
@@ -77,50 +76,6 @@ static void expect_memory_below(const struct mount_node *node, const char *when,
            bound / MIB, SANITIZED > 0 ? " (sanitized)" : "", status_of(node, "VmHWM") / MIB);
     if (is > bound)
         fail_msg("that is too much");
-}
-
-/* --------------------------------------------------------------------------------- making keys */
-
-/* Put `count` keys k0000000... without a mount, many in one commit. */
-static void put_done(struct kv_change *change, int rc)
-{
-    kv_value_unref(change->value);
-    if (rc < 0)
-        abort();
-    sem_post(change->arg);
-    free(change);
-}
-
-static void make_keys(struct mount_test *test, size_t count)
-{
-    struct kv_options options = kv_options_default();
-    struct kv_node account, namespace;
-    struct kv_store *store;
-    struct kv_error error;
-    sem_t free_slots;
-
-    if (kv_open(test->store, &options, &store, &error) < 0)
-        fail_msg("%s", error.text);
-    assert_int_equal(kv_node_make(store, KV_ACCOUNT, KV_ROOT_ID, "a", 0, &account), 0);
-    assert_int_equal(kv_node_make(store, KV_NAMESPACE, account.id, "n", 0, &namespace), 0);
-    sem_init(&free_slots, 0, UNDER_WAY);
-    for (size_t i = 0; i < count; i++) {
-        struct kv_change *change = calloc(1, sizeof(*change));
-        char key[32];
-
-        assert_non_null(change);
-        snprintf(key, sizeof(key), "k%07zu", i);
-        change->kind = KV_PUT;
-        change->ref = kv_ref_key(namespace.id, key, strlen(key));
-        change->attr.mode = 0644;
-        change->done = put_done;
-        change->arg = &free_slots;
-        assert_int_equal(kv_value_copy("1", 1, &change->value), 0);
-        sem_wait(&free_slots);
-        kv_submit(store, change);
-    }
-    kv_close(store);
-    sem_destroy(&free_slots);
 }
 
 /* ---------------------------------------------------------------------- many processes at once */
@@ -278,7 +233,7 @@ static void each_open_handle_needs_little(void **state)
     size_t handles = test_setting("KVFS_TEST_HANDLES", HANDLES);
 
     alarm(LONG_SECONDS);
-    make_keys(test, KEYS);
+    mount_make_keys(test, KEYS);
     node = mount_start(test, "cache_size=16M");
     crowd_start(&crowd, node, handles > 50000 ? 50 : OPENERS, open_handles);
     printf("%zu handles are open\n", handles);
@@ -337,7 +292,7 @@ static void many_listings_and_inodes_at_once_stay_bounded(void **state)
     struct crowd crowd;
 
     alarm(LONG_SECONDS);
-    make_keys(test, names);
+    mount_make_keys(test, names);
     node = mount_start(test, "cache_size=16M");
     crowd_start(&crowd, node, listers, list_all);
     printf("%zu names, listed by %zu processes at once\n", names, listers);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -465,9 +466,32 @@ static void an_fsync_puts_what_is_written_so_far(void **state)
     assert_int_equal(puts_of(state) - before, 2);
 }
 
+/* Whatever says that a write is synchronous: others see it when it has returned, and the descriptor stays open. */
+static void a_synchronous_write_is_put_before_it_returns(void **state)
+{
+    static const struct {
+        int open_flags, write_flags;
+    } kinds[] = {{O_SYNC, 0}, {O_DSYNC, 0}, {0, RWF_DSYNC}, {0, RWF_SYNC}};
+    struct mount_node *other = elsewhere(state);
+
+    for (int i = 0; i < 8; i++) {
+        struct iovec bytes = {.iov_base = (char[]){"value"}, .iov_len = 5};
+        int flags = kinds[i / 2].open_flags | (i % 2 == 0 ? O_WRONLY : O_RDWR) | O_CREAT;
+        int fd = open_key(P("a/n/key_%d", i), flags);
+
+        assert_int_equal(MOUNT_OK(pwritev2(fd, &bytes, 1, 0, kinds[i / 2].write_flags)), 5);
+        mount_expect_text(mount_path(other, "a/n/key_%d", i), "value");
+        memcpy(bytes.iov_base, "VALUE", 5);
+        assert_int_equal(MOUNT_OK(pwritev2(fd, &bytes, 1, 0, kinds[i / 2].write_flags)), 5);
+        mount_expect_text(mount_path(other, "a/n/key_%d", i), "VALUE");
+        MOUNT_OK(close(fd));
+    }
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
+        MOUNT_TEST(a_synchronous_write_is_put_before_it_returns),
         MOUNT_TEST(scripts_put_what_they_write_once),
         MOUNT_TEST(scripts_put_what_they_append_once),
         MOUNT_TEST(a_child_that_exits_puts_nothing),
