@@ -171,12 +171,12 @@ case_whatever_the_umask_is_they_are_the_users_own() {
 case_what_was_deleted_is_not_in_it() {
     ready
     stop
-    kv put a/n/secret VeRySeCrEt
-    (yes VeRySeCrEt | head -c 5000) | kv put a/n/larger
     kv put a/n/secrets short
-    (yes VeRySeCrEt | head -c 500000) | kv put a/n/large
+    yes VeRySeCrEt | head -c 500000 | kv put a/n/large
+    yes VeRySeCrEt | head -c 5000 | kv put a/n/larger
+    kv put a/n/secret VeRySeCrEt
     grep -q VeRySeCrEt "$store/data.mdb" || wrong "the store itself does not have it"
-    for key in secret larger large; do
+    for key in large larger secret; do
         kv delete a/n/$key
     done
     kv backup - >stream
@@ -199,7 +199,7 @@ case_a_place_in_its_log_is_none_in_a_restored_ones() {
     kv put a/n/k 2
     timeout 60 "$kvctl" --store "$store" watch a --since "$token" 2>said | head -n 2 | grep -q '"key": "k"' ||
         wrong "the watch does not go on in the compacted store: $(cat said)"
-    of copy put a/n/k 2
+    of copy put a/n/k 2 || wrong "the copy takes no change"
     of copy watch a --since "$token" >lines 2>said
     status=$?
     [ $status -eq 5 ] || wrong "the watch of the copy ended with $status, not 5"
