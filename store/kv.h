@@ -601,17 +601,23 @@ KV_CHECKED int kv_copy(struct kv_store *store, int fd, const struct kv_progress 
 /* Writes the bytes of a copy to an empty file. error  to be filled on failure. returns 0; a negative errno */
 typedef int kv_fill(void *arg, int fd, struct kv_error *error);
 
+struct kv_restore_options {
+    bool foreign_store; /* as in kv_options */
+    bool small_log;     /* it is to be kept, not worked in: the log is 1 MiB, and not up to 16 */
+    kv_fill *fill;
+    void *arg;
+};
+
 /* Make a store of a copy, in a directory that is new or empty. What fill() gives is looked through to its last page. The
  * store is the user's, mode 0700 and 0600 whatever the umask is, and on the disk when this returns. Until then there is
  * none: also what is killed leaves none, but perhaps files of which the next kv_restore() or kv_open() makes its own. The
  * records in the pages are not looked at: see kv_check(). A place of kv_follow() in the store that was copied is none in
  * this one.
- * foreign   as kv_options.foreign_store
  * error     filled on failure
  * returns   0; -EEXIST there is a store; -ENOTEMPTY there are other things; -EIO it is no copy, or damaged, or cut off;
  *           -ENOSPC; what fill() answered; else as kv_open()
  * threads   any */
-KV_CHECKED int kv_restore(const char *dir, bool foreign, kv_fill *fill, void *arg, struct kv_error *error);
+KV_CHECKED int kv_restore(const char *dir, const struct kv_restore_options *options, struct kv_error *error);
 
 /* Remove the files of a store that nobody has open, or what a kv_restore() left that was killed; the directory stays.
  * returns  0, also where there are none; -EBUSY it is open; -ENOTEMPTY the directory holds other things, too, and
@@ -620,7 +626,7 @@ KV_CHECKED int kv_discard(const char *dir);
 
 /* Give back the space that the store does not need. This process becomes its only user, until kv_close(), which is all
  * that may be called afterwards. What is killed leaves the store as it was or compacted, and whole.
- * before, after  bytes of the disk that the database takes
+ * before, after  bytes that the database needs; beyond them the store reserves some
  * error          filled on failure, without the name of the store
  * returns        0, and it is on the disk; -EBUSY others have the store open: the error tells who; -EROFS; -EOPNOTSUPP
  *                this central cannot; -ENOSPC, -EIO, -ETIMEDOUT, -ENOMEM the store is as it was */

@@ -37,12 +37,12 @@ int kv_compact(struct kv_store *store, const struct kv_progress *progress, uint6
     return copy_answer(rc, "compacted", error);
 }
 
-int kv_restore(const char *dir, bool foreign, kv_fill *fill, void *arg, struct kv_error *error)
+int kv_restore(const char *dir, const struct kv_restore_options *options, struct kv_error *error)
 {
-    const struct lmdb_source source = {fill, arg};
+    const struct lmdb_source source = {options->fill, options->arg, options->small_log};
 
-    return engine_lmdb_restore(dir, &(struct lmdb_options){.create = true, .foreign = foreign, .source = &source},
-                               error);
+    return engine_lmdb_restore(
+        dir, &(struct lmdb_options){.create = true, .foreign = options->foreign_store, .source = &source}, error);
 }
 
 int kv_discard(const char *dir) { return engine_lmdb_discard(dir); }

@@ -67,7 +67,7 @@ struct engine_copy {
 
 struct engine_compact {
     const struct kv_progress *progress; /* as above */
-    uint64_t before, after;             /* bytes of the disk that the tables take */
+    uint64_t before, after;             /* bytes that the tables need */
 };
 
 struct engine_ops {

@@ -95,7 +95,7 @@ static int compact_adorn(int fd, const struct stat *old)
 static int compact_write(struct lmdb *lmdb, int fd, struct engine_compact *compact, struct kv_error *error)
 {
     struct engine_copy copy = {.fd = fd, .progress = compact->progress};
-    struct stat old, made;
+    struct stat old;
     int rc = fstat(lmdb->data_fd, &old) == 0 ? compact_adorn(fd, &old) : -errno;
 
     if (rc == 0)
@@ -104,12 +104,8 @@ static int compact_write(struct lmdb *lmdb, int fd, struct engine_compact *compa
         rc = errno == ENOSPC || errno == EDQUOT ? -ENOSPC : -EIO;
     if (rc == 0)
         rc = compact_verify(lmdb, fd, error);
-    if (rc == 0 && fstat(fd, &made) != 0)
-        rc = -errno;
-    if (rc == 0) {
-        compact->before = (uint64_t)old.st_blocks * 512;
-        compact->after = (uint64_t)made.st_blocks * 512;
-    }
+    compact->before = lmdb_used(lmdb);
+    compact->after = copy.bytes;
     return rc;
 }
 

@@ -17,11 +17,13 @@
 #define RING_MOST ((uint64_t)16 << 20)
 
 /* A 64th of what the store can become, within bounds. */
-static uint64_t create_ring_for(int dir_fd, uint64_t map_bytes)
+static uint64_t create_ring_for(int dir_fd, const struct lmdb_options *options)
 {
     struct statvfs disk;
-    uint64_t ring = map_bytes > 0 ? map_bytes / 64 : RING_MOST;
+    uint64_t ring = options->map_bytes > 0 ? options->map_bytes / 64 : RING_MOST;
 
+    if (options->source != NULL && options->source->small_log)
+        return RING_LEAST;
     if (fstatvfs(dir_fd, &disk) == 0 && (uint64_t)disk.f_blocks * disk.f_frsize / 64 < ring)
         ring = (uint64_t)disk.f_blocks * disk.f_frsize / 64;
     ring -= ring % RING_LEAST;
@@ -98,7 +100,7 @@ static int create_log(int dir_fd, const struct log_slot *slot)
 /* Build data.mdb.new, and its log. A source fills in error; else it is left to the caller. */
 static int create_files(int dir_fd, const char *dir, const struct lmdb_options *options, struct kv_error *error)
 {
-    struct log_slot slot = {.number = 1, .ring = create_ring_for(dir_fd, options->map_bytes), .seq = 1};
+    struct log_slot slot = {.number = 1, .ring = create_ring_for(dir_fd, options), .seq = 1};
     char path[LMDB_PATH_SIZE];
     int fd, rc;
 

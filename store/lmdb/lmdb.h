@@ -8,6 +8,7 @@
 struct lmdb_source {
     kv_fill *fill;
     void *arg;
+    bool small_log;
 };
 
 struct lmdb_options {

@@ -124,8 +124,9 @@ static int backup_finish(struct backup *backup)
 /* With DIR.part locked and empty. returns a status */
 static int backup_make(struct backup *backup)
 {
+    const struct kv_restore_options options = {.small_log = true, .fill = backup_fill, .arg = backup};
     struct kv_error error;
-    int rc = kv_restore(backup->part, false, backup_fill, backup, &error), checked, status;
+    int rc = kv_restore(backup->part, &options, &error), checked, status;
 
     ctl_progress_end(&backup->progress);
     if (rc < 0)

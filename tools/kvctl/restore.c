@@ -132,10 +132,12 @@ int ctl_restore(struct ctl_request *request)
     struct restore restore = {.request = request, .source = request->args[0], .fd = -1};
     const char *target = request->args[1];
     int status = restore_open(&restore);
+    const struct kv_restore_options options = {
+        .foreign_store = ctl_given(request, CTL_FOREIGN_STORE), .fill = restore_fill, .arg = &restore};
     struct kv_error error;
 
     if (status == CTL_OK) {
-        int rc = kv_restore(target, ctl_given(request, CTL_FOREIGN_STORE), restore_fill, &restore, &error);
+        int rc = kv_restore(target, &options, &error);
 
         ctl_progress_end(&restore.progress);
         status = rc < 0 ? ctl_fail("%s", error.text) : CTL_OK;
