@@ -1,11 +1,16 @@
 /* kvctl: the table of commands. */
+#include "tools/kvctl/bulk.h"
 #include "tools/kvctl/help.h"
+#include "tools/kvctl/keys.h"
 
-#define OPTIONS_OF_LIST (CTL_BIT(CTL_PREFIX) | CTL_BIT(CTL_LIMIT) | CTL_BIT(CTL_CURSOR) | CTL_BIT(CTL_ALL))
+#define CONDITIONS (CTL_BIT(CTL_IF_ABSENT) | CTL_BIT(CTL_IF_VERSION) | CTL_BIT(CTL_IF_UNCHANGED))
+#define OPTIONS_OF_LIST                                                                  \
+    (CTL_BIT(CTL_PREFIX) | CTL_BIT(CTL_LIMIT) | CTL_BIT(CTL_CURSOR) | CTL_BIT(CTL_ALL) | \
+     CTL_BIT(CTL_JSON_LINES) | CTL_BIT(CTL_VALUES) | CTL_BIT(CTL_META_WITH))
 
 const struct ctl_command ctl_commands[] = {
     {NULL, "put", CTL_FORM_KEY, "[VALUE]", 0, 1,
-     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_EMPTY_PUT), CTL_WRITE, 2, ctl_put,
+     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_EMPTY_PUT) | CONDITIONS, CTL_WRITE, 2, ctl_put,
      "Put a value: replace it, or create the key.",
      "Without VALUE and --file the value is what standard input has, which must not be empty: an empty one would "
      "be\n"
@@ -13,17 +18,40 @@ const struct ctl_command ctl_commands[] = {
      "there\n"
      "is changed; --file - reads it. VALUE may be ''.\n",
      false},
-    {NULL, "get", CTL_FORM_KEY, "", 0, 0, CTL_BIT(CTL_TYPE) | CTL_BIT(CTL_META_GET) | CTL_BIT(CTL_EMPTY_GET),
-     CTL_READ, 2, ctl_get, "Print a value, byte for byte. Absent or empty: print nothing, exit 1.", NULL, false},
-    {NULL, "delete", CTL_FORM_KEY, "", 0, 0, 0, CTL_WRITE, 2, ctl_delete, "Delete a key. Absent: say so, exit 1.",
-     NULL, false},
-    {NULL, "rename", CTL_FORM_KEY, "NEW", 1, 1, 0, CTL_WRITE, 2, ctl_rename,
+    {NULL, "get", CTL_FORM_KEYS, "...", 0, SIZE_MAX,
+     CTL_BIT(CTL_TYPE) | CTL_BIT(CTL_META_GET) | CTL_BIT(CTL_EMPTY_GET) | CTL_BIT(CTL_PREFIX) |
+         CTL_BIT(CTL_JSON_LINES) | CTL_BIT(CTL_KEY_VERSION) | CTL_BIT(CTL_VERSION_FILE),
+     CTL_READ, 0, ctl_get,
+     "Print a value, byte for byte; several one behind the other. Absent or empty: print nothing, exit 1.",
+     keys_help, false},
+    {NULL, "delete", CTL_FORM_KEYS, "...", 0, SIZE_MAX,
+     CTL_BIT(CTL_PREFIX) | CTL_BIT(CTL_IF_VERSION) | CTL_BIT(CTL_IF_UNCHANGED), CTL_WRITE, 0, ctl_delete,
+     "Delete keys. One is absent: say so, delete the others, exit 1.", keys_help, false},
+    {NULL, "rename", CTL_FORM_KEY, "NEW", 1, 1, CTL_BIT(CTL_IF_ABSENT), CTL_WRITE, 2, ctl_rename,
      "Rename a key, within its account; a key that is called NEW is replaced.",
      "NEW is a KEY of the same namespace, or ACCOUNT/NAMESPACE/KEY.\n", false},
+    {NULL, "incr", CTL_FORM_KEY, "[N]", 0, 1, 0, CTL_WRITE, 2, ctl_incr,
+     "Add N, or 1, to a whole number, and print what it is then.",
+     "One step, whoever else adds at the same time. An absent key and an empty value count as 0; an end of line "
+     "behind\n"
+     "the number stays. N may be negative.\n",
+     true},
+    {NULL, "append", CTL_FORM_KEY, "[VALUE]", 0, 1, CTL_BIT(CTL_FILE) | CTL_BIT(CTL_EMPTY_PUT), CTL_WRITE, 2,
+     ctl_append, "Add to the end of a value, in one step; a key that is not there is created.",
+     "VALUE, --file and standard input as for put.\n", false},
+    {NULL, "take", CTL_FORM_KEY, "", 0, 0, CTL_BIT(CTL_EMPTY_GET), CTL_WRITE, 2, ctl_take,
+     "Print a value and delete the key, in one step: nobody else gets it. Absent or empty: exit 1.", NULL, false},
     {NULL, "list", CTL_FORM_NAMESPACE, "", 0, 0, OPTIONS_OF_LIST, CTL_READ, 2, ctl_list,
      "Print a page of keys as JSON; its cursor is the next page's --cursor.", NULL, false},
     {NULL, "ls", CTL_FORM_TREE, "", 0, 0, CTL_BIT(CTL_PREFIX), CTL_READ, 0, ctl_ls,
      "Print the names of accounts, namespaces or keys, one a line.", NULL, false},
+
+    {NULL, "dump", CTL_FORM_TREE, "", 0, 0, CTL_BIT(CTL_PREFIX) | CTL_BIT(CTL_BULK_FORMAT), CTL_READ, 0, ctl_dump,
+     "Print a store, an account or a namespace, for load.", bulk_help, false},
+    {NULL, "load", CTL_FORM_TREE, "", 0, 0,
+     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_BULK_FORMAT) | CTL_BIT(CTL_IF_ABSENT) | CTL_BIT(CTL_ATOMIC) |
+         CTL_BIT(CTL_SKIP),
+     CTL_CREATE_WHOLE, 0, ctl_load, "Put what a file or standard input has, as dump prints it.", bulk_help, false},
 
     {"account", "create", CTL_FORM_ACCOUNT, "", 0, 0, 0, CTL_CREATE, 0, ctl_account_create,
      "Create an account, and the store where there is none.", NULL, false},

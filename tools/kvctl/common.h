@@ -98,7 +98,8 @@ enum ctl_env_format { CTL_ENV_SHELL, CTL_ENV_SYSTEMD, CTL_ENV_DOCKER, CTL_ENV_JS
 enum ctl_access {
     CTL_READ,
     CTL_WRITE,
-    CTL_CREATE, /* write, and make the store where there is none */
+    CTL_CREATE,       /* write, and make the store where there is none */
+    CTL_CREATE_WHOLE, /* the same, where the command names nothing in the store */
 };
 
 struct ctl_request;
@@ -274,9 +275,14 @@ KV_CHECKED int ctl_main(int argc, char **argv);
 int ctl_put(struct ctl_request *request);
 int ctl_get(struct ctl_request *request);
 int ctl_delete(struct ctl_request *request);
+int ctl_incr(struct ctl_request *request);
+int ctl_append(struct ctl_request *request);
+int ctl_take(struct ctl_request *request);
 int ctl_rename(struct ctl_request *request);
 int ctl_list(struct ctl_request *request);
 int ctl_ls(struct ctl_request *request);
+int ctl_dump(struct ctl_request *request);
+int ctl_load(struct ctl_request *request);
 int ctl_account_create(struct ctl_request *request);
 int ctl_account_delete(struct ctl_request *request);
 int ctl_account_list(struct ctl_request *request);

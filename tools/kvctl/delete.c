@@ -1,4 +1,5 @@
 #include "tools/kvctl/keys.h"
+#include "tools/kvctl/swap.h"
 #include "tools/kvctl/window.h"
 
 #include <errno.h>
@@ -60,6 +61,22 @@ static int delete_one(struct ctl_request *request, void *arg)
     return CTL_OK;
 }
 
+/* Delete one key if it is as it is said to be. */
+static int delete_if(struct ctl_request *request, void *arg)
+{
+    struct kv_change change = {.kind = KV_DELETE, .ref = ctl_key(request)};
+    struct delete *delete = arg;
+    int rc, status = swap_set_condition(request, &change);
+
+    if (status != CTL_OK)
+        return status;
+    rc = kv_apply(request->store, &change);
+    if (rc < 0)
+        return swap_fail(request, &change, rc);
+    delete->deleted++;
+    return CTL_OK;
+}
+
 int ctl_delete(struct ctl_request *request)
 {
     struct delete delete = {.request = request, .status = CTL_OK};
@@ -69,8 +86,10 @@ int ctl_delete(struct ctl_request *request)
         return ctl_fail_usage(
             request, CTL_PREFIX,
             "--prefix '': this would delete all keys; kvctl namespace delete --recursive does that");
+    if (swap_is_conditional(request) && keys_are_many(request))
+        return ctl_fail_usage(request, CTL_IF_VERSION, "a condition is for one key");
     window_init(&delete.window, request->store, delete_verdict, &delete);
-    status = keys_each(request, delete_one, &delete);
+    status = keys_each(request, swap_is_conditional(request) ? delete_if : delete_one, &delete);
     window_finish(&delete.window);
     if (ctl_given(request, CTL_JSON) && status == CTL_OK)
         status = ctl_print_json(json_pack("{s:I}", "deleted", (json_int_t) delete.deleted), JSON_COMPACT);

@@ -131,7 +131,7 @@ int keys_with_prefix(struct ctl_request *request, const char *prefix, keys_visit
 int keys_each(struct ctl_request *request, keys_visit *visit, void *arg)
 {
     bool read_names = keys_are_read(request, 1), prefix = ctl_given(request, CTL_PREFIX);
-    struct ctl_path namespace;
+    struct ctl_path path;
     int status = CTL_OK;
 
     if (prefix && (request->arg_count > 1 || keys_are_read(request, 0)))
@@ -139,9 +139,9 @@ int keys_each(struct ctl_request *request, keys_visit *visit, void *arg)
     if (prefix && *request->prefix != '\0')
         status = ctl_check_name("--prefix", KV_NAME_KEY, request->prefix);
     if (status == CTL_OK && (prefix || read_names)) {
-        status = ctl_parse_path(request, CTL_FORM_NAMESPACE, request->args[0], &namespace);
+        status = ctl_parse_path(request, CTL_FORM_NAMESPACE, request->args[0], &path);
         if (status == CTL_OK)
-            status = keys_find(request, &namespace);
+            status = keys_find(request, &path);
         if (status != CTL_OK)
             return status;
         return prefix ? keys_with_prefix(request, request->prefix, visit, arg)
@@ -149,6 +149,8 @@ int keys_each(struct ctl_request *request, keys_visit *visit, void *arg)
     }
     if (status == CTL_OK && keys_are_read(request, 0))
         return keys_visit_lines(request, false, visit, arg);
+    for (size_t i = 0; i < request->arg_count && status == CTL_OK; i++) /* before anything is done */
+        status = ctl_parse_path(request, CTL_FORM_KEYS, request->args[i], &path);
     for (size_t i = 0; i < request->arg_count && status == CTL_OK; i++)
         status = keys_visit_path(request, request->args[i], visit, arg);
     return status;

@@ -1,6 +1,7 @@
 #include "tools/kvctl/line.h"
 
 #include "tools/cli/cli.h"
+#include "tools/kvctl/bulk.h"
 #include "tools/kvctl/help.h"
 
 #include <ctype.h>
@@ -15,14 +16,22 @@ const struct ctl_option_rule ctl_options[CTL_OPTIONS] = {
     [CTL_HELP] = {"help", NULL, OPTIONAL, "print a help text; after a command, the command's (-h)"},
     [CTL_VERSION] = {"version", NULL, OPTIONAL, "print the version of kvctl (-V)"},
     [CTL_JSON] = {"json", NULL, OPTIONAL, "print what there is to print as JSON"},
-    [CTL_FILE] = {"file", "FILE", OPTIONAL,
-                  "take the value from FILE, or with - from standard input, as without it and VALUE"},
+    [CTL_FILE] = {"file", "FILE", OPTIONAL, "read FILE, or with - standard input, as without it"},
     [CTL_TYPE] = {"type", "text|json", OPTIONAL, "json: print the value if it is JSON, and refuse it otherwise"},
     [CTL_META_SET] = {"meta", "NAME=VALUE", REPEATABLE,
-                      "keep user.NAME with the value; all --meta together replace what there was. "
-                      "Without a value\n"
-                      "                        only they are changed"},
+                      "keep user.NAME with the value; all --meta together replace what there was"},
     [CTL_META_GET] = {"meta", NULL, OPTIONAL, "print the user.* attributes as a JSON object, not the value"},
+    [CTL_META_WITH] = {"meta", NULL, OPTIONAL, "with the user.* attributes of each key"},
+    [CTL_VALUES] = {"values", NULL, OPTIONAL, "with the value of each key"},
+    [CTL_JSON_LINES] = {"json-lines", NULL, OPTIONAL, "each key as a line of JSON"},
+    [CTL_KEY_VERSION] = {"version", NULL, OPTIONAL,
+                         "print the key's version, which is another one after each put"},
+    [CTL_VERSION_FILE] = {"version-file", "FILE", OPTIONAL,
+                          "write the version of what is printed to FILE, for --if-unchanged"},
+    [CTL_IF_ABSENT] = {"if-absent", NULL, OPTIONAL, "only what is not there yet"},
+    [CTL_IF_VERSION] = {"if-version", "V", OPTIONAL, "only if the key's version is V; 0: if it is absent"},
+    [CTL_IF_UNCHANGED] = {"if-unchanged", "FILE", OPTIONAL,
+                          "only if the key is what it was when get --version-file wrote FILE"},
     [CTL_EMPTY_PUT] = {"empty", NULL, OPTIONAL, "the value may be empty, also where it comes from standard input"},
     [CTL_EMPTY_GET] = {"empty", NULL, OPTIONAL, "exit with 3, and not with 1, where the value is empty"},
     [CTL_PREFIX] = {"prefix", "P", OPTIONAL, "only keys that start with P"},
@@ -33,6 +42,9 @@ const struct ctl_option_rule ctl_options[CTL_OPTIONS] = {
     [CTL_MOUNT] = {"mount", "DIR", REQUIRED, "where kvfs mounted the store"},
     [CTL_ENV_FORMAT] = {"format", "FORMAT", OPTIONAL,
                         "shell (the default); systemd, for EnvironmentFile=; docker, for --env-file; json"},
+    [CTL_BULK_FORMAT] = {"format", "FORMAT", OPTIONAL, "json (JSON Lines, the default), wrangler, csv or env"},
+    [CTL_ATOMIC] = {"atomic", NULL, OPTIONAL, "all keys or none; at most 10000, of one account"},
+    [CTL_SKIP] = {"skip", "N", OPTIONAL, "begin behind line N (of wrangler's array: item N)"},
     [CTL_BYTES] =
         {"bytes", "SIZE", OPTIONAL,
          "the most bytes of keys, values and attributes: a number, or one with K, M, G or T (or KiB ...)"},
@@ -148,6 +160,21 @@ static int line_set(struct ctl_request *request, enum ctl_option option, const c
         if (request->env_format == CTL_ENV_FORMATS)
             return line_fail_value(request, option, value, "a format is shell, systemd, docker or json");
         break;
+    case CTL_BULK_FORMAT:
+        request->bulk_format = bulk_format_find(value);
+        if (request->bulk_format == NULL)
+            return line_fail_value(request, option, value, "a format is json, wrangler, csv or env");
+        break;
+    case CTL_VERSION_FILE:
+        request->version_file = value;
+        break;
+    case CTL_IF_VERSION:
+        return line_set_number(request, option, value, &request->if_version);
+    case CTL_IF_UNCHANGED:
+        request->unchanged_file = value;
+        break;
+    case CTL_SKIP:
+        return line_set_number(request, option, value, &request->skip);
     case CTL_BYTES:
         if (!cli_parse_number(value, true, &request->bytes))
             return line_fail_value(
@@ -222,9 +249,9 @@ static int line_take(struct ctl_request *request, uint64_t known, char **words, 
 
     *used = 1;
     if (strcmp(word, "-h") == 0)
-        return line_set(request, CTL_HELP, NULL);
+        return line_set(request, CTL_HELP, "");
     if (strcmp(word, "-V") == 0)
-        return line_set(request, CTL_VERSION, NULL);
+        return line_set(request, CTL_VERSION, "");
     option = word[1] == '-' ? line_find(known, word + 2, size - 2) : CTL_OPTIONS;
     if (option == CTL_OPTIONS)
         return line_fail_unknown(request, known, word);

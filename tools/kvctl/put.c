@@ -1,3 +1,4 @@
+#include "tools/kvctl/swap.h"
 #include "tools/kvctl/value.h"
 
 #include <errno.h>
@@ -93,6 +94,9 @@ static int put_only_meta(struct ctl_request *request)
     struct kv_meta meta;
     int rc, status = put_check_input(request);
 
+    if (status == CTL_OK && swap_is_conditional(request))
+        status = ctl_fail_usage(request, CTL_OPTIONS, "%s: a condition is for a value, and none is given",
+                                request->path.text);
     if (status != CTL_OK)
         return status;
     rc = put_meta(request, &ref, &meta);
@@ -110,13 +114,14 @@ static int put_value(struct ctl_request *request, struct kv_value *value)
 {
     struct kv_ref ref = ctl_key(request);
     struct kv_change change = value_put(request, &ref, value);
-    int rc;
+    int rc, status = swap_set_condition(request, &change);
 
+    if (status != CTL_OK)
+        return status;
     if (ctl_given(request, CTL_META_SET))
         change.xattrs = &request->meta;
     rc = kv_apply(request->store, &change);
-    return rc < 0 ? ctl_fail_store(request, request->path.text, "key", rc)
-                  : value_print_put(request, &change.meta);
+    return rc < 0 ? swap_fail(request, &change, rc) : value_print_put(request, &change.meta);
 }
 
 int ctl_put(struct ctl_request *request)

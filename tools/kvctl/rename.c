@@ -31,10 +31,15 @@ int ctl_rename(struct ctl_request *request)
 
     if (status != CTL_OK)
         return status;
+    change.flags = ctl_given(request, CTL_IF_ABSENT) ? KV_NOREPLACE : 0;
     rc = kv_apply(request->store, &change);
     if (rc == -ENOENT) {
         (void)ctl_fail("%s: there is no such key; nothing was changed", request->path.text);
         return CTL_NO;
+    }
+    if (rc == -EEXIST) {
+        (void)ctl_fail("%s: this key exists already; nothing was changed", request->args[1]);
+        return CTL_CONDITION;
     }
     return rc < 0 ? ctl_fail_key(request, request->path.text, &change.to, rc) : CTL_OK;
 }

@@ -49,6 +49,7 @@ int ctl_find(struct ctl_request *request, unsigned finds)
 
 int ctl_open(struct ctl_request *request)
 {
+    enum ctl_access access = request->command->access;
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
 
@@ -57,8 +58,8 @@ int ctl_open(struct ctl_request *request)
                               "no store is named; use --store DIR, or set KVFS_STORE in the environment");
     options.cache_bytes = 0;
     options.cache_ttl_ms = 0;
-    options.read_only = request->command->access == CTL_READ && !ctl_given(request, CTL_REPAIR);
-    options.create = request->command->access == CTL_CREATE;
+    options.read_only = access == CTL_READ && !ctl_given(request, CTL_REPAIR);
+    options.create = access == CTL_CREATE || (access == CTL_CREATE_WHOLE && request->path.account[0] == '\0');
     options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
     options.umask = request->umask;
     options.verify_pages = request->command->run == ctl_check ? 0 : VERIFY_PAGES;

@@ -37,6 +37,8 @@ static void window_done(struct kv_change *change, int rc)
 
 void window_return(struct window *window, struct window_slot *slot)
 {
+    kv_value_unref(slot->change.value);
+    slot->change.value = NULL;
     slot->next = window->free;
     window->free = slot;
 }
@@ -59,7 +61,6 @@ static void window_collect(struct window *window, bool wait)
         window->under_way--;
         window->bytes -= window_weight(slot);
         window->verdict(window->arg, slot, slot->rc);
-        kv_value_unref(slot->change.value);
         window_return(window, slot);
     }
 }
@@ -77,25 +78,32 @@ struct window_slot *window_take(struct window *window)
     else
         slot = malloc(sizeof(*slot));
     if (slot != NULL) {
-        slot->window = window;
-        slot->change = (struct kv_change){.done = window_done, .arg = slot};
+        slot->change = (struct kv_change){.flags = 0};
     }
     return slot;
 }
 
 void window_submit(struct window *window, struct window_slot *slot)
 {
+    slot->window = window;
+    slot->change.done = window_done;
+    slot->change.arg = slot;
     window->under_way++;
     window->bytes += window_weight(slot);
     kv_submit(window->store, &slot->change);
+}
+
+void window_drain(struct window *window)
+{
+    while (window->under_way > 0)
+        window_collect(window, true);
 }
 
 void window_finish(struct window *window)
 {
     struct window_slot *slot;
 
-    while (window->under_way > 0)
-        window_collect(window, true);
+    window_drain(window);
     while ((slot = window->free) != NULL) {
         window->free = slot->next;
         free(slot);

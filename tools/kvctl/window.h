@@ -42,10 +42,12 @@ void window_init(struct window *window, struct kv_store *store, window_verdict *
 struct window_slot *window_take(struct window *window);
 /* Submit the slot's change, whose value becomes the window's. */
 void window_submit(struct window *window, struct window_slot *slot);
-/* Give a slot back that is not going to be submitted. */
+/* Give a slot back that is not going to be submitted, and its value. */
 void window_return(struct window *window, struct window_slot *slot);
 
-/* Wait for all that is under way, and free everything. */
+/* Wait for all that is under way. */
+void window_drain(struct window *window);
+/* The same, and free everything. */
 void window_finish(struct window *window);
 
 #endif
