@@ -34,7 +34,7 @@ bool cli_parse_number(const char *text, bool units, uint64_t *out)
     number = strtoull(text, &end, 10);
     if (units && *end != '\0' && (letter = strchr(letters, toupper((unsigned char)*end))) != NULL) {
         shift = 10 * (unsigned)(letter - letters + 1);
-        end++;
+        end += strcmp(end + 1, "iB") == 0 ? 3 : 1;
     }
     if (errno != 0 || *end != '\0' || number > (uint64_t)INT64_MAX >> shift)
         return false;

@@ -12,7 +12,7 @@
  * lines of programs that run side by side do not mix. */
 void cli_say(const char *program, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
-/* A whole number; with `units` also one with K, M, G or T (of 1024) behind it.
+/* A whole number; with `units` also one with K, M, G or T (of 1024) behind it, or KiB, MiB, GiB or TiB.
  * returns  false where the text is no such number, or it is over 2^63 - 1 */
 bool cli_parse_number(const char *text, bool units, uint64_t *out);
 

@@ -152,8 +152,10 @@ int ctl_account_limit(struct ctl_request *request)
 
     if (!ctl_given(request, CTL_BYTES) && !ctl_given(request, CTL_KEYS) && !ctl_given(request, CTL_NAMESPACES) &&
         !ctl_given(request, CTL_BINDINGS))
-        return ctl_fail(
-            "%s: no limit is given; use --bytes SIZE, --keys N, --namespaces N, --bindings N, or several",
+        return ctl_fail_usage(
+            request, CTL_BYTES,
+            "%s: no limit is given; use --bytes SIZE, --keys N, --namespaces N, --bindings N, or "
+            "several",
             request->path.text);
     if (ctl_given(request, CTL_BYTES))
         change.node.limit_bytes = request->bytes;

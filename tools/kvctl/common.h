@@ -5,7 +5,7 @@
  * names of the path, opened the store and found the nodes that the command
  * needs. So a function does one thing, and names are never looked at twice.
  *
- *   exit status  CTL_OK, CTL_NO, CTL_ERROR or CTL_TRIMMED; functions that return "a status"
+ *   exit status  one of enum ctl_status; functions that return "a status"
  *                have already printed the error line.
  *   output       through stdio; the dispatcher checks that all of it was
  *                written, after the command.
@@ -17,14 +17,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "store/kv.h"
 
-enum {
+enum ctl_status {
     CTL_OK = 0,
-    CTL_NO = 1,    /* get, delete: the key is not there, or its value is empty; check: something is wrong */
-    CTL_ERROR = 2, /* everything else; the message says where something may have been changed */
+    CTL_NO = 1,        /* the key is not there, or its value is empty; check: something is wrong */
+    CTL_ERROR = 2,     /* everything else; the message says where something may have been changed */
+    CTL_EMPTY = 3,     /* get and take with --empty: the key is there, and its value is empty */
+    CTL_CONDITION = 4, /* what --if-absent and the like demand is not so: nothing was changed */
     /* watch: changes were missed, because the log of the store was trimmed, or begun anew, since the place that was
      * asked for or come to. Another status than that of an error: trying again does not help, and reading all does. */
     CTL_TRIMMED = 5,
@@ -41,8 +44,10 @@ enum ctl_form {
     CTL_FORM_ACCOUNT,
     CTL_FORM_NAMESPACE,
     CTL_FORM_KEY,
+    CTL_FORM_KEYS, /* all arguments: see keys.h. The dispatcher leaves them to the command */
     CTL_FORM_PROJECT,
-    CTL_FORM_WATCH
+    CTL_FORM_WATCH,
+    CTL_FORM_TREE, /* may be left out */
 };
 
 enum ctl_option {
@@ -50,10 +55,21 @@ enum ctl_option {
     CTL_FOREIGN_STORE,
     CTL_HELP,
     CTL_VERSION,
+    CTL_JSON,
     CTL_FILE,
     CTL_TYPE,
-    CTL_META_SET, /* put --meta NAME=VALUE */
-    CTL_META_GET, /* get --meta */
+    CTL_META_SET,  /* put --meta NAME=VALUE */
+    CTL_META_GET,  /* get --meta: nothing but the metadata */
+    CTL_META_WITH, /* list --meta: with the metadata */
+    CTL_VALUES,
+    CTL_JSON_LINES,
+    CTL_EMPTY_PUT,   /* put --empty: an empty value may come from standard input */
+    CTL_EMPTY_GET,   /* get --empty: an empty value has an exit status of its own */
+    CTL_KEY_VERSION, /* get --version: of the key */
+    CTL_VERSION_FILE,
+    CTL_IF_ABSENT,
+    CTL_IF_VERSION,
+    CTL_IF_UNCHANGED,
     CTL_PREFIX,
     CTL_LIMIT,
     CTL_CURSOR,
@@ -61,6 +77,9 @@ enum ctl_option {
     CTL_RECURSIVE,
     CTL_MOUNT,
     CTL_ENV_FORMAT,
+    CTL_BULK_FORMAT,
+    CTL_ATOMIC,
+    CTL_SKIP,
     CTL_BYTES,
     CTL_KEYS,
     CTL_NAMESPACES,
@@ -73,7 +92,7 @@ enum ctl_option {
     CTL_EXEC,
     CTL_OPTIONS
 };
-#define CTL_BIT(option) (1u << (option))
+#define CTL_BIT(option) (UINT64_C(1) << (option))
 
 /* How env writes variables. */
 enum ctl_env_format { CTL_ENV_SHELL, CTL_ENV_SYSTEMD, CTL_ENV_DOCKER, CTL_ENV_JSON, CTL_ENV_FORMATS };
@@ -81,11 +100,13 @@ enum ctl_env_format { CTL_ENV_SHELL, CTL_ENV_SYSTEMD, CTL_ENV_DOCKER, CTL_ENV_JS
 enum ctl_access {
     CTL_READ,
     CTL_WRITE,
-    CTL_CREATE,   /* write, and make the store where there is none */
-    CTL_NO_STORE, /* --store is not asked for: the arguments name what it opens */
+    CTL_CREATE,       /* write, and make the store where there is none */
+    CTL_CREATE_WHOLE, /* the same, where the command names nothing in the store */
+    CTL_NO_STORE,     /* --store is not asked for: the arguments name what it opens */
 };
 
 struct ctl_request;
+struct bulk_format;
 
 struct ctl_command {
     const char *group; /* first word of two, or NULL */
@@ -93,16 +114,18 @@ struct ctl_command {
     enum ctl_form form;        /* the first argument */
     const char *rest;          /* further arguments, for the help */
     size_t rest_min, rest_max; /* how many of them */
-    unsigned options;          /* CTL_BIT()s that it knows, besides those of all commands */
+    uint64_t options;          /* CTL_BIT()s that it knows, besides those of all commands */
     enum ctl_access access;
     unsigned finds; /* how many names of the path have to be there: 0, 1 or 2 */
     int (*run)(struct ctl_request *request);
     const char *summary;
+    const char *more;     /* lines for its own help, or NULL */
+    bool takes_negatives; /* -5 is an argument */
 };
 
 /* A checked ACCOUNT[/NAMESPACE[/KEY]] or ACCOUNT/PROJECT. Names that the form lacks are "". */
 struct ctl_path {
-    const char *text; /* as given, for messages */
+    const char *text; /* as given, for messages; borrowed */
     char account[KV_NAME_MAX + 1];
     char second[KV_NAME_MAX + 1]; /* namespace or project */
     char key[KV_KEY_MAX + 1];
@@ -113,17 +136,21 @@ struct ctl_request {
     char **args; /* args[0] is the path, where the command has one */
     size_t arg_count;
 
-    unsigned given; /* CTL_BIT()s */
-    const char *store_dir, *file, *prefix, *cursor, *mount, *exec;
+    uint64_t given; /* CTL_BIT()s */
+    const char *store_dir, *file, *prefix, *cursor, *mount, *exec, *version_file, *unchanged_file;
     bool json; /* --type json */
     size_t limit;
     uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
     const char *owner, *mode;                   /* as they are given */
+    uint64_t if_version, skip;
     struct kv_feed since;
     struct kv_xattrs meta;
     enum ctl_env_format env_format;
+    const struct bulk_format *bulk_format;
 
-    char *mount_path; /* --mount made absolute, by ctl_use_mount(); freed at the end */
+    char *mount_path;  /* --mount made absolute, by ctl_use_mount(); freed at the end */
+    bool only_files;   /* no store is named, but for that of a mount */
+    char *mounted_dir; /* the store of the mount that a path named, or NULL; freed at the end */
     mode_t umask;
     bool looked; /* for damaged pages */
     struct ctl_path path;
@@ -137,9 +164,20 @@ static inline bool ctl_given(const struct ctl_request *request, enum ctl_option 
     return (request->given & CTL_BIT(option)) != 0;
 }
 
+/* ---------------------------------------------------------------------- errors */
+
 /* Print one line on standard error: "kvctl: " and the message, control bytes made visible.
  * returns  CTL_ERROR */
 int ctl_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same, for what is no failure. */
+void ctl_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The command line is wrong: say why, and which line to type.
+ * option   that the line is to have, besides those without which there is none; CTL_OPTIONS: none
+ * returns  CTL_ERROR */
+int ctl_fail_usage(const struct ctl_request *request, enum ctl_option option, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Say why the store failed: one line with what was wrong, the rule in numbers, and what to do.
  * subject  what the line is about, as the user named it
@@ -147,22 +185,34 @@ int ctl_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * rc       a negative errno of a store function
  * returns  CTL_ERROR */
 int ctl_fail_store(struct ctl_request *request, const char *subject, const char *noun, int rc);
+/* The same for a key, which need not be that of the path. */
+int ctl_fail_key(struct ctl_request *request, const char *subject, const struct kv_ref *ref, int rc);
 
-/* Check a name, or a path, and say what is wrong with it. Return a status. */
+/* ----------------------------------------------------------------------- names */
+
+/* Check a name, or a path, and say what is wrong with it. A path can be that of a file below a mount, too: then the
+ * request's store becomes that of the mount, or is compared with it. Return a status. */
 KV_CHECKED int ctl_check_name(const char *subject, enum kv_name_kind kind, const char *name);
-KV_CHECKED int ctl_parse_path(enum ctl_form form, const char *text, struct ctl_path *out);
+KV_CHECKED int ctl_parse_path(struct ctl_request *request, enum ctl_form form, const char *text,
+                              struct ctl_path *out);
 /* "ACCOUNT/NAMESPACE" and so on; "" for CTL_FORM_NONE. */
 const char *ctl_form_text(enum ctl_form form);
+/* May the argument be left out? */
+bool ctl_form_is_optional(enum ctl_form form);
+
+/* ---------------------------------------------------------------- store, nodes */
 
 /* Open the store as the command needs it and find its nodes. Return a status. */
 KV_CHECKED int ctl_open(struct ctl_request *request);
 /* Find the account of the path, and with 2 its namespace or project. Returns a status. */
 KV_CHECKED int ctl_find(struct ctl_request *request, unsigned finds);
-/* Before something is said to be absent, or a listing to be complete: look for damaged pages, once in a command. Returns
- * a status. */
+/* Before something is said to be absent: look for damaged pages, once in a command. Returns a status. */
 KV_CHECKED int ctl_look(struct ctl_request *request);
 /* Close the store; allowed when it is closed. */
 void ctl_close(struct ctl_request *request);
+
+/* The key of the path, in the namespace that was found. */
+struct kv_ref ctl_key(const struct ctl_request *request);
 
 /* Find the PROJECTS node of the account. Returns a status. */
 KV_CHECKED int ctl_find_projects(struct ctl_request *request, struct kv_node *out);
@@ -174,7 +224,7 @@ struct ctl_nodes {
 };
 KV_CHECKED int ctl_children(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind,
                             struct ctl_nodes *out);
-/* Print the names of child nodes, one a line. Returns a status. */
+/* Print the names of child nodes, one a line, or as a JSON array. Returns a status. */
 KV_CHECKED int ctl_print_names(struct ctl_request *request, uint64_t parent, enum kv_node_kind kind);
 
 /* A project's bindings, in byte order of their variables. items: free() them. */
@@ -186,7 +236,7 @@ struct ctl_bindings {
     struct ctl_binding *items;
     size_t count;
 };
-/* Of the project that the request names. Returns a status. */
+/* Of a project, as request->second has it. Returns a status. */
 KV_CHECKED int ctl_bindings(struct ctl_request *request, struct ctl_bindings *out);
 
 /* A format by its name; CTL_ENV_FORMATS: there is none of this name. */
@@ -196,6 +246,13 @@ enum ctl_env_format ctl_parse_env_format(const char *name);
 bool ctl_parse_token(const char *text, struct kv_feed *out);
 extern const char ctl_watch_help[]; /* behind the summary */
 
+/* Empty and delete, damaged keys, too, and say what failed. Stop at the first failure, with what is deleted till then
+ * gone. Return a status. */
+KV_CHECKED int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace);
+KV_CHECKED int ctl_remove_project(struct ctl_request *request, const struct kv_node *project);
+
+/* ------------------------------------------------------------------------ JSON */
+
 /* Check that a value is JSON; `subject` is its key. Returns a status. */
 KV_CHECKED int ctl_check_json(const char *subject, const void *bytes, size_t size);
 
@@ -203,13 +260,19 @@ KV_CHECKED int ctl_check_json(const char *subject, const void *bytes, size_t siz
 KV_CHECKED int ctl_print_json(json_t *json, size_t flags);
 /* A limit of which 0 means that there is none: null then. */
 json_t *ctl_json_limit(uint64_t limit);
+/* ISO 8601 in UTC with nanoseconds. */
+json_t *ctl_json_time(int64_t ns);
 /* Add id, owner, mode and times of a node to a JSON object. returns 0 or -1 */
 KV_CHECKED int ctl_json_attr(json_t *object, const struct kv_node *node);
+/* Add a value to a JSON object: "value" where it is text, and else "base64". returns 0 or -1 */
+KV_CHECKED int ctl_json_value(json_t *object, const void *bytes, size_t size);
+/* Add the user.* attributes to a JSON object: "metadata", and "metadata_base64" with those that are no text. Neither
+ * is there where there are none of its kind. returns 0 or -1 */
+KV_CHECKED int ctl_json_metadata(json_t *object, const struct kv_xattrs *set);
 
-/* Empty and delete, damaged keys, too, and say what failed. Stop at the first failure, with what is deleted till then
- * gone. Return a status. */
-KV_CHECKED int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace);
-KV_CHECKED int ctl_remove_project(struct ctl_request *request, const struct kv_node *project);
+/* Where the names of attributes that users set begin. */
+#define CTL_META_PREFIX "user."
+enum { CTL_META_PREFIX_SIZE = sizeof(CTL_META_PREFIX) - 1 };
 
 /* Run a command line, with argv[0] as main() has it. Returns the exit status; what it printed may still be in
  * stdout's buffer. */
@@ -219,7 +282,14 @@ KV_CHECKED int ctl_main(int argc, char **argv);
 int ctl_put(struct ctl_request *request);
 int ctl_get(struct ctl_request *request);
 int ctl_delete(struct ctl_request *request);
+int ctl_incr(struct ctl_request *request);
+int ctl_append(struct ctl_request *request);
+int ctl_take(struct ctl_request *request);
+int ctl_rename(struct ctl_request *request);
 int ctl_list(struct ctl_request *request);
+int ctl_ls(struct ctl_request *request);
+int ctl_dump(struct ctl_request *request);
+int ctl_load(struct ctl_request *request);
 int ctl_account_create(struct ctl_request *request);
 int ctl_account_delete(struct ctl_request *request);
 int ctl_account_list(struct ctl_request *request);

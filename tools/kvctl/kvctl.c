@@ -24,7 +24,7 @@ static int finish_output(int status)
 {
     bool failed = ferror(stdout);
 
-    if (status != CTL_OK && status != CTL_NO)
+    if (status != CTL_OK && status != CTL_NO && status != CTL_EMPTY)
         return status; /* said already */
     if (fclose(stdout) != 0)
         return ctl_fail("standard output: it could not be written: %s", strerror(errno));

@@ -21,15 +21,7 @@
 #define MOUNT_TYPE "fuse.kvfs"
 #define MOUNT_RULE "it takes the directory where kvfs mounted the store"
 
-/* What /proc/self/mountinfo says of a mount. */
-struct mount_info {
-    bool is_kvfs;
-    bool is_whole;      /* not a directory within it, mounted once more */
-    unsigned long user; /* who mounted it */
-};
-
-/* The number of the mount that an open file lies in; -1 unknown. */
-static long mount_number(int fd)
+long mount_number(int fd)
 {
     char path[64], line[128];
     long number = -1;
@@ -46,28 +38,47 @@ static long mount_number(int fd)
     return number;
 }
 
+/* Undo the escapes of /proc/self/mountinfo, of three octal digits, in place. */
+static void mount_unescape(char *text)
+{
+    char *to = text;
+    unsigned code;
+
+    for (const char *from = text; *from != '\0'; to++) {
+        bool escaped = *from == '\\' && sscanf(from + 1, "%3o", &code) == 1;
+
+        *to = escaped ? (char)code : *from;
+        from += escaped ? 4 : 1;
+    }
+    *to = '\0';
+}
+
 /* A line of /proc/self/mountinfo: NUMBER PARENT DEVICE ROOT POINT OPTIONS [FIELD...] - TYPE SOURCE OPTIONS
- * returns  false where it is of another mount */
+ * returns  false where it is of another mount, or there is no memory */
 static bool mount_parse(char *line, long number, struct mount_info *out)
 {
-    char *rest = strstr(line, " - "), *root = NULL, *type, *options, *user;
+    char *rest = strstr(line, " - "), *root, *point, *type, *options, *user;
     long found;
     int at = 0;
 
     if (rest == NULL || sscanf(line, "%ld %*d %*s %n", &found, &at) != 1 || found != number || at == 0)
         return false;
-    root = line + at;
+    *rest = '\0';
     type = strtok_r(rest + 3, " \n", &rest);
     options = type != NULL && strtok_r(NULL, " \n", &rest) != NULL ? strtok_r(NULL, " \n", &rest) : NULL;
     user = options != NULL ? strstr(options, "user_id=") : NULL;
+    root = strtok_r(line + at, " ", &rest);
+    point = root != NULL ? strtok_r(NULL, " ", &rest) : NULL;
     out->is_kvfs = type != NULL && strcmp(type, MOUNT_TYPE) == 0 && user != NULL;
-    out->is_whole = strncmp(root, "/ ", 2) == 0;
+    out->is_whole = root != NULL && strcmp(root, "/") == 0;
     out->user = user != NULL ? strtoul(user + strlen("user_id="), NULL, 10) : 0;
-    return true;
+    out->point = strdup(point != NULL ? point : "");
+    if (out->point != NULL)
+        mount_unescape(out->point);
+    return out->point != NULL;
 }
 
-/* returns  false where nothing is known of it */
-static bool mount_find(int fd, struct mount_info *out)
+bool mount_find(int fd, struct mount_info *out)
 {
     FILE *mounts = fopen("/proc/self/mountinfo", "re");
     long number = mount_number(fd);
@@ -84,54 +95,78 @@ static bool mount_find(int fd, struct mount_info *out)
     return found;
 }
 
-/* Does the daemon serve the store that this command has open? */
-static int mount_check_store(struct ctl_request *request, int fd, dev_t device, const struct stat *store)
+int mount_ask(const char *subject, int root, struct mount_served *out)
 {
-    const char *dir = request->mount, *number, *inode, *other;
+    const char *number, *inode, *dir;
     unsigned major, minor;
+    struct stat attr;
     uint64_t ino;
-    char *config = cli_read_config(fd, device);
+    char *config = fstat(root, &attr) == 0 ? cli_read_config(root, attr.st_dev) : NULL;
     int status = CTL_OK;
 
     if (config == NULL)
-        return ctl_fail("--mount %s: its daemon does not say in .kvfs/config which store it serves", dir);
+        return ctl_fail("%s: its daemon does not say in .kvfs/config which store it serves", subject);
     number = cli_setting(config, "store_device", strlen("store_device"));
     inode = cli_setting(config, "store_inode", strlen("store_inode"));
-    other = cli_setting(config, "store", strlen("store"));
-    if (number == NULL || inode == NULL || other == NULL || sscanf(number, "%u:%u", &major, &minor) != 2 ||
-        sscanf(inode, "%" SCNu64, &ino) != 1)
-        status = ctl_fail("--mount %s: a kvfs of another version serves it; mount the store anew", dir);
-    else if (makedev(major, minor) != store->st_dev || ino != store->st_ino)
-        status = ctl_fail("--mount %s: another store is mounted here, %.*s; " MOUNT_RULE, dir,
-                          (int)strcspn(other, "\n"), other);
+    dir = cli_setting(config, "store", strlen("store"));
+    if (number == NULL || inode == NULL || dir == NULL || sscanf(number, "%u:%u", &major, &minor) != 2 ||
+        sscanf(inode, "%" SCNu64, &ino) != 1) {
+        status = ctl_fail("%s: a kvfs of another version serves it; mount the store anew", subject);
+    } else {
+        *out = (struct mount_served){strndup(dir, strcspn(dir, "\n")), makedev(major, minor), ino};
+        if (out->dir == NULL)
+            status = ctl_fail("out of memory");
+    }
     free(config);
     return status;
 }
 
-static int mount_check(struct ctl_request *request, int fd)
+int mount_check_user(const char *subject, const struct mount_info *mount, uid_t store_owner)
 {
-    const char *dir = request->mount;
+    if (mount->user == 0 || mount->user == geteuid() || mount->user == store_owner)
+        return CTL_OK;
+    return ctl_fail("%s: user %lu has mounted it, who is neither root, nor you, nor the store's owner", subject,
+                    mount->user);
+}
+
+/* Does the daemon serve the store that this command has open? */
+static int mount_check_store(const char *subject, int root, const struct stat *store)
+{
+    struct mount_served served;
+    int status = mount_ask(subject, root, &served);
+
+    if (status != CTL_OK)
+        return status;
+    if (served.device != store->st_dev || served.inode != store->st_ino)
+        status = ctl_fail("%s: another store is mounted here, %s; " MOUNT_RULE, subject, served.dir);
+    free(served.dir);
+    return status;
+}
+
+static int mount_check(struct ctl_request *request, const char *subject, int fd)
+{
     struct mount_info mount;
     struct stat root, store;
     struct statfs type;
+    int status = CTL_OK;
 
     if (fstatfs(fd, &type) < 0 || fstat(fd, &root) < 0)
-        return ctl_fail("--mount %s: %s; " MOUNT_RULE, dir, strerror(errno));
+        return ctl_fail("%s: %s; " MOUNT_RULE, subject, strerror(errno));
     if (stat(request->store_dir, &store) < 0)
         return ctl_fail("%s: %s", request->store_dir, strerror(errno));
     if (type.f_type != MOUNT_FUSE_MAGIC)
-        return ctl_fail("--mount %s: no kvfs is mounted here; mount the store with: kvfs %s %s", dir,
-                        request->store_dir, dir);
+        return ctl_fail("%s: no kvfs is mounted here; mount the store with: kvfs %s %s", subject,
+                        request->store_dir, request->mount);
     if (!mount_find(fd, &mount))
-        return ctl_fail("--mount %s: /proc/self/mountinfo does not say what is mounted here", dir);
+        return ctl_fail("%s: /proc/self/mountinfo does not say what is mounted here", subject);
     if (!mount.is_kvfs)
-        return ctl_fail("--mount %s: another file system than kvfs is mounted here; " MOUNT_RULE, dir);
-    if (!mount.is_whole || root.st_ino != KV_ROOT_ID)
-        return ctl_fail("--mount %s: this is a directory within a mount; " MOUNT_RULE, dir);
-    if (mount.user != 0 && mount.user != geteuid() && mount.user != store.st_uid)
-        return ctl_fail("--mount %s: user %lu has mounted it, who is neither root, nor you, nor the store's owner",
-                        dir, mount.user);
-    return mount_check_store(request, fd, root.st_dev, &store);
+        status = ctl_fail("%s: another file system than kvfs is mounted here; " MOUNT_RULE, subject);
+    else if (!mount.is_whole || root.st_ino != KV_ROOT_ID)
+        status = ctl_fail("%s: this is a directory within a mount; " MOUNT_RULE, subject);
+    else
+        status = mount_check_user(subject, &mount, store.st_uid);
+    free(mount.point);
+    return status == CTL_OK ? mount_check_store(subject, fd, &store) : status;
 }
 
 static int mount_make_absolute(struct ctl_request *request)
@@ -162,10 +197,16 @@ static int mount_make_absolute(struct ctl_request *request)
 int ctl_use_mount(struct ctl_request *request)
 {
     int status, fd = open(request->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char *subject;
 
     if (fd < 0)
         return ctl_fail("--mount %s: %s; " MOUNT_RULE, request->mount, strerror(errno));
-    status = mount_check(request, fd);
+    if (asprintf(&subject, "--mount %s", request->mount) < 0) {
+        close(fd);
+        return ctl_fail("out of memory");
+    }
+    status = mount_check(request, subject, fd);
+    free(subject);
     close(fd);
     return status == CTL_OK ? mount_make_absolute(request) : status;
 }

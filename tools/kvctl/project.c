@@ -105,13 +105,25 @@ int ctl_bindings(struct ctl_request *request, struct ctl_bindings *out)
 
 int ctl_binding_list(struct ctl_request *request)
 {
+    json_t *object = ctl_given(request, CTL_JSON) ? json_object() : NULL;
     struct ctl_bindings bindings;
     int status = ctl_bindings(request, &bindings);
 
-    if (status != CTL_OK)
+    if (status != CTL_OK) {
+        json_decref(object);
         return status;
-    for (size_t i = 0; i < bindings.count; i++)
-        printf("%s\t%s\n", bindings.items[i].variable, bindings.items[i].namespace);
+    }
+    for (size_t i = 0; status == CTL_OK && i < bindings.count; i++) {
+        const struct ctl_binding *binding = &bindings.items[i];
+
+        if (object == NULL)
+            printf("%s\t%s\n", binding->variable, binding->namespace);
+        else if (json_object_set_new(object, binding->variable, json_string(binding->namespace)) < 0)
+            status = ctl_fail("out of memory");
+    }
     free(bindings.items);
-    return CTL_OK;
+    if (object != NULL && status == CTL_OK)
+        return ctl_print_json(object, JSON_COMPACT);
+    json_decref(object);
+    return status;
 }
