@@ -117,9 +117,11 @@ int keys_with_prefix(struct ctl_request *request, const char *prefix, keys_visit
 
         if (rc < 0)
             return ctl_fail_store(request, namespace_text, "namespace", rc);
+        complete = page.complete;
+        if (complete)
+            status = ctl_look(request);
         for (size_t i = 0; i < page.count && status == CTL_OK; i++)
             status = keys_visit_name(request, page.keys[i], text, visit, arg);
-        complete = page.complete;
         memcpy(cursor, page.cursor, sizeof(cursor));
         kv_list_free(&page);
     }

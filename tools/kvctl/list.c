@@ -64,12 +64,16 @@ static int list_page(struct ctl_request *request, struct list *list)
     rc = kv_list(request->store, request->second.id, request->prefix, request->cursor, limit, &page);
     if (rc < 0)
         return ctl_fail_store(request, request->path.text, "namespace", rc);
-    list_print_head(list, page.complete ? NULL : page.cursor);
+    if (page.complete)
+        status = ctl_look(request);
+    if (status == CTL_OK)
+        list_print_head(list, page.complete ? NULL : page.cursor);
     for (size_t i = 0; i < page.count && status == CTL_OK; i++) {
         memcpy(request->path.key, page.keys[i], sizeof(page.keys[i]));
         status = list_print(request, list);
     }
-    list_print_end(list);
+    if (status == CTL_OK)
+        list_print_end(list);
     kv_list_free(&page);
     return status;
 }
@@ -80,7 +84,8 @@ static int list_all(struct ctl_request *request, struct list *list)
 
     list_print_head(list, NULL);
     status = keys_with_prefix(request, request->prefix, list_print, list);
-    list_print_end(list);
+    if (status == CTL_OK)
+        list_print_end(list);
     return status;
 }
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* That are looked through before a command, or before get says that something is absent: 40 MiB of records, in some
+/* That are looked through before a change, or before something is said to be absent: 40 MiB of records, in some
  * 10 ms. A write on damaged pages would damage more of them, or end in the middle; a listing would not be complete. */
 #define VERIFY_PAGES 10000u
 
@@ -67,8 +67,7 @@ int ctl_open(struct ctl_request *request)
     options.create = access == CTL_CREATE || (access == CTL_CREATE_WHOLE && request->path.account[0] == '\0');
     options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
     options.umask = request->umask;
-    options.verify_pages =
-        request->command->run == ctl_check || request->command->run == ctl_get ? 0 : VERIFY_PAGES;
+    options.verify_pages = access == CTL_READ ? 0 : VERIFY_PAGES;
     request->looked = options.verify_pages > 0;
     if (cli_open_store(request->store_dir, &options, &request->store, &error) < 0)
         return ctl_fail("%s", error.text);
@@ -140,6 +139,10 @@ int ctl_children(struct ctl_request *request, uint64_t parent, enum kv_node_kind
         free(collect.nodes.items);
         (void)ctl_fail_store(request, request->path.text != NULL ? request->path.text : request->store_dir,
                              "object", rc);
+        return CTL_ERROR;
+    }
+    if (ctl_look(request) != CTL_OK) {
+        free(collect.nodes.items);
         return CTL_ERROR;
     }
     *out = collect.nodes;
