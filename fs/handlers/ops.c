@@ -14,7 +14,9 @@ void fs_op_init(void *userdata, struct fuse_conn_info *conn)
     /* No writeback cache: the kernel would trust its own sizes and times over other nodes' changes. No automatic
      * invalidation: an inode's pages are right or dropped (nodes/inode.h). No asynchronous direct I/O: the kernel
      * does not drop the pages that a buffered read made meanwhile. No splicing: transport/channel.c reads the
-     * requests. */
+     * requests. No OPEN is answered with ENOSYS, which would end them, and RELEASEs, for good, and spare a mount for
+     * reading all requests of a hot get: with the RELEASE comes the end of a flock, and with the OPEN the version
+     * that has to be kept for the handle's later reads. */
     conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                  FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
     conn->want &= conn->capable;

@@ -1,4 +1,3 @@
-#include "fs/base/request.h"
 #include "fs/nodes/nodes_internal.h"
 
 #include <assert.h>
@@ -23,7 +22,7 @@ void nodes_set_state(struct fs_inode *inode, enum fs_inode_state state)
     inode->state = state;
 }
 
-static void inode_set_parent(struct fs_inode *inode, struct fs_inode *parent)
+void nodes_set_parent(struct fs_inode *inode, struct fs_inode *parent)
 {
     inode->parent = parent;
     if (parent != NULL)
@@ -44,7 +43,7 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, enum kv_node
     inode->name = name;
     name->refs++;
     inode->state = FS_DISPLACED;
-    inode_set_parent(inode, parent);
+    nodes_set_parent(inode, parent);
     LL_APPEND(name->inodes, inode);
     nodes_set_state(inode, FS_CURRENT);
     fs_table_add(&fs->nodes->by_id, &inode->link);
@@ -83,8 +82,7 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
     free(inode);
 }
 
-/* Free what nobody refers to any more, and then maybe its parent. */
-static void inode_reap(struct fs *fs, struct fs_inode *inode)
+void nodes_reap(struct fs *fs, struct fs_inode *inode)
 {
     while (inode != NULL && inode->refs == 0 && inode->lookups == 0) {
         struct fs_inode *parent = inode->parent;
@@ -108,10 +106,10 @@ void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name,
     inode->name = name;
     name->refs++;
     LL_APPEND(name->inodes, inode);
-    inode_set_parent(inode, parent);
+    nodes_set_parent(inode, parent);
     inode_set_local_locked(inode, local);
     old_parent->refs--;
-    inode_reap(fs, old_parent);
+    nodes_reap(fs, old_parent);
 }
 
 /* ------------------------------------------------------------------------- life cycle */
@@ -290,7 +288,7 @@ void fs_inode_put(struct fs *fs, struct fs_inode *inode)
     pthread_mutex_lock(&fs->nodes->lock);
     assert(inode->refs > 0);
     inode->refs--;
-    inode_reap(fs, inode);
+    nodes_reap(fs, inode);
     pthread_mutex_unlock(&fs->nodes->lock);
 }
 
@@ -310,7 +308,7 @@ void fs_inode_forget(struct fs *fs, uint64_t id, uint64_t lookups)
     inode = inode_find_locked(fs->nodes, id);
     if (inode != NULL && inode != fs->nodes->root) { /* the root is never looked up */
         inode->lookups -= lookups < inode->lookups ? lookups : inode->lookups;
-        inode_reap(fs, inode);
+        nodes_reap(fs, inode);
     }
     pthread_mutex_unlock(&fs->nodes->lock);
 }
@@ -418,121 +416,4 @@ bool fs_has_locals(struct fs *fs, uint64_t namespace_id)
     fs_locals_visit(fs, namespace, "", inode_count_local, &count);
     fs_inode_put(fs, namespace);
     return count > 0;
-}
-
-/* -------------------------------------------------------------------- nodes and paths */
-
-void fs_inode_touch(struct fs *fs, struct fs_inode *namespace)
-{
-    pthread_mutex_lock(&fs->nodes->lock);
-    fs_node_of(namespace)->touched_ns = fs_now_ns();
-    pthread_mutex_unlock(&fs->nodes->lock);
-}
-
-int64_t fs_inode_touched_ns(struct fs *fs, uint64_t node_id)
-{
-    int64_t touched_ns = 0;
-    struct fs_name *name;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    name = nodes_name_find(fs->nodes, node_id, NULL, 0);
-    if (name != NULL && name->current != NULL)
-        touched_ns = fs_node_of(name->current)->touched_ns;
-    pthread_mutex_unlock(&fs->nodes->lock);
-    return touched_ns;
-}
-
-/* Without memory a message will show the old name. */
-static void inode_set_label(struct fs_node *node, const char *label)
-{
-    char *copy = node->label != NULL && strcmp(node->label, label) == 0 ? NULL : strdup(label);
-
-    if (copy == NULL)
-        return;
-    free(node->label);
-    node->label = copy;
-}
-
-static const char *inode_label(struct fs_inode *inode)
-{
-    return inode->kind == FS_NODE ? fs_node_of(inode)->label : NULL;
-}
-
-void fs_inode_relabel(struct fs *fs, uint64_t node_id, struct fs_inode *parent, const char *label)
-{
-    struct fs_inode *inode, *old_parent;
-    struct fs_name *name;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    name = nodes_name_find(fs->nodes, node_id, NULL, 0);
-    inode = name != NULL ? name->current : NULL;
-    if (inode != NULL && inode != fs->nodes->root) {
-        const char *before = inode_label(inode);
-
-        if (before == NULL || strcmp(before, label) != 0 || inode->parent != parent)
-            inode->told.since = fs_request_number(); /* of another name the kernel checked another node */
-        inode_set_label(fs_node_of(inode), label);
-        old_parent = inode->parent;
-        inode_set_parent(inode, parent);
-        old_parent->refs--;
-        inode_reap(fs, old_parent);
-    }
-    pthread_mutex_unlock(&fs->nodes->lock);
-}
-
-struct fs_inode *fs_inode_parent(struct fs *fs, struct fs_inode *inode, char label[KV_NAME_MAX + 1])
-{
-    struct fs_inode *parent;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    parent = inode->parent;
-    if (parent != NULL)
-        parent->refs++;
-    label[0] = '\0';
-    if (inode_label(inode) != NULL)
-        memcpy(label, inode_label(inode), strlen(inode_label(inode)) + 1);
-    pthread_mutex_unlock(&fs->nodes->lock);
-    return parent;
-}
-
-static size_t path_append(char *out, size_t size, size_t at, const char *text)
-{
-    size_t length = strnlen(text, size - at - 1);
-
-    memcpy(out + at, text, length);
-    out[at + length] = '\0';
-    return at + length;
-}
-
-void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, char *out, size_t size)
-{
-    const char *parts[8];
-    size_t count = 0, at = 0;
-
-    out[0] = '\0';
-    if (child != NULL)
-        parts[count++] = child;
-    pthread_mutex_lock(&fs->nodes->lock);
-    for (; inode != NULL && inode->name != NULL && inode != fs->nodes->root && count < 8; inode = inode->parent)
-        parts[count++] = inode->name->size > 0        ? inode->name->key
-                         : inode_label(inode) != NULL ? inode_label(inode)
-                                                      : "?";
-    while (count-- > 0) {
-        at = path_append(out, size, at, parts[count]);
-        if (count > 0)
-            at = path_append(out, size, at, "/");
-    }
-    pthread_mutex_unlock(&fs->nodes->lock);
-}
-
-uint64_t fs_inode_account(struct fs *fs, struct fs_inode *inode)
-{
-    uint64_t id;
-
-    pthread_mutex_lock(&fs->nodes->lock);
-    while (inode != NULL && !(inode->kind == FS_NODE && inode->node_kind == KV_ACCOUNT))
-        inode = inode->parent;
-    id = inode != NULL ? inode->name->node : 0;
-    pthread_mutex_unlock(&fs->nodes->lock);
-    return id;
 }

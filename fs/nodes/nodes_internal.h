@@ -34,6 +34,10 @@ struct fs_name *nodes_name_get(struct fs_nodes *nodes, uint64_t node, const char
 void nodes_name_put(struct fs_nodes *nodes, struct fs_name *name);
 /* Change an inode's state, and its place in its name's. */
 void nodes_set_state(struct fs_inode *inode, enum fs_inode_state state);
+/* A reference of an inode to its parent. */
+void nodes_set_parent(struct fs_inode *inode, struct fs_inode *parent);
+/* Free what nobody refers to any more, and then maybe its parent. NULL is allowed. */
+void nodes_reap(struct fs *fs, struct fs_inode *inode);
 /* Give an inode another name and parent. */
 void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name, struct fs_inode *parent);
 
