@@ -12,6 +12,8 @@
 #include "fs/transport/channel.h"
 #include "fs/transport/loop.h"
 #include "fs/transport/mountpoint.h"
+#include "fs/transport/privileges.h"
+#include "fs/transport/service.h"
 #include "tools/cli/cli.h"
 
 #include <errno.h>
@@ -30,7 +32,8 @@
 /* What libfuse has to say while it serves. */
 static struct fs_error_log *main_log;
 
-static void main_log_message(enum fuse_log_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void main_log_message(enum fuse_log_level level, const char *format,
+                                                                   va_list args)
 {
     char text[256];
 
@@ -59,6 +62,7 @@ static void report_mounted(void *arg)
                      KVFS_VERSION, options->store, options->mountpoint, options->node,
                      options->read_only ? "ro" : "rw",
                      options->durability == KV_DURABILITY_CLOSE ? "close" : "fsync");
+    fs_service_tell("READY=1\nSTATUS=Serving");
     if (ready_fd < 0)
         return;
     null = open("/dev/null", O_RDWR);
@@ -141,13 +145,22 @@ static int open_store(struct fs_options *options, struct kv_store **out)
 /* SIGHUP: whoever rotates logs has moved ours away. */
 static void reload(struct fs *fs)
 {
-    int rc = fs_log_reopen();
+    int rc;
 
+    fs_service_tell_reload();
+    rc = fs_log_reopen();
     if (rc < 0)
         fs_error_log_say(fs->error_log, FS_LOG_ERROR, "%s: cannot be opened, and the old log goes on: %s",
                          fs->options->log_file, strerror(-rc));
     else if (fs->options->log_file != NULL)
         fs_error_log_say(fs->error_log, FS_LOG_INFO, "the log was opened anew");
+    fs_service_tell("READY=1");
+}
+
+static int end(struct fs *fs, bool abandon)
+{
+    fs_service_tell("STOPPING=1\nSTATUS=Unmounting");
+    return fs_session_end(fs, abandon);
 }
 
 static void say_end(const struct fs *fs, int rc)
@@ -179,13 +192,15 @@ static int mount_and_serve(struct fs *fs)
     main_log = fs->error_log;
     fs->mounted = report_mounted;
     fs->mounted_arg = &mounted;
-    rc = fs_channel_use(fs->session);
+    rc = fs_privileges_end(options);
+    if (rc == 0)
+        rc = fs_channel_use(fs->session);
     if (rc == 0)
         rc = fs_push_start(fs, &push);
     if (rc == 0)
-        rc = fs_loop(fs, reload, fs_session_end);
+        rc = fs_loop(fs, reload, end);
     fs_push_stop(push);
-    fuse_session_unmount(fs->session);
+    fs_mountpoint_unmount(fs->session);
     say_end(fs, rc);
     if (!mounted.is)
         fs_say("%s: cannot mount here: %s", options->mountpoint,
@@ -196,9 +211,21 @@ static int mount_and_serve(struct fs *fs)
 static int run(struct fs_options *options)
 {
     struct fs fs = {.options = options};
+    struct kv_error error = {""};
     int status, rc;
 
     fs_loop_block_signals();
+    if (options->foreground) /* else the daemon is nobody's service */
+        fs_service_begin();
+    if (fs_privileges_begin(options, &error) < 0) {
+        fs_say("%s", error.text);
+        return EXIT_FAILURE;
+    }
+    rc = fs_log_open(options);
+    if (rc < 0) {
+        fs_say("log_file=%s: %s", options->log_file, strerror(-rc));
+        return EXIT_FAILURE;
+    }
     if (open_store(options, &fs.store) < 0)
         return EXIT_FAILURE;
     rc = fs_options_name_node(options);
@@ -230,11 +257,6 @@ static int start(struct fs_options *options)
 
     if (rc < 0) {
         fs_say("%s", error.text);
-        return EXIT_FAILURE;
-    }
-    rc = fs_log_open(options);
-    if (rc < 0) {
-        fs_say("log_file=%s: %s", options->log_file, strerror(-rc));
         return EXIT_FAILURE;
     }
     rc = options->foreground ? 0 : daemonize();

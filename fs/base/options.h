@@ -15,6 +15,7 @@ struct fs_options {
     ino_t store_inode;
     char *mountpoint; /* absolute */
     char *node;       /* this edge node's name; NULL until fs_options_name_node() */
+    char *run_as;     /* a user's name; NULL: who starts it */
     char *log_file;   /* absolute; NULL: the system log, or the journal */
     enum fs_log_level log_level;
     bool foreground;

@@ -19,7 +19,7 @@
 /* Options that take a value, as text. */
 struct texts {
     char *cache_ttl, *cache_size, *node, *durability, *invalidate, *commit_interval_ms, *commit_timeout, *map_size,
-        *memory_size, *log_file, *log_level;
+        *memory_size, *log_file, *log_level, *run_as;
 };
 
 struct parsing {
@@ -62,6 +62,7 @@ static const struct fuse_opt templates[] = {
     TEXT("log_file", log_file),
     TEXT("--log-file", log_file),
     TEXT("log_level", log_level),
+    TEXT("run_as", run_as),
     FLAG("-f", KEY_FOREGROUND),
     FLAG("-d", KEY_DEBUG),
     FLAG("--debug", KEY_DEBUG),
@@ -356,6 +357,8 @@ static int options_parse_texts(const struct texts *texts, struct fs_options *out
         rc = options_parse_node(texts->node, &out->node);
     if (rc == 0)
         rc = options_parse_log_level(texts->log_level, &out->log_level);
+    if (rc == 0 && texts->run_as != NULL)
+        rc = (out->run_as = strdup(texts->run_as)) == NULL ? -ENOMEM : 0;
     if (rc == 0 && texts->log_file != NULL)
         rc = (out->log_file = options_absolute(texts->log_file)) == NULL ? -ENOMEM : 0;
     return rc;
@@ -374,6 +377,7 @@ static void options_texts_free(struct texts *texts)
     free(texts->memory_size);
     free(texts->log_file);
     free(texts->log_level);
+    free(texts->run_as);
 }
 
 /* Options of libfuse that every mount has. The store's name can be any bytes. */
@@ -465,5 +469,6 @@ void fs_options_free(struct fs_options *options)
     free(options->mountpoint);
     free(options->node);
     free(options->log_file);
+    free(options->run_as);
     fuse_opt_free_args(&options->fuse);
 }

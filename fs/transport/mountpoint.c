@@ -1,5 +1,7 @@
 #include "fs/transport/mountpoint.h"
 
+#include "fs/transport/privileges.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
@@ -65,10 +67,10 @@ static bool mountpoint_is_dead(const char *path)
     return statvfs(path, &space) < 0 && errno == ENOTCONN;
 }
 
-/* Others than root may mount on what they could fill with files. */
+/* Who needs fusermount3 may mount on what he could fill with files. */
 static bool mountpoint_may_mount(const char *path, const struct stat *attr)
 {
-    if (geteuid() == 0)
+    if (fs_privileges_may_mount())
         return true;
     return access(path, W_OK) == 0 && ((attr->st_mode & S_ISVTX) == 0 || attr->st_uid == geteuid());
 }
@@ -106,7 +108,7 @@ int fs_mountpoint_prepare(const char *path, const char *store, struct kv_error *
             "%s: you may not mount here; a mount point must be a directory that you can write to, and your "
             "own where others can, too; choose another one",
             path);
-    if (access("/dev/fuse", R_OK | W_OK) < 0)
+    if (faccessat(AT_FDCWD, "/dev/fuse", R_OK | W_OK, AT_EACCESS) < 0)
         return FAIL(error, -errno,
                     "/dev/fuse: %s; the kernel's fuse module must be loaded, and you allowed to use it",
                     strerror(errno));
@@ -136,7 +138,9 @@ int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct k
     int rc = said < 0 || kept < 0 || dup2(said, STDERR_FILENO) < 0 ? -errno : 0;
 
     if (rc == 0) {
+        fs_privileges_raise();
         rc = fuse_session_mount(session, path) < 0 ? -EIO : 0;
+        fs_privileges_lower();
         dup2(kept, STDERR_FILENO);
         mountpoint_last_line(said, reason, sizeof(reason));
     }
@@ -147,4 +151,11 @@ int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct k
     if (rc < 0)
         return FAIL(error, rc, "%s: cannot mount here: %s", path, reason[0] != '\0' ? reason : strerror(-rc));
     return 0;
+}
+
+void fs_mountpoint_unmount(struct fuse_session *session)
+{
+    fs_privileges_raise();
+    fuse_session_unmount(session);
+    fs_privileges_lower();
 }

@@ -14,4 +14,7 @@ KV_CHECKED int fs_mountpoint_prepare(const char *path, const char *store, struct
  * returns  0; -EIO; another negative errno where it could not be tried */
 KV_CHECKED int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct kv_error *error);
 
+/* Undo that; also where somebody else has. */
+void fs_mountpoint_unmount(struct fuse_session *session);
+
 #endif
