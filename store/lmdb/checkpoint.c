@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Bytes of pages that commits may replace before the next checkpoint lets go of them. */
-#define PINNED_MOST ((uint64_t)16 << 20)
 #define NAMES_OLD_S 4 /* no file system's clock has longer ticks */
 
 #define MARK_KEY "mark"
@@ -45,30 +43,6 @@ int lmdb_header_read(int data_fd, uint64_t page_size, uint64_t txn, uint8_t *out
     ssize_t got = pread(data_fd, out, LOG_HEADER, (off_t)(txn % 2 * page_size));
 
     return got == LOG_HEADER && format_u64(out + META_TXN) == txn ? 0 : -EIO;
-}
-
-/* ----------------------------------------------------------------------------- pins
- *
- * A pin is a read transaction that nothing is read through. It does not count as open: the map may change under it.
- * Where the environment is closed it ends, too, so `lock` guards it. */
-
-static struct lmdb_txn *checkpoint_take_pin(struct lmdb *lmdb, struct lmdb_txn *instead)
-{
-    struct lmdb_txn *pin;
-
-    pthread_mutex_lock(&lmdb->lock);
-    pin = lmdb->pin;
-    lmdb->pin = instead;
-    pthread_mutex_unlock(&lmdb->lock);
-    return pin;
-}
-
-static void checkpoint_unpin(struct lmdb *lmdb)
-{
-    struct lmdb_txn *pin = checkpoint_take_pin(lmdb, NULL);
-
-    if (pin != NULL)
-        lmdb_free_txn(pin);
 }
 
 /* ---------------------------------------------------------------------- a checkpoint */
@@ -116,28 +90,17 @@ static int checkpoint_write(struct lmdb *lmdb, uint64_t txn, const struct lmdb_m
     if (lmdb_flush_log(lmdb) < 0)
         return -EIO;
     lmdb->slot = slot;
-    lmdb_writer_set_checkpoint(lmdb, &slot);
+    lmdb_writer_set_checkpoint(lmdb, &(struct lmdb_checkpoint){slot.number, slot.seq, slot.txn, mark->volume});
     lmdb_writer_settle(lmdb);
+    lmdb_writer_tell_checkpoint(lmdb);
     return 0;
-}
-
-/* Who died between the write of LMDB's header and that of the number which readers go by has left them a transaction
- * behind. LMDB mends that for the next writer. */
-static int checkpoint_mend_readers(struct lmdb *lmdb)
-{
-    struct lmdb_txn *txn;
-    int rc = lmdb_txn_begin(lmdb, true, &txn);
-
-    if (rc == 0)
-        lmdb_txn_abort(txn);
-    return rc;
 }
 
 int lmdb_checkpoint(struct lmdb *lmdb)
 {
-    struct lmdb_txn *pin, *before;
+    struct lmdb_txn *pin;
     struct lmdb_mark mark;
-    int rc = lmdb_writer_is_heir(lmdb) ? checkpoint_mend_readers(lmdb) : 0;
+    int rc = lmdb_turn(lmdb);
 
     if (rc == 0)
         rc = lmdb_txn_begin(lmdb, false, &pin);
@@ -152,12 +115,7 @@ int lmdb_checkpoint(struct lmdb *lmdb)
         lmdb_txn_abort(pin);
         return rc;
     }
-    before = checkpoint_take_pin(lmdb, pin);
-    if (before != NULL)
-        lmdb_free_txn(before);
-    lmdb->pin_txn = mdb_txn_id(pin->mdb);
-    lmdb->pin_volume = mark.volume;
-    lmdb_leave(lmdb, NULL);
+    lmdb_pin(lmdb, pin, mark.volume);
     return 0;
 }
 
@@ -197,13 +155,15 @@ static bool checkpoint_files_are_ours(struct lmdb *lmdb)
 /* See which checkpoint is the newest. returns 0; -EIO, also where a flush has failed */
 static int checkpoint_look(struct lmdb *lmdb)
 {
+    struct log_slot *slot = &lmdb->slot;
+
     if (checkpoint_has_failed(lmdb))
         return -EIO;
-    if (lmdb_writer_checkpoint(lmdb) == lmdb->slot.number)
+    if (lmdb_writer_checkpoint(lmdb).number == slot->number)
         return 0;
-    if (log_slot_read(lmdb->log_fd, &lmdb->slot) < 0)
+    if (log_slot_read(lmdb->log_fd, slot) < 0)
         return -EIO;
-    lmdb_writer_set_checkpoint(lmdb, &lmdb->slot);
+    lmdb_writer_set_checkpoint(lmdb, &(struct lmdb_checkpoint){slot->number, slot->seq, slot->txn, 0});
     return 0;
 }
 
@@ -216,8 +176,8 @@ int lmdb_protect(struct lmdb *lmdb)
 
 bool lmdb_is_due(const struct lmdb *lmdb, const struct lmdb_mark *mark, bool near_end, uint64_t txn)
 {
-    return mark->pos - lmdb->slot.pos > lmdb->slot.ring / 2 || mark->volume - lmdb->pin_volume > PINNED_MOST ||
-           (near_end && lmdb->pin_txn + 1 < txn);
+    return mark->pos - lmdb->slot.pos > lmdb->slot.ring / 2 ||
+           mark->volume - lmdb->pin_volume > LMDB_PINNED_MOST || (near_end && lmdb->pin_txn + 1 < txn);
 }
 
 /* Does what this process has committed need a checkpoint to be durable? */
@@ -225,7 +185,7 @@ static bool flush_needs_checkpoint(struct lmdb *lmdb)
 {
     uint64_t incomplete = __atomic_load_n(&lmdb->incomplete, __ATOMIC_ACQUIRE);
 
-    return incomplete != 0 && lmdb_writer_checkpoint_seq(lmdb) <= incomplete;
+    return incomplete != 0 && lmdb_writer_checkpoint(lmdb).seq <= incomplete;
 }
 
 int lmdb_flush(struct engine *engine, int64_t wait_ns)
@@ -258,7 +218,7 @@ static int rest_unpin(struct lmdb *lmdb)
     if (rc == 0 && (lmdb->last_txn > lmdb->slot.txn || lmdb_writer_is_heir(lmdb)))
         rc = lmdb_checkpoint(lmdb);
     if (rc == 0 || rc == -EIO)
-        checkpoint_unpin(lmdb);
+        lmdb_unpin(lmdb);
     return rc;
 }
 
@@ -272,11 +232,4 @@ int lmdb_rest(struct engine *engine)
     rc = rest_unpin(lmdb);
     lmdb_writer_release(lmdb);
     return rc;
-}
-
-void lmdb_forget_pin_locked(struct lmdb *lmdb)
-{
-    if (lmdb->pin != NULL)
-        lmdb_free_txn(lmdb->pin);
-    lmdb->pin = NULL;
 }

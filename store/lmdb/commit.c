@@ -6,55 +6,80 @@
 
 enum { COMMIT_PAGES = 8 /* that a commit takes beside those of the records: branches, roots, the free list */ };
 
-/* With a change of nothing, so that what the last commit freed can be used after the next checkpoint. */
-static int commit_nothing(struct lmdb_txn *txn)
+/* LMDB calls a short write an I/O error. */
+static int commit_to_lmdb(struct lmdb_txn *txn)
 {
-    int rc = lmdb_errno(lmdb_mark_write(txn->lmdb->marks, txn->mdb, &txn->mark));
+    int rc = lmdb_errno(mdb_txn_commit(txn->mdb));
 
-    if (rc == 0) {
-        txn->lmdb->last_txn = mdb_txn_id(txn->mdb);
-        rc = lmdb_errno(mdb_txn_commit(txn->mdb));
-        txn->mdb = NULL;
+    txn->mdb = NULL;
+    return rc == -EIO && lmdb_disk_full(txn->lmdb) ? -ENOSPC : rc;
+}
+
+int lmdb_turn(struct lmdb *lmdb)
+{
+    struct lmdb_txn *txn;
+    int rc = lmdb_txn_begin(lmdb, true, &txn);
+
+    if (rc < 0)
+        return rc;
+    /* Without a pin nothing is committed before the checkpoint. */
+    if (lmdb->pin != NULL && !lmdb_writer_is_heir(lmdb) && lmdb_space_is_unripe(lmdb)) {
+        rc = lmdb_mark_read(lmdb->marks, txn->mdb, &txn->mark);
+        if (rc == 0)
+            rc = lmdb_errno(lmdb_mark_write(lmdb->marks, txn->mdb, &txn->mark));
+        if (rc == 0) {
+            lmdb->last_txn = mdb_txn_id(txn->mdb);
+            rc = commit_to_lmdb(txn);
+        }
     }
     lmdb_txn_abort(txn);
-    return rc;
+    return rc == -ENOSPC ? 0 : rc; /* then the pages have to wait */
+}
+
+/* Begin one transaction. *due: a checkpoint should come before it */
+static int commit_begin(struct lmdb *lmdb, struct lmdb_txn **out, bool *due)
+{
+    struct lmdb_txn *txn;
+    bool near_end;
+    int rc = lmdb_txn_begin(lmdb, true, &txn);
+
+    if (rc < 0)
+        return rc;
+    /* The environment, and the pin with it, may have been closed since lmdb_protect(). */
+    rc = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) ? -EIO
+                                                          : lmdb_mark_read(lmdb->marks, txn->mdb, &txn->mark);
+    if (rc < 0) {
+        lmdb_txn_abort(txn);
+        return rc;
+    }
+    near_end = lmdb_near_end(lmdb);
+    *due =
+        lmdb_is_due(lmdb, &txn->mark, near_end, mdb_txn_id(txn->mdb)) || (near_end && lmdb_space_is_unripe(lmdb));
+    *out = txn;
+    return 0;
 }
 
 int lmdb_begin_write(struct lmdb *lmdb, struct lmdb_txn **out)
 {
-    enum { FIRST, CHECKED, TURNED } step;
+    struct lmdb_txn *txn;
+    bool due;
     int rc = lmdb_protect(lmdb);
 
-    for (step = FIRST; rc == 0; step++) {
-        struct lmdb_txn *txn;
-        bool near_end;
-
-        rc = lmdb_txn_begin(lmdb, true, &txn);
-        if (rc < 0)
-            return rc;
-        near_end = lmdb_near_end(lmdb);
-        /* The environment, and the pin with it, may have been closed since lmdb_protect(). */
-        rc = __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) ? -EIO
-                                                              : lmdb_mark_read(lmdb->marks, txn->mdb, &txn->mark);
-        if (rc < 0) {
-            lmdb_txn_abort(txn);
-        } else if (step == FIRST && lmdb_is_due(lmdb, &txn->mark, near_end, mdb_txn_id(txn->mdb))) {
-            lmdb_txn_abort(txn);
-            rc = lmdb_checkpoint(lmdb);
-        } else if (step < TURNED && near_end && lmdb_space_is_unripe(lmdb)) {
-            rc = commit_nothing(txn);
-            if (rc == 0)
-                rc = lmdb_checkpoint(lmdb);
-            step = CHECKED;
-        } else {
-            log_changes_clear(&lmdb->changes, LOG_RECORD_MAX(lmdb->slot.ring));
-            lmdb_check_readers(lmdb);
-            lmdb_space_begin(lmdb);
-            *out = txn;
-            return 0;
-        }
+    if (rc == 0)
+        rc = commit_begin(lmdb, &txn, &due);
+    if (rc == 0 && due) {
+        lmdb_txn_abort(txn);
+        rc = lmdb_checkpoint(lmdb);
+        if (rc == 0)
+            rc = commit_begin(lmdb, &txn, &due);
     }
-    return rc;
+    if (rc < 0)
+        return rc;
+    log_changes_clear(&lmdb->changes, LOG_RECORD_MAX(lmdb->slot.ring));
+    lmdb_check_readers(lmdb);
+    lmdb_space_begin(lmdb);
+    *out = txn;
+    return 0;
 }
 
 /* -------------------------------------------------------------------------- the commit */
@@ -107,13 +132,9 @@ int lmdb_commit_changes(struct lmdb_txn *txn)
 
     if (rc < 0)
         return commit_undone(lmdb, txn->mark.pos, rc);
-    rc = lmdb_errno(mdb_txn_commit(txn->mdb));
-    txn->mdb = NULL;
+    rc = commit_to_lmdb(txn);
     if (rc < 0 && lmdb_newest(lmdb) >= id) /* it is kept, and the header is in doubt */
         return lmdb_fail(lmdb);
-    /* LMDB calls a short write an I/O error. */
-    if (rc == -EIO && lmdb_disk_full(lmdb))
-        rc = -ENOSPC;
     if (rc < 0)
         return commit_undone(lmdb, txn->mark.pos, rc);
     lmdb->last_txn = id;

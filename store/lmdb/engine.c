@@ -22,14 +22,14 @@
  *     smaller records, down to a page each. And all growth must leave free pages and tail of the reserve's
  *     size together. Three quarters of it do once something was committed after a refusal: what `rm` gave back
  *     shall not be refused for a few copied pages;
- *   - when the end is near and the last commit freed pages, begin(write) makes an empty commit and a checkpoint first:
- *     so what `rm` gave back can be used by the very next put.
+ *   - when the end is near and the last commit freed pages, begin(write) makes a checkpoint first, which an empty
+ *     commit precedes: so what `rm` gave back can be used by the very next put.
  *   The file always covers the pages that its header counts; one that is shorter was cut off.
  *   This does not hold on filesystems that copy on write (btrfs): there a full disk can refuse deletes.
  *
- * Locks: the right to write (writer.c), then LMDB's writer lock, then `lock`. The struct says which guards
- * what. Between processes: whoever has the store open holds flock() on data.mdb, shared; alone while it recovers the
- * store or has claimed it for itself.
+ * Locks: the right to write (writer.c), and `writing` with it, then LMDB's writer lock, then `lock`. The struct says
+ * which guards what. Between processes: whoever has the store open holds flock() on data.mdb, shared; alone while it
+ * recovers the store or has claimed it for itself.
  *
  * A process opens a directory once, after its last fork: closing a second environment would drop the
  * locks of the first.

@@ -41,6 +41,17 @@ struct lmdb_mark {
 
 struct lmdb_writer;
 
+/* What processes tell each other of the newest checkpoint. */
+struct lmdb_checkpoint {
+    uint64_t number; /* 0: not known, look into the log */
+    uint64_t seq;    /* of the first record after it */
+    uint64_t txn;
+    uint64_t volume; /* as of its mark; 0: not known */
+};
+
+/* Bytes of pages that commits may replace before the next checkpoint lets go of them. */
+#define LMDB_PINNED_MOST ((uint64_t)16 << 20)
+
 struct lmdb {
     struct engine base;
     char *dir;   /* absolute */
@@ -77,9 +88,13 @@ struct lmdb {
     /* Guarded by the right to write. */
     struct log_slot slot;        /* the newest checkpoint, as of the last look */
     struct timespec names_as_of; /* when the directory was changed last, as of the last look; 0: look */
-    uint64_t pin_txn, pin_volume;
-    uint64_t last_txn; /* this process's last commit */
+    uint64_t pin_txn;
     struct log_changes changes;
+    bool has_keeper;
+    pthread_t keeper;        /* pin.c */
+    pthread_mutex_t writing; /* who has the right holds it; guards what follows, and that the pin stays */
+    uint64_t pin_volume;
+    uint64_t last_txn; /* this process's last commit */
 
     /* Guarded by LMDB's writer lock. */
     uint64_t allocated; /* bytes of the file that the disk surely has; 0: nobody looked yet */
@@ -94,6 +109,7 @@ struct lmdb {
     /* Atomic. */
     uint64_t incomplete; /* as of this process's last commit */
     bool failed;         /* a flush of this process */
+    bool closing;
 };
 
 struct lmdb_txn {
@@ -137,6 +153,10 @@ void lmdb_check_readers(struct lmdb *lmdb);
 /* Begin to write, after a checkpoint where one is due. The right to write is the caller's.
  * returns 0; -EIO, -ENOSPC, -ENOMEM, -ETIMEDOUT */
 KV_CHECKED int lmdb_begin_write(struct lmdb *lmdb, struct lmdb_txn **out);
+/* With the right to write, outside of transactions: begin and end one, by which LMDB mends what a process left that died
+ * between writing its header and the number that readers go by. Where the last commit freed many pages it is committed,
+ * with a change of nothing: they can be used after a checkpoint of it. returns 0; as lmdb_begin_write() */
+KV_CHECKED int lmdb_turn(struct lmdb *lmdb);
 /* Append what the transaction changed to the log, and commit it; it is still to be ended. As the engine's commit(). */
 KV_CHECKED int lmdb_commit_changes(struct lmdb_txn *txn);
 
@@ -194,8 +214,17 @@ KV_CHECKED int lmdb_flush(struct engine *engine, int64_t wait_ns);
 KV_CHECKED int lmdb_rest(struct engine *engine);
 /* A flush or the header failed: no more changes until the store was recovered. returns -EIO */
 int lmdb_fail(struct lmdb *lmdb);
+
+/* -------------------------------------------------------------------- pin.c */
+
+/* With the right to write: pin the state of a read transaction, which is counted out, instead of what was pinned; or
+ * nothing any more. volume: of its mark */
+void lmdb_pin(struct lmdb *lmdb, struct lmdb_txn *txn, uint64_t volume);
+void lmdb_unpin(struct lmdb *lmdb);
 /* The environment is going to be closed; `lock` is held, or nobody else is there. */
 void lmdb_forget_pin_locked(struct lmdb *lmdb);
+/* Before the engine is closed. */
+void lmdb_pin_end(struct lmdb *lmdb);
 
 /* ------------------------------------------------------------------ follow.c */
 
@@ -228,7 +257,7 @@ void lmdb_space_allocate(struct lmdb *lmdb);
 void lmdb_space_begin(struct lmdb *lmdb);
 /* Is there so little space that freed pages matter? */
 bool lmdb_near_end(struct lmdb *lmdb);
-/* Near the end: would an empty commit before this write transaction make pages usable that it may need? */
+/* Inside a write transaction: did the last commit free so many pages that they are worth an empty one? */
 bool lmdb_space_is_unripe(struct lmdb *lmdb);
 /* A record with a value of so many bytes was put; one was deleted. */
 void lmdb_space_put(struct lmdb_txn *txn, enum engine_table table, struct slice key, uint64_t size);
@@ -249,12 +278,15 @@ void lmdb_writer_settle(struct lmdb *lmdb);
 /* A flush failed: all who have the file open shall know; and has one? Any thread. */
 void lmdb_writer_fail(struct lmdb *lmdb);
 bool lmdb_writer_has_failed(const struct lmdb *lmdb);
-/* With the right to write: tell which checkpoint is the newest. It is on the disk. */
-void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct log_slot *slot);
-/* The newest one's number, for who has the right to write; 0: nobody has told, look into the log. And the number of the
- * first record after it, or after an older one: any thread. */
-uint64_t lmdb_writer_checkpoint(const struct lmdb *lmdb);
-uint64_t lmdb_writer_checkpoint_seq(const struct lmdb *lmdb);
+/* With the right to write: note which checkpoint is the newest. It is on the disk. */
+void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct lmdb_checkpoint *checkpoint);
+/* What was noted. Who has the right to write gets what is true; else each figure is that of this checkpoint or of one
+ * before it. */
+struct lmdb_checkpoint lmdb_writer_checkpoint(const struct lmdb *lmdb);
+/* Wake who waits for checkpoints, in all processes. Wait until there were more, or for a moment. told: the last answer; 0
+ * at first */
+void lmdb_writer_tell_checkpoint(struct lmdb *lmdb);
+uint32_t lmdb_writer_wait_checkpoint(struct lmdb *lmdb, uint32_t told);
 /* Pages that were looked through and are sound, by whoever has had the store open since it was opened for writing
  * first. Any thread. */
 void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages);

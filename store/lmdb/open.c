@@ -181,6 +181,7 @@ static struct lmdb *lmdb_new(const struct lmdb_options *options)
                                                       : options->map_bytes;
     lmdb->limit -= lmdb->limit % MAP_STEP;
     pthread_mutex_init(&lmdb->lock, NULL);
+    pthread_mutex_init(&lmdb->writing, NULL);
     pthread_mutex_init(&lmdb->flush_lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -234,6 +235,7 @@ void lmdb_close(struct engine *engine)
     struct lmdb *lmdb = (struct lmdb *)engine;
 
     /* Where somebody else writes just now, who comes next recovers the store, or has no need to. */
+    lmdb_pin_end(lmdb);
     if (lmdb->pin != NULL)
         (void)!lmdb_rest(engine);
     lmdb_close_environment(lmdb);
@@ -245,6 +247,7 @@ void lmdb_close(struct engine *engine)
     pthread_cond_destroy(&lmdb->none_open);
     pthread_mutex_destroy(&lmdb->lock);
     pthread_mutex_destroy(&lmdb->flush_lock);
+    pthread_mutex_destroy(&lmdb->writing);
     free(lmdb->changes.bytes);
     free(lmdb->dir);
     free(lmdb);

@@ -94,7 +94,7 @@ static uint64_t allocated_end(struct lmdb *lmdb)
 /* See to it that the file can be written up to `end`, where possible with some room beyond. */
 static void allocate(struct lmdb *lmdb, uint64_t end)
 {
-    uint64_t from = allocated_end(lmdb), map = map_end(lmdb), ahead = end + lmdb->reserve, available;
+    uint64_t from = allocated_end(lmdb), map = map_end(lmdb), ahead = end + lmdb->reserve / 4, available;
 
     if (end > map)
         end = map;

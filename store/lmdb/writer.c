@@ -36,10 +36,10 @@ struct lmdb_writer {
     _Atomic pid_t holder; /* 0: none */
     atomic_bool heir;     /* a holder died, and no checkpoint was made since */
     atomic_bool failed;   /* a flush, of any process */
-    /* The newest checkpoint, and the number of the first record after it; 0: not known, look into the log. */
-    _Atomic uint64_t checkpoint, checkpoint_seq;
-    _Atomic uint64_t sound;   /* pages */
-    _Atomic uint32_t told;    /* counts commits; a futex */
+    _Atomic uint64_t checkpoint, checkpoint_seq, checkpoint_txn, checkpoint_volume; /* struct lmdb_checkpoint */
+    _Atomic uint32_t checkpoints;                                                   /* counts them; a futex */
+    _Atomic uint64_t sound;                                                         /* pages */
+    _Atomic uint32_t told;                                                          /* counts commits; a futex */
     _Atomic uint32_t waiting; /* threads that wait for it, of all processes */
     _Atomic uint32_t magic;
 };
@@ -224,13 +224,35 @@ void lmdb_writer_fail(struct lmdb *lmdb)
 
 bool lmdb_writer_has_failed(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->failed); }
 
-void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct log_slot *slot)
+void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct lmdb_checkpoint *checkpoint)
 {
-    atomic_store(&lmdb->writer->checkpoint_seq, slot->seq);
-    atomic_store(&lmdb->writer->checkpoint, slot->number);
+    struct lmdb_writer *writer = lmdb->writer;
+
+    atomic_store(&writer->checkpoint_volume, checkpoint->volume);
+    atomic_store(&writer->checkpoint_txn, checkpoint->txn);
+    atomic_store(&writer->checkpoint_seq, checkpoint->seq);
+    atomic_store(&writer->checkpoint, checkpoint->number);
 }
 
-uint64_t lmdb_writer_checkpoint(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->checkpoint); }
+struct lmdb_checkpoint lmdb_writer_checkpoint(const struct lmdb *lmdb)
+{
+    const struct lmdb_writer *writer = lmdb->writer;
+
+    return (struct lmdb_checkpoint){atomic_load(&writer->checkpoint), atomic_load(&writer->checkpoint_seq),
+                                    atomic_load(&writer->checkpoint_txn), atomic_load(&writer->checkpoint_volume)};
+}
+
+void lmdb_writer_tell_checkpoint(struct lmdb *lmdb)
+{
+    atomic_fetch_add(&lmdb->writer->checkpoints, 1);
+    syscall(SYS_futex, &lmdb->writer->checkpoints, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+uint32_t lmdb_writer_wait_checkpoint(struct lmdb *lmdb, uint32_t told)
+{
+    syscall(SYS_futex, &lmdb->writer->checkpoints, FUTEX_WAIT, told, NULL, NULL, 0);
+    return atomic_load(&lmdb->writer->checkpoints);
+}
 
 void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages)
 {
@@ -249,8 +271,6 @@ uint64_t lmdb_writer_sound(const struct lmdb *lmdb)
         return 0;
     return atomic_load(&lmdb->writer->sound);
 }
-
-uint64_t lmdb_writer_checkpoint_seq(const struct lmdb *lmdb) { return atomic_load(&lmdb->writer->checkpoint_seq); }
 
 static _Thread_local const struct lmdb *writer_mine;
 
@@ -271,6 +291,7 @@ int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns)
         rc = writer_answer(lmdb, pthread_mutex_clocklock(&writer->mutex, CLOCK_MONOTONIC, &until));
     }
     if (rc == 0) {
+        pthread_mutex_lock(&lmdb->writing);
         atomic_store(&writer->holder, lmdb->process);
         writer_mine = lmdb;
     }
@@ -281,6 +302,7 @@ void lmdb_writer_release(struct lmdb *lmdb)
 {
     writer_mine = NULL;
     atomic_store(&lmdb->writer->holder, 0);
+    pthread_mutex_unlock(&lmdb->writing);
     pthread_mutex_unlock(&lmdb->writer->mutex);
 }
 

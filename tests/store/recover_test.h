@@ -20,6 +20,7 @@ enum { MAP = 64 << 20, RING = 1 << 20 };
 #define WAIT_NS ((int64_t)10 * 1000000000)
 
 static char home[PATH_MAX], image[PATH_MAX];
+static size_t map_bytes = MAP;
 
 static inline int setup(void **state)
 {
@@ -45,7 +46,7 @@ static inline int try_open(const char *dir, struct lmdb_options options, struct 
                            struct kv_error *error)
 {
     *error = (struct kv_error){""};
-    options.map_bytes = MAP;
+    options.map_bytes = map_bytes;
     return engine_lmdb_open(dir, &options, out, error);
 }
 

@@ -123,6 +123,38 @@ static void who_begins_to_write_after_another_spoils_nothing(void **state)
     close_store(engine);
 }
 
+static void put_large(struct engine *engine)
+{
+    if (commit_bytes(engine, "large", 200000) == 0 && commit_bytes(engine, "large", 200001) == 0)
+        flush(engine);
+}
+
+/* Nobody's pin keeps the pages that the newest checkpoint needs. */
+static void who_has_no_pin_writes_no_page_before_its_checkpoint(void **state)
+{
+    struct engine *engine = create();
+    struct record_io_log log;
+    bool checkpoint = false;
+    size_t from;
+
+    (void)state;
+    assert_int_equal(engine_rest(engine), 0);
+    die_after(put_large);
+    record_io_start(home);
+    from = record_io_position();
+    put_one(engine, "small", "1");
+    log = record_io_stop();
+    for (size_t i = from; i < log.count; i++) {
+        const struct record_io_event *event = &log.events[i];
+
+        checkpoint |= event->kind == RECORD_IO_WRITE && event->file == RECORD_IO_LOG && event->at < 8192;
+        assert_true(checkpoint || event->kind != RECORD_IO_WRITE || event->file != RECORD_IO_DATA);
+    }
+    assert_true(checkpoint);
+    record_io_free(&log);
+    close_store(engine);
+}
+
 /* It was told that nothing of it is kept, and so it is, whatever becomes of the process. */
 static void a_commit_that_failed_is_not_done_by_a_recovery(void **state)
 {
@@ -154,6 +186,7 @@ int main(void)
         RECOVER_TEST(the_record_of_a_dead_writer_is_not_done),
         RECOVER_TEST(the_heir_of_a_writer_that_died_committing_goes_on_from_its_commit),
         RECOVER_TEST(who_begins_to_write_after_another_spoils_nothing),
+        RECOVER_TEST(who_has_no_pin_writes_no_page_before_its_checkpoint),
         RECOVER_TEST(a_commit_that_failed_is_not_done_by_a_recovery),
     };
 

@@ -1,5 +1,10 @@
-/* Opening a store that was not closed, and what is refused. */
+/* Opening a store that was not closed, and what is refused.
+ *
+ * Environment: KVFS_TEST_RECOVER_KEYS (100,000: keys of the large store) */
 #include "tests/store/recover_test.h"
+#include "tests/support/setting.h"
+
+#include <inttypes.h>
 
 /* ---------------------------------------------------------------------- what is recovered */
 
@@ -313,46 +318,124 @@ static void who_must_not_write_is_told_that_the_store_was_not_closed(void **stat
 
 /* ------------------------------------------------------------------------------ how long */
 
-enum { MANY = 100000, GROUP = 500 };
+enum { MANY = 100000, GROUP = 500, CHANGED = 40, CHUNK = 100000 };
+
+static int64_t many; /* keys */
 
 static void put_many(struct engine *engine)
 {
-    char key[16];
+    char key[32];
 
-    for (int i = 0; i < MANY; i += GROUP) {
+    for (int64_t i = 0; i < many; i += GROUP) {
         struct engine_txn *txn = begin(engine, true);
 
-        for (int j = i; j < i + GROUP; j++) {
-            snprintf(key, sizeof(key), "key_%06d", j);
+        for (int64_t j = i; j < i + GROUP; j++) {
+            snprintf(key, sizeof(key), "key_%07" PRId64, j);
             if (put(txn, ENGINE_KEYS, key, "a value of some forty bytes, as records have") < 0)
                 return;
         }
         if (txn->ops->commit(txn) < 0)
             return;
     }
-    (void)!engine_rest(engine); /* the full log is what comes now */
-    for (int i = 0; i < 500; i++) {
-        snprintf(key, sizeof(key), "key_%06d", i * 199);
-        put_and_commit(engine, ENGINE_KEYS, key, "changed");
+}
+
+/* Change keys from all over the store, and a chunk of a value. */
+static void change_some(struct engine *engine, uint64_t turn)
+{
+    struct engine_txn *txn = begin(engine, true);
+    static const uint8_t chunk[CHUNK];
+    char key[32], value[32];
+
+    snprintf(value, sizeof(value), "changed %" PRIu64, turn);
+    if (txn->ops->put(txn, ENGINE_CHUNKS, text("chunk"), slice_of(chunk, sizeof(chunk))) < 0)
+        return;
+    for (int64_t i = 0; i < CHANGED; i++) {
+        snprintf(key, sizeof(key), "key_%07" PRId64, i * (many / CHANGED));
+        if (put(txn, ENGINE_KEYS, key, value) < 0)
+            return;
     }
+    (void)!txn->ops->commit(txn);
+}
+
+/* With as much in the log as can be there, which is one change less than comes between two checkpoints. */
+static void fill_the_log(struct engine *engine)
+{
+    int fd = open_log(home);
+    struct log_slot before, now;
+    uint64_t turn = 0, from = 0;
+
+    put_many(engine);
+    if (engine_rest(engine) < 0)
+        return;
+    for (int checkpoints = 0; checkpoints < 2; checkpoints++) {
+        from = turn;
+        for (before = now = (struct log_slot){0}; before.number == now.number; turn++) {
+            if (log_slot_read(fd, &before) < 0)
+                return;
+            change_some(engine, turn);
+            if (log_slot_read(fd, &now) < 0)
+                return;
+        }
+    }
+    for (uint64_t end = turn + (turn - from) - 2; turn < end; turn++)
+        change_some(engine, turn);
+    put_one(engine, "last", "1");
+}
+
+/* Bytes of records after the newest checkpoint. */
+static uint64_t size_of_log(void)
+{
+    struct log_record record = {0};
+    int fd = open_log(home);
+    struct log_slot slot;
+    uint64_t pos, seq;
+
+    assert_int_equal(log_slot_read(fd, &slot), 0);
+    for (pos = slot.pos, seq = slot.seq; log_read(fd, &slot, pos, seq, &record) == 0; seq++)
+        pos = record.next;
+    free(record.payload);
+    close(fd);
+    return pos - slot.pos;
+}
+
+/* As if it had been off. */
+static void forget_what_is_in_memory(const char *name)
+{
+    char path[PATH_MAX + 16];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", home, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fdatasync(fd), 0);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    close(fd);
 }
 
 static void a_large_store_with_a_full_log_is_recovered(void **state)
 {
     struct timespec from, to;
-    struct engine *engine = open_store(home, (struct lmdb_options){.create = true});
+    struct engine *engine;
+    uint64_t size;
 
     (void)state;
-    close_store(engine);
-    die_after(put_many);
+    many = (int64_t)test_setting("KVFS_TEST_RECOVER_KEYS", MANY) / GROUP * GROUP;
+    map_bytes = (size_t)8 << 30;
+    close_store(create());
+    die_after(fill_the_log);
+    size = size_of_log();
+    assert_true(size > (uint64_t)4 << 20);
+    forget_what_is_in_memory("data.mdb");
+    forget_what_is_in_memory("log");
     clock_gettime(CLOCK_MONOTONIC, &from);
     engine = open_store(home, (struct lmdb_options){.create = false});
     clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("recovered within %ld ms\n", (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000);
-    assert_committed(engine, ENGINE_KEYS, "key_000000", "changed");
-    assert_committed(engine, ENGINE_KEYS, "key_099301", "changed");
-    assert_committed(engine, ENGINE_KEYS, "key_099999", "a value of some forty bytes, as records have");
+    printf("%" PRId64 " keys, %" PRIu64 " KiB in the log: recovered within %ld ms\n", many, size >> 10,
+           (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000);
+    expect_one(engine, "last", "1");
+    assert_committed(engine, ENGINE_KEYS, "key_0000001", "a value of some forty bytes, as records have");
     close_store(engine);
+    map_bytes = MAP;
 }
 
 int main(void)
