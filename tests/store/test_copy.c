@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEYS = 3000, LARGE_KEYS = 12, LARGE = 400000, ROUNDS = 150 };
+enum { KEYS = 3000, LARGE_KEYS = 12, LARGE = 400000, ROUNDS = 60 };
 
 static char top[200];
 

@@ -177,11 +177,11 @@ static void print_help(void)
            "\nNames: %s;\n  %s;\n  %s.\n"
            "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
            "  and %u projects and bindings together, unless changed.\n"
-           "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value; check, backup or restore\n"
-           "  found something wrong; 5 watch: changes were missed; 125 to 127 run: it failed, and see its help;\n"
-           "  2 error: one line on standard error says what was wrong, what the rule is, and where something may\n"
-           "  have been changed all the same: after an I/O error of the store, or by a --recursive delete that\n"
-           "  failed half way.\n",
+           "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value; check, backup or\n"
+           "  restore found something wrong; 5 watch: changes were missed; 125 to 127 run: see its help;\n"
+           "  2 error: one line on standard error says what was wrong, what the rule is, and where something\n"
+           "  may have been changed all the same: after an I/O error of the store, or by a --recursive\n"
+           "  delete that failed half way.\n",
            kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
            KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
 }
