@@ -44,9 +44,9 @@ enum kv_name_kind { KV_NAME_KEY, KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_PRO
  * returns  0; -ENAMETOOLONG where only the length is wrong; -EINVAL otherwise */
 KV_CHECKED int kv_name_check(enum kv_name_kind kind, const char *name, size_t size);
 
-/* May programs be given a variable of this name? Not where a shell, a loader or an interpreter obeys it (PATH, LD_PRELOAD,
- * PYTHONPATH ...). Then no binding of this name can be made. One that an older version has made is there all the same:
- * it can be listed, renamed and deleted, and whoever gives variables to programs asks this first. */
+/* May programs be given a variable of this name? Not where a shell, a loader or an interpreter obeys it (PATH,
+ * LD_PRELOAD, PYTHONPATH ...). Then no binding of this name can be made. One that an older version has made is there
+ * all the same: it can be listed, renamed and deleted, and whoever gives variables to programs asks this first. */
 bool kv_variable_is_safe(const char *name, size_t size);
 
 /* The rule of a kind in words, for messages ("1 to 512 letters, digits or underscores"). */
@@ -588,7 +588,8 @@ struct kv_progress {
 /* Write a copy, which has every change that was done (kv_change.done) before the call began, by whatever process. It is
  * one read transaction: nobody who writes waits for it; what is freed meanwhile is not used again until it ends, so the
  * file may grow by what is overwritten in this time. All pages are looked through before the first byte is written.
- * fd        a file or a pipe, which may be one that does not block. It is not flushed. A pipe that nobody reads is -EPIPE,
+ * fd        a file or a pipe, which may be one that does not block. It is not flushed. A pipe that nobody reads is
+ * -EPIPE,
  *           and no signal
  * progress  may be NULL
  * bytes     how many were written; set on failure, too
@@ -608,13 +609,12 @@ struct kv_restore_options {
     void *arg;
 };
 
-/* Make a store of a copy, in a directory that is new or empty. What fill() gives is looked through to its last page. The
- * store is the user's, mode 0700 and 0600 whatever the umask is, and on the disk when this returns. Until then there is
- * none: also what is killed leaves none, but perhaps files of which the next kv_restore() or kv_open() makes its own. The
- * records in the pages are not looked at: see kv_check(). A place of kv_follow() in the store that was copied is none in
- * this one.
- * error     filled on failure
- * returns   0; -EEXIST there is a store; -ENOTEMPTY there are other things; -EIO it is no copy, or damaged, or cut off;
+/* Make a store of a copy, in a directory that is new or empty. What fill() gives is looked through to its last page.
+ * The store is the user's, mode 0700 and 0600 whatever the umask is, and on the disk when this returns. Until then
+ * there is none: also what is killed leaves none, but perhaps files of which the next kv_restore() or kv_open() makes
+ * its own. The records in the pages are not looked at: see kv_check(). A place of kv_follow() in the store that was
+ * copied is none in this one. error     filled on failure returns   0; -EEXIST there is a store; -ENOTEMPTY there are
+ * other things; -EIO it is no copy, or damaged, or cut off;
  *           -ENOSPC; what fill() answered; else as kv_open()
  * threads   any */
 KV_CHECKED int kv_restore(const char *dir, const struct kv_restore_options *options, struct kv_error *error);

@@ -2,20 +2,21 @@
  *
  * Who is told what, and when:
  *
- *   attributes   another process of the machine has changed them, and the kernel was told them since it was notified last
+ *   attributes   another process of the machine has changed them, and the kernel was told them since it was notified
+ *   last
  *                (nodes/push.h); what it was told is not what the central storage has, or it does not count as told
  *                (nodes/told.h); a write has taken set-id bits away
  *   names        another process has changed one that the kernel may know, or know to be absent (nodes/push.h); a
  *                name leads to another inode, because a put has failed or a displaced one was put (content/)
  *   pages        a small value is opened, and the kernel lacks pages of it
  *
- * Of what a request changes the kernel is not notified: it forgets that by itself. After a WRITE these are size and times;
- * after a CREATE, UNLINK or RENAME all attributes of the directory (so the next look into it begins with a GETATTR:
- * the mode is among them, which permission is checked by; later kernels forget only size, times and links). What is
- * committed in the background, as a key that was only created, is shown before it is committed.
+ * Of what a request changes the kernel is not notified: it forgets that by itself. After a WRITE these are size and
+ * times; after a CREATE, UNLINK or RENAME all attributes of the directory (so the next look into it begins with a
+ * GETATTR: the mode is among them, which permission is checked by; later kernels forget only size, times and links).
+ * What is committed in the background, as a key that was only created, is shown before it is committed.
  *
- * None of these functions waits for a lock that a client can hold, so any thread may call them. A failure says only that
- * the kernel does not know the inode, or that the mount is gone. */
+ * None of these functions waits for a lock that a client can hold, so any thread may call them. A failure says only
+ * that the kernel does not know the inode, or that the mount is gone. */
 #ifndef KVFS_FS_BASE_NOTIFY_H
 #define KVFS_FS_BASE_NOTIFY_H
 
@@ -32,8 +33,8 @@ int fs_notify_attr(struct fs *fs, fuse_ino_t ino);
  * returns  0; -ENOSYS the kernel cannot: entries end with their timeouts; another negative errno */
 int fs_notify_epoch(struct fs *fs);
 
-/* Bytes of an inode's content, from its beginning on, go into the page cache. Only while no page of it can be locked by a
- * client that waits for this node. */
+/* Bytes of an inode's content, from its beginning on, go into the page cache. Only while no page of it can be locked
+ * by a client that waits for this node. */
 void fs_notify_store(struct fs *fs, fuse_ino_t ino, const void *bytes, size_t size);
 
 /* How many there were of each kind. */

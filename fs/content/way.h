@@ -4,20 +4,21 @@
  * it was told attributes of the inode. Before one past the cache (FOPEN_DIRECT_IO) it does not. So a handle that can
  * only write goes past the cache, unless there is one that could store through a mapping.
  *
- * Behind a synchronous write the kernel sends an FSYNC, but not behind one past the cache: there the WRITE is answered when
- * it is synced. It may be a part of one of more than a request. So what is opened with O_SYNC or O_DSYNC goes through the
- * cache, and this is left for a single write that is synchronous (RWF_DSYNC), and for a mount with the option `sync`.
+ * Behind a synchronous write the kernel sends an FSYNC, but not behind one past the cache: there the WRITE is
+ * answered when it is synced. It may be a part of one of more than a request. So what is opened with O_SYNC or
+ * O_DSYNC goes through the cache, and this is left for a single write that is synchronous (RWF_DSYNC), and for a
+ * mount with the option `sync`.
  *
- * An open with O_TRUNC of a key that is there makes the kernel ask, too, whichever way the handle goes, and only a write
- * through the cache lets it remember the answer. So of such opens the second one without news of the attributes in
- * between goes through the cache: behind it nothing is asked any more.
+ * An open with O_TRUNC of a key that is there makes the kernel ask, too, whichever way the handle goes, and only a
+ * write through the cache lets it remember the answer. So of such opens the second one without news of the attributes
+ * in between goes through the cache: behind it nothing is asked any more.
  *
  * The kernel drops the pages that are written past the cache, before and behind the WRITE. But in between a page can be
- * read, with the bytes from before the WRITE, be stored to through a mapping that was opened since, and be written back,
- * when the kernel drops it at the latest: behind the WRITE. So of a page that is written back only what was not written
- * past the cache since the page was read is taken: a store to the other bytes of it was made while they were being
- * written, and counts as made before. The kernel lets one write(2) a time at an inode. So what the last one has written
- * is all that has to be remembered of such writes: `past`. */
+ * read, with the bytes from before the WRITE, be stored to through a mapping that was opened since, and be written
+ * back, when the kernel drops it at the latest: behind the WRITE. So of a page that is written back only what was not
+ * written past the cache since the page was read is taken: a store to the other bytes of it was made while they were
+ * being written, and counts as made before. The kernel lets one write(2) a time at an inode. So what the last one has
+ * written is all that has to be remembered of such writes: `past`. */
 #ifndef KVFS_FS_CONTENT_WAY_H
 #define KVFS_FS_CONTENT_WAY_H
 

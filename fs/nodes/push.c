@@ -21,8 +21,8 @@ static bool push_is_on(const struct fs *fs)
     return fs->options->invalidate == KV_INVALIDATE_PUSH && fs->options->cache_ttl_ms > 0;
 }
 
-/* The id of an inode whose attributes the kernel may know; 0: none. attr: of a node, which may be as the kernel was told.
- * An open inode shows what was opened until its name is looked up again. */
+/* The id of an inode whose attributes the kernel may know; 0: none. attr: of a node, which may be as the kernel was
+ * told. An open inode shows what was opened until its name is looked up again. */
 static uint64_t push_inode(struct fs_push *push, const struct kv_ref *ref, const struct kv_attr *attr)
 {
     struct fs *fs = push->fs;

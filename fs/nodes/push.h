@@ -1,9 +1,9 @@
 /* Pushing: what other processes commit is invalidated in the kernel's caches at once.
  *
- * A thread waits for commits, reads what they changed, and has the kernel ask anew: for the attributes of inodes that it
- * was told since it was had to ask for them last, and for names where it was told lately, of the same directory, that
- * one is not there (any name: it is not known which ones were). The edge cache follows by itself, at each answer. What
- * is missed here, also on kernels that cannot be told about names, ends with its timeout. */
+ * A thread waits for commits, reads what they changed, and has the kernel ask anew: for the attributes of inodes that
+ * it was told since it was had to ask for them last, and for names where it was told lately, of the same directory,
+ * that one is not there (any name: it is not known which ones were). The edge cache follows by itself, at each
+ * answer. What is missed here, also on kernels that cannot be told about names, ends with its timeout. */
 #ifndef KVFS_FS_NODES_PUSH_H
 #define KVFS_FS_NODES_PUSH_H
 

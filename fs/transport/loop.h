@@ -7,8 +7,8 @@
 
 #define FS_CHANGES 128 /* requests that may wait for a commit or for a lock of a name: served at a time */
 
-/* Block the signals that ask for something (but for those that are ignored), in this thread and all that it starts: only
- * the loop is told of them. Before any other thread is started. */
+/* Block the signals that ask for something (but for those that are ignored), in this thread and all that it starts:
+ * only the loop is told of them. Before any other thread is started. */
 void fs_loop_block_signals(void);
 
 /* Serve. Every request that was taken is served before this returns. Where memory is short, fewer threads

@@ -11,8 +11,8 @@
  * memory_bytes  0: 512 MiB, or a quarter of what the control groups let the process have; small values can take 64
  * MiB more, and reading 125 MiB, see value.c */
 void value_configure(const char *spill_dir, size_t memory_bytes);
-/* The directory is no place for buffers any more: from here on they go where they go without one, unless another one was
- * set since. */
+/* The directory is no place for buffers any more: from here on they go where they go without one, unless another one
+ * was set since. */
 void value_leave(const char *spill_dir);
 /* The budget that this means. */
 size_t value_budget(size_t memory_bytes);

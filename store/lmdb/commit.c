@@ -1,5 +1,5 @@
-/* Write transactions, from the checkpoint that may be due before one to the record and the mark that it leaves. README.md
- * has the rules. */
+/* Write transactions, from the checkpoint that may be due before one to the record and the mark that it leaves.
+ * README.md has the rules. */
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>

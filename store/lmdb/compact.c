@@ -1,9 +1,10 @@
 /* Compacting: data.mdb is exchanged for a copy of itself that has no free pages.
  *
  * The copy has the same transaction and the same mark, so it belongs to the log as data.mdb did: where the store is
- * clean (see README.md), and nobody else has it open, the one can take the other's place. It does by one rename: whatever
- * cuts this off leaves the old file or the new one under the name, and both are whole. The newest checkpoint still names
- * the old file and its header; whoever opens the store next is an heir (rule 8), and makes a new one before it writes.
+ * clean (see README.md), and nobody else has it open, the one can take the other's place. It does by one rename:
+ * whatever cuts this off leaves the old file or the new one under the name, and both are whole. The newest checkpoint
+ * still names the old file and its header; whoever opens the store next is an heir (rule 8), and makes a new one
+ * before it writes.
  *
  * The new file is locked before it gets the name, until this process closes the store. Whoever waits for the old one
  * finds that it has lost its name. What was cut off leaves data.mdb.new, which the next process that opens the store

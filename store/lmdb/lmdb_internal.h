@@ -153,9 +153,9 @@ void lmdb_check_readers(struct lmdb *lmdb);
 /* Begin to write, after a checkpoint where one is due. The right to write is the caller's.
  * returns 0; -EIO, -ENOSPC, -ENOMEM, -ETIMEDOUT */
 KV_CHECKED int lmdb_begin_write(struct lmdb *lmdb, struct lmdb_txn **out);
-/* With the right to write, outside of transactions: begin and end one, by which LMDB mends what a process left that died
- * between writing its header and the number that readers go by. Where the last commit freed many pages it is committed,
- * with a change of nothing: they can be used after a checkpoint of it. returns 0; as lmdb_begin_write() */
+/* With the right to write, outside of transactions: begin and end one, by which LMDB mends what a process left that
+ * died between writing its header and the number that readers go by. Where the last commit freed many pages it is
+ * committed, with a change of nothing: they can be used after a checkpoint of it. returns 0; as lmdb_begin_write() */
 KV_CHECKED int lmdb_turn(struct lmdb *lmdb);
 /* Append what the transaction changed to the log, and commit it; it is still to be ended. As the engine's commit(). */
 KV_CHECKED int lmdb_commit_changes(struct lmdb_txn *txn);
@@ -283,8 +283,8 @@ void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct lmdb_checkpoint 
 /* What was noted. Who has the right to write gets what is true; else each figure is that of this checkpoint or of one
  * before it. */
 struct lmdb_checkpoint lmdb_writer_checkpoint(const struct lmdb *lmdb);
-/* Wake who waits for checkpoints, in all processes. Wait until there were more, or for a moment. told: the last answer; 0
- * at first */
+/* Wake who waits for checkpoints, in all processes. Wait until there were more, or for a moment. told: the last
+ * answer; 0 at first */
 void lmdb_writer_tell_checkpoint(struct lmdb *lmdb);
 uint32_t lmdb_writer_wait_checkpoint(struct lmdb *lmdb, uint32_t told);
 /* Pages that were looked through and are sound, by whoever has had the store open since it was opened for writing
@@ -322,8 +322,8 @@ KV_CHECKED int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *valu
 /* As the engine's verify(). */
 KV_CHECKED int lmdb_verify(struct engine_txn *txn, uint64_t most, engine_found *found, void *arg);
 
-/* Called for a run of pages of a copy, in the order of their new numbers; they are borrowed. returns 0; any other answer
- * ends the walk */
+/* Called for a run of pages of a copy, in the order of their new numbers; they are borrowed. returns 0; any other
+ * answer ends the walk */
 typedef int lmdb_page_put(void *arg, const uint8_t *pages, size_t size);
 
 /* A walk over all pages that a header leads to. */
@@ -337,8 +337,8 @@ struct lmdb_pages {
     lmdb_page_put *put; /* NULL: only count */
     void *put_arg;
 };
-/* The first bytes of the page with the header of a read transaction. returns 0; -EAGAIN it is overwritten already: begin
- * anew; -EIO */
+/* The first bytes of the page with the header of a read transaction. returns 0; -EAGAIN it is overwritten already:
+ * begin anew; -EIO */
 KV_CHECKED int lmdb_pages_header(struct lmdb_txn *txn, uint8_t *header);
 /* Walk, while nobody writes over the pages of this header. Where the walk copies, the header becomes that of the copy.
  * returns  0; -EIO there is damage, and `found` was told; -ENOMEM; what put answered */

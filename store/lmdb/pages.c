@@ -17,9 +17,9 @@
  * While the transaction is open, writers leave its pages alone, but for its header: the one after the next
  * writes there.
  *
- * A copy is the same walk. It hands each page over when those that the page refers to are behind it: so each has its new
- * number before it is written into another one. What lies between the nodes of a page, or behind a value, is what was
- * deleted once: it is not handed over.
+ * A copy is the same walk. It hands each page over when those that the page refers to are behind it: so each has its
+ * new number before it is written into another one. What lies between the nodes of a page, or behind a value, is what
+ * was deleted once: it is not handed over.
  */
 #include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"

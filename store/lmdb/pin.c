@@ -1,5 +1,5 @@
-/* Pins: read transactions that nothing is read through, so that LMDB writes over no page of a checkpoint. A pin does not
- * count as open: the map may change under it. Where the environment is closed it ends, too, so `lock` guards it.
+/* Pins: read transactions that nothing is read through, so that LMDB writes over no page of a checkpoint. A pin does
+ * not count as open: the map may change under it. Where the environment is closed it ends, too, so `lock` guards it.
  *
  * An old pin keeps all pages that were replaced since, also by others. Who commits makes a new checkpoint in time, and
  * pins that instead. Who does not commit for a moment has a thread that gives the pin back, once others have made a

@@ -1,10 +1,10 @@
 /* Making a store of a copy, and removing what is left of one.
  *
- * What copy.c wrote is a data.mdb by itself: both headers lead to the same pages, none of them is free, and the file ends
- * behind the last one. Nothing else is of this form, so the data.mdb of a store that was in use, which lacks what its log
- * has, is told from it. All pages are looked through before LMDB opens the file. Then the store gets a log of its own:
- * its salt, and the place where it begins, are written into the database (rule 3 of README.md). So a place in the log
- * of the store that was copied (kv_feed) is none in the new one's. */
+ * What copy.c wrote is a data.mdb by itself: both headers lead to the same pages, none of them is free, and the file
+ * ends behind the last one. Nothing else is of this form, so the data.mdb of a store that was in use, which lacks
+ * what its log has, is told from it. All pages are looked through before LMDB opens the file. Then the store gets a
+ * log of its own: its salt, and the place where it begins, are written into the database (rule 3 of README.md). So a
+ * place in the log of the store that was copied (kv_feed) is none in the new one's. */
 #include "store/lmdb/format_internal.h"
 #include "store/lmdb/lmdb_internal.h"
 

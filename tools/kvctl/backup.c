@@ -1,7 +1,8 @@
 /* kvctl backup: a copy of a store that may be in use.
  *
- * A backup DIR is made as DIR.part, verified there, and renamed: so what has the name is whole. DIR.part is locked for as
- * long as somebody makes it. One that is not locked is what a kill has left, and the next backup begins it anew. */
+ * A backup DIR is made as DIR.part, verified there, and renamed: so what has the name is whole. DIR.part is locked
+ * for as long as somebody makes it. One that is not locked is what a kill has left, and the next backup begins it
+ * anew. */
 #include "tools/kvctl/copies.h"
 
 #include <errno.h>

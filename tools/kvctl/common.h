@@ -206,8 +206,8 @@ bool ctl_form_is_optional(enum ctl_form form);
 KV_CHECKED int ctl_open(struct ctl_request *request);
 /* Find the account of the path, and with 2 its namespace or project. Returns a status. */
 KV_CHECKED int ctl_find(struct ctl_request *request, unsigned finds);
-/* Before something is said to be absent, or a listing to be complete: look for damaged pages, once in a command. Returns
- * a status. */
+/* Before something is said to be absent, or a listing to be complete: look for damaged pages, once in a command.
+ * Returns a status. */
 KV_CHECKED int ctl_look(struct ctl_request *request);
 /* Close the store; allowed when it is closed. */
 void ctl_close(struct ctl_request *request);

@@ -24,7 +24,8 @@ typedef int keys_visit(struct ctl_request *request, void *arg);
 /* Visit each. Namespaces have to be there; keys only where they are found by their prefix. Returns a status. */
 KV_CHECKED int keys_each(struct ctl_request *request, keys_visit *visit, void *arg);
 
-/* Visit the keys of request->second that begin with a prefix (NULL: all), page by page. As above, but path.text stays. */
+/* Visit the keys of request->second that begin with a prefix (NULL: all), page by page. As above, but path.text
+ * stays. */
 KV_CHECKED int keys_with_prefix(struct ctl_request *request, const char *prefix, keys_visit *visit, void *arg);
 
 #endif
