@@ -63,59 +63,7 @@ static int fail_unknown(const struct ctl_request *request, const char *group, co
 {
     const char *nearest = help_nearest_command(group, word);
 
-<<<<<<< HEAD
     if (nearest != NULL)
-=======
-static void print_help(void)
-{
-    puts("kvctl [--store DIR] COMMAND ...\n"
-         "Reads and changes a kvfs store, mounted or not.\n");
-    for (size_t i = 0; i < COMMANDS; i++) {
-        fputs("  ", stdout);
-        print_synopsis(&commands[i]);
-        printf("      %s\n", commands[i].summary);
-    }
-    puts("\nOptions of all commands; a command's own: kvctl COMMAND --help, or kvctl help COMMAND");
-    print_options(ALWAYS);
-    printf("\nWhat begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
-           "\nNames: %s;\n  %s;\n  %s.\n"
-           "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
-           "  and %u projects and bindings together, unless changed.\n"
-           "Exit status: 0 done; 1 get or delete of an absent key, get of an empty value; check, backup or\n"
-           "  restore found something wrong; 5 watch: changes were missed; 125 to 127 run: see its help;\n"
-           "  2 error: one line on standard error says what was wrong, what the rule is, and where something\n"
-           "  may have been changed all the same: after an I/O error of the store, or by a --recursive\n"
-           "  delete that failed half way.\n",
-           kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
-           KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
-}
-
-/* ------------------------------------------------------------- option values */
-
-/* Add NAME=VALUE to the attributes of a put. Returns a status. */
-static int add_meta(struct ctl_request *request, const char *text)
-{
-    const char *equals = strchr(text, '=');
-    char name[256] = "user.";
-    size_t prefix = strlen(name), size;
-    json_t *shown;
-    int rc;
-
-    if (equals == NULL || equals == text)
-        return ctl_fail("--meta %.64s: this is not of the form NAME=VALUE", text);
-    size = prefix + (size_t)(equals - text);
-    if (size >= sizeof(name))
-        return ctl_fail("--meta: a NAME is too long; it is at most %zu bytes", sizeof(name) - 1 - prefix);
-    memcpy(name + prefix, text, size - prefix);
-    if (strncmp(name, "user.kvfs.", strlen("user.kvfs.")) == 0)
-        return ctl_fail("--meta %.64s: names that begin with kvfs. are the store's own, and read-only", text);
-    shown = json_string(text);
-    if (shown == NULL)
-        return ctl_fail("--meta: NAME and VALUE are UTF-8 text, so that get --meta can print them");
-    json_decref(shown);
-    rc = kv_xattrs_set(&request->meta, name, size, equals + 1, strlen(equals + 1), 0);
-    if (rc < 0)
->>>>>>> h-backup
         return ctl_fail(
             "%s%s%.64s: there is no such command; did you mean %s? type: kvctl %s%s%s --help, or kvctl "
             "--help for all",
