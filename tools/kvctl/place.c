@@ -119,7 +119,7 @@ static int place_use_mount(struct ctl_request *request, enum ctl_form form, cons
                            struct mount_info *mount)
 {
     int root, status;
-    struct mount_served served = {NULL};
+    struct mount_served served = {.dir = NULL};
     struct stat attr;
 
     if (!mount_find(dir, mount))
