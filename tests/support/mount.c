@@ -17,7 +17,7 @@
 
 extern char **environ;
 
-enum { DAEMON_END_MS = 20000, SKIPPED = 77 };
+enum { DAEMON_END_MS = 60000, SKIPPED = 77 };
 
 static char top[MOUNT_PATH - 64]; /* the run's directory */
 
