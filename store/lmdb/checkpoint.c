@@ -171,7 +171,7 @@ int lmdb_protect(struct lmdb *lmdb)
 {
     if (checkpoint_look(lmdb) < 0 || !checkpoint_files_are_ours(lmdb))
         return -EIO;
-    return lmdb->pin == NULL || lmdb_writer_is_heir(lmdb) ? lmdb_checkpoint(lmdb) : 0;
+    return !lmdb_is_pinned(lmdb) || lmdb_writer_is_heir(lmdb) ? lmdb_checkpoint(lmdb) : 0;
 }
 
 bool lmdb_is_due(const struct lmdb *lmdb, const struct lmdb_mark *mark, bool near_end, uint64_t txn)
@@ -212,7 +212,7 @@ static int rest_unpin(struct lmdb *lmdb)
 {
     int rc;
 
-    if (lmdb->pin == NULL)
+    if (!lmdb_is_pinned(lmdb))
         return 0;
     rc = checkpoint_look(lmdb);
     if (rc == 0 && (lmdb->last_txn > lmdb->slot.txn || lmdb_writer_is_heir(lmdb)))

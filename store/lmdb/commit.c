@@ -23,7 +23,7 @@ int lmdb_turn(struct lmdb *lmdb)
     if (rc < 0)
         return rc;
     /* Without a pin nothing is committed before the checkpoint. */
-    if (lmdb->pin != NULL && !lmdb_writer_is_heir(lmdb) && lmdb_space_is_unripe(lmdb)) {
+    if (lmdb_is_pinned(lmdb) && !lmdb_writer_is_heir(lmdb) && lmdb_space_is_unripe(lmdb)) {
         rc = lmdb_mark_read(lmdb->marks, txn->mdb, &txn->mark);
         if (rc == 0)
             rc = lmdb_errno(lmdb_mark_write(lmdb->marks, txn->mdb, &txn->mark));

@@ -221,6 +221,8 @@ int lmdb_fail(struct lmdb *lmdb);
  * nothing any more. volume: of its mark */
 void lmdb_pin(struct lmdb *lmdb, struct lmdb_txn *txn, uint64_t volume);
 void lmdb_unpin(struct lmdb *lmdb);
+/* Outside of transactions the environment may be closed right after the answer, and the pin with it. */
+bool lmdb_is_pinned(struct lmdb *lmdb);
 /* The environment is going to be closed; `lock` is held, or nobody else is there. */
 void lmdb_forget_pin_locked(struct lmdb *lmdb);
 /* Before the engine is closed. */

@@ -236,7 +236,7 @@ void lmdb_close(struct engine *engine)
 
     /* Where somebody else writes just now, who comes next recovers the store, or has no need to. */
     lmdb_pin_end(lmdb);
-    if (lmdb->pin != NULL)
+    if (lmdb_is_pinned(lmdb))
         (void)!lmdb_rest(engine);
     lmdb_close_environment(lmdb);
     lmdb_writer_close(lmdb);

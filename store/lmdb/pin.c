@@ -25,6 +25,16 @@ static void pin_replace(struct lmdb *lmdb, struct lmdb_txn *instead)
     pthread_mutex_unlock(&lmdb->lock);
 }
 
+bool lmdb_is_pinned(struct lmdb *lmdb)
+{
+    bool is;
+
+    pthread_mutex_lock(&lmdb->lock);
+    is = lmdb->pin != NULL;
+    pthread_mutex_unlock(&lmdb->lock);
+    return is;
+}
+
 void lmdb_unpin(struct lmdb *lmdb) { pin_replace(lmdb, NULL); }
 
 void lmdb_forget_pin_locked(struct lmdb *lmdb) { pin_replace_locked(lmdb, NULL); }

@@ -429,8 +429,8 @@ enum { READERS = 3 };
 
 struct reading {
     const bool *stop;
-    unsigned reads;
-    int rc;
+    _Atomic unsigned reads;
+    _Atomic int rc;
 };
 
 static void *read_on(void *arg)
@@ -440,7 +440,7 @@ static void *read_on(void *arg)
 
     while (!__atomic_load_n(reading->stop, __ATOMIC_ACQUIRE) && reading->rc == 0) {
         reading->rc = kv_stat(kv, &ref, &meta, NULL);
-        __atomic_add_fetch(&reading->reads, 1, __ATOMIC_RELEASE);
+        reading->reads++;
     }
     return NULL;
 }
@@ -448,8 +448,7 @@ static void *read_on(void *arg)
 static void wait_for_reads(struct reading *readings)
 {
     for (int i = 0; i < READERS; i++)
-        for (unsigned from = __atomic_load_n(&readings[i].reads, __ATOMIC_ACQUIRE);
-             __atomic_load_n(&readings[i].reads, __ATOMIC_ACQUIRE) < from + 3 && readings[i].rc == 0;)
+        for (unsigned from = readings[i].reads; readings[i].reads < from + 3 && readings[i].rc == 0;)
             sched_yield();
 }
 
@@ -469,7 +468,9 @@ static void readers_are_answered_though_nothing_can_be_written(void **state)
         assert_int_equal(put(kv, 10, 'o'), 0);
         record_io_start(home);
         for (int i = 0; i < READERS; i++) {
-            readings[i] = (struct reading){&stop, 0, 0};
+            readings[i].stop = &stop;
+            readings[i].reads = 0;
+            readings[i].rc = 0;
             assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readings[i]), 0);
         }
         wait_for_reads(readings);
