@@ -589,8 +589,7 @@ struct kv_progress {
  * one read transaction: nobody who writes waits for it; what is freed meanwhile is not used again until it ends, so the
  * file may grow by what is overwritten in this time. All pages are looked through before the first byte is written.
  * fd        a file or a pipe, which may be one that does not block. It is not flushed. A pipe that nobody reads is
- * -EPIPE,
- *           and no signal
+ *           -EPIPE, and no signal
  * progress  may be NULL
  * bytes     how many were written; set on failure, too
  * error     filled on failure, without the name of the store
@@ -613,8 +612,9 @@ struct kv_restore_options {
  * The store is the user's, mode 0700 and 0600 whatever the umask is, and on the disk when this returns. Until then
  * there is none: also what is killed leaves none, but perhaps files of which the next kv_restore() or kv_open() makes
  * its own. The records in the pages are not looked at: see kv_check(). A place of kv_follow() in the store that was
- * copied is none in this one. error     filled on failure returns   0; -EEXIST there is a store; -ENOTEMPTY there are
- * other things; -EIO it is no copy, or damaged, or cut off;
+ * copied is none in this one.
+ * error     filled on failure
+ * returns   0; -EEXIST there is a store; -ENOTEMPTY there are other things; -EIO it is no copy, or damaged, or cut off;
  *           -ENOSPC; what fill() answered; else as kv_open()
  * threads   any */
 KV_CHECKED int kv_restore(const char *dir, const struct kv_restore_options *options, struct kv_error *error);

@@ -6,8 +6,10 @@
 
 /* Change what the kernel keeps of a kvfs mount: ro, rw, and whether set-user-id bits, devices, programs and access
  * times count. The daemon's own options are fixed while it serves: they may be said again as they are, as /etc/fstab
- * does. path     the mount point options  comma separated, as mount(8) has them, "remount" among them returns  0; -1
- * after one line on standard error */
+ * does.
+ * path     the mount point
+ * options  comma separated, as mount(8) has them, "remount" among them
+ * returns  0; -1 after one line on standard error */
 KV_CHECKED int fs_remount(const char *path, const char *options);
 
 #endif

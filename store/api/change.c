@@ -1,6 +1,7 @@
 /* Submitting changes, and the simple forms over them. */
 #include "store/api/store.h"
 #include "store/base/record.h"
+#include "store/base/waiter.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -120,7 +121,7 @@ void kv_work(struct kv_store *store)
         commit_work(store->queue);
 }
 
-void kv_submit_all(struct kv_store *store, struct kv_change *changes, size_t count)
+static void store_submit_all(struct kv_store *store, struct kv_change *changes, size_t count, bool begin)
 {
     struct kv_change *last = &changes[count - 1];
     int rc = store->queue == NULL ? -EROFS : count > KV_BATCH_MAX ? -EINVAL : 0;
@@ -138,57 +139,40 @@ void kv_submit_all(struct kv_store *store, struct kv_change *changes, size_t cou
     if (rc < 0)
         last->done(last, rc);
     else
-        commit_submit(store->queue, changes, true);
+        commit_submit(store->queue, changes, begin);
 }
 
-struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t told;
-    bool done;
-    int rc;
-};
-
-static void wake(struct kv_change *change, int rc)
+void kv_submit_all(struct kv_store *store, struct kv_change *changes, size_t count)
 {
-    struct waiter *waiter = change->arg;
-
-    pthread_mutex_lock(&waiter->lock);
-    waiter->done = true;
-    waiter->rc = rc;
-    pthread_cond_signal(&waiter->told);
-    pthread_mutex_unlock(&waiter->lock);
+    store_submit_all(store, changes, count, true);
 }
 
-static int await(struct waiter *waiter)
-{
-    pthread_mutex_lock(&waiter->lock);
-    while (!waiter->done)
-        pthread_cond_wait(&waiter->told, &waiter->lock);
-    pthread_mutex_unlock(&waiter->lock);
-    return waiter->rc;
-}
+static void wake(struct kv_change *change, int rc) { waiter_tell(change->arg, rc); }
 
 int kv_apply(struct kv_store *store, struct kv_change *change)
 {
-    struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+    struct waiter waiter;
 
+    waiter_begin(&waiter);
     change->done = wake;
     change->arg = &waiter;
     kv_queue(store, change);
     kv_work(store);
-    return await(&waiter);
+    return waiter_end(&waiter);
 }
 
 int kv_apply_all(struct kv_store *store, struct kv_change *changes, size_t count)
 {
-    struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+    struct waiter waiter;
 
     if (count == 0)
         return 0;
+    waiter_begin(&waiter);
     changes[count - 1].done = wake;
     changes[count - 1].arg = &waiter;
-    kv_submit_all(store, changes, count);
-    return await(&waiter);
+    store_submit_all(store, changes, count, false);
+    kv_work(store);
+    return waiter_end(&waiter);
 }
 
 int kv_sync(struct kv_store *store) { return store->queue != NULL ? commit_sync(store->queue) : 0; }

@@ -1,30 +1,16 @@
 #include "store/backend.h"
 
-#include <semaphore.h>
+#include "store/base/waiter.h"
 
-struct backend_waiter {
-    sem_t done;
-    int rc;
-};
-
-static void backend_wake_waiter(struct backend_call *call, int rc)
-{
-    struct backend_waiter *waiter = call->arg;
-
-    waiter->rc = rc;
-    sem_post(&waiter->done);
-}
+static void backend_tell(struct backend_call *call, int rc) { waiter_tell(call->arg, rc); }
 
 int backend_run(struct backend *backend, struct backend_call *call)
 {
-    struct backend_waiter waiter = {.rc = 0};
+    struct waiter waiter;
 
-    sem_init(&waiter.done, 0, 0);
-    call->done = backend_wake_waiter;
+    waiter_begin(&waiter);
+    call->done = backend_tell;
     call->arg = &waiter;
     backend->ops->start(backend, call);
-    while (sem_wait(&waiter.done) != 0) /* EINTR */
-        ;
-    sem_destroy(&waiter.done);
-    return waiter.rc;
+    return waiter_end(&waiter);
 }

@@ -165,7 +165,8 @@ struct engine_ops {
     int (*copy)(struct engine *engine, struct engine_copy *copy, struct kv_error *error);
 
     /* As claim(), and then keep the tables in as little space as they need. What was kept before stays whole until
-     * all is durable. The engine is to be closed afterwards. May be NULL: the engine cannot. error    as above
+     * all is durable. The engine is to be closed afterwards. May be NULL: the engine cannot.
+     * error    as above
      * returns  0; -EBUSY others have it open; -EROFS; -EIO, -ENOSPC, -ETIMEDOUT, -ENOMEM nothing has changed */
     int (*compact)(struct engine *engine, struct engine_compact *compact, struct kv_error *error);
 };

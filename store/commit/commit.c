@@ -121,6 +121,17 @@ static void commit_fail(struct commit_queue *queue, struct kv_change *change, si
     }
 }
 
+static int commit_run(struct commit_queue *queue, struct kv_change *first, size_t count, bool whole);
+
+/* A part of a group that failed, by itself. */
+static void commit_run_part(struct commit_queue *queue, struct kv_change *first, size_t count)
+{
+    int rc = commit_run(queue, first, count, false);
+
+    if (rc < 0)
+        commit_fail(queue, first, count, rc);
+}
+
 /* Do some changes in one transaction; each gets its verdict, unless the answer is -ETIMEDOUT: the time of some is over,
  * nothing is done, and the others can be tried again. A transaction that fails is tried again by halves. */
 static int commit_run(struct commit_queue *queue, struct kv_change *first, size_t count, bool whole)
@@ -141,12 +152,8 @@ static int commit_run(struct commit_queue *queue, struct kv_change *first, size_
     } else if (count > 1 && !whole && !submit.unsure) {
         for (size_t i = 0; i < count / 2; i++)
             change = change->next;
-        rc = commit_run(queue, first, count / 2, false);
-        if (rc < 0)
-            commit_fail(queue, first, count / 2, rc);
-        rc = commit_run(queue, change, count - count / 2, false);
-        if (rc < 0)
-            commit_fail(queue, change, count - count / 2, rc);
+        commit_run_part(queue, first, count / 2);
+        commit_run_part(queue, change, count - count / 2);
     } else {
         commit_fail(queue, first, count, rc);
     }

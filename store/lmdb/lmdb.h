@@ -39,8 +39,7 @@ KV_CHECKED int engine_lmdb_open(const char *dir, const struct lmdb_options *opti
 
 /* Make a store of a copy: options->source, which is given. Nothing is open afterwards.
  * returns  0, and it is on the disk; -EEXIST there is one; what fill() answered; -EIO it is no copy, or damaged; else
- * as
- *          engine_lmdb_open(), and no store is there
+ *          as engine_lmdb_open(), and no store is there
  * threads  any */
 KV_CHECKED int engine_lmdb_restore(const char *dir, const struct lmdb_options *options, struct kv_error *error);
 

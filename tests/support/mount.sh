@@ -187,3 +187,26 @@ run_cases() {
     echo "$passed passed, $failed failed, $skipped skipped"
     [ $failed -eq 0 ]
 }
+
+# in_a_mount_of_nobody SCRIPT [ARG...]: run a bash script while user nobody has mounted a store of his own, open to all;
+# its $1 is the mount point, and ARG... come after it. In a namespace of mounts, for a fuse.conf that lets users
+# allow_other; needs root. The exit status is the script's.
+in_a_mount_of_nobody() {
+    local theirs=$case_dir/theirs
+    mkdir "$theirs" "$theirs/mnt" "$theirs/dev"
+    chown -R nobody:nogroup "$theirs"
+    chmod 711 "$case_dir" "$(dirname "$case_dir")"
+    echo user_allow_other >fuse.conf
+    chmod 644 fuse.conf
+    unshare -m bash -c '
+        kvfs=$1 theirs=$2 script=$3
+        shift 3
+        mount --bind fuse.conf /etc/fuse.conf && mount -t tmpfs none "$theirs/dev" &&
+            mknod -m 666 "$theirs/dev/fuse" c 10 229 && mount --bind "$theirs/dev/fuse" /dev/fuse || exit 1
+        setpriv --reuid=nobody --regid=nogroup --clear-groups "$kvfs" "$theirs/store" "$theirs/mnt" -o allow_other ||
+            exit 1
+        bash -c "$script" - "$theirs/mnt" "$@"
+        status=$?
+        umount "$theirs/mnt"
+        exit $status' - "$kvfs" "$theirs" "$@"
+}

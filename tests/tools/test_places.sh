@@ -123,21 +123,11 @@ case_a_part_of_a_mount_that_is_mounted_elsewhere_is_refused() {
 
 # As in tools/test_env.sh: who can make root believe in a store is root, or the store's owner.
 case_the_mount_of_another_user_is_not_believed() {
-    local theirs=$case_dir/theirs
     [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
     placed
-    mkdir "$theirs" "$theirs/mnt" "$theirs/dev"
-    chown -R nobody:nogroup "$theirs"
-    chmod 711 "$case_dir" "$(dirname "$case_dir")"
-    echo user_allow_other >fuse.conf
-    chmod 644 fuse.conf
-    unshare -m bash -c '
-        mount --bind fuse.conf /etc/fuse.conf && mount -t tmpfs none "$3/dev" && mknod -m 666 "$3/dev/fuse" c 10 229 &&
-            mount --bind "$3/dev/fuse" /dev/fuse || exit 1
-        setpriv --reuid=nobody --regid=nogroup --clear-groups "$1" "$3/store" "$3/mnt" -o allow_other || exit 1
-        "$2" ls "$3/mnt" 2>err && echo "a foreign store was opened" >>err
-        "$2" --foreign-store account create "$3/mnt/x" && "$2" --foreign-store ls "$3/mnt" >out 2>&1
-        umount "$3/mnt"' - "$kvfs" "$kvctl" "$theirs"
+    in_a_mount_of_nobody '
+        "$2" ls "$1" 2>err && echo "a foreign store was opened" >>err
+        "$2" --foreign-store account create "$1/x" && "$2" --foreign-store ls "$1" >out 2>&1' "$kvctl"
     grep -q 'belongs to user' err || wrong "root in a user's mount: $(cat err)"
     [ "$(cat out)" = x ] || wrong "with --foreign-store: $(cat out)"
 }
