@@ -11,6 +11,9 @@ unit() {
 
 # --------------------------------------------------------------- what the daemon tells
 
+# The address of a socket has room for 108 bytes, which the path of a case may need alone.
+here_socket=/proc/$$/cwd/notify
+
 # listen ADDRESS: from now on `told` has what is told to it, one datagram a line
 listen() {
     need python3
@@ -34,7 +37,7 @@ told() {
 
 case_in_the_foreground_it_tells_when_it_serves_and_when_not() {
     local name pid
-    for name in "$PWD/notify" "@kvfs-test-$$"; do
+    for name in $here_socket "@kvfs-test-$$"; do
         listen "$name"
         NOTIFY_SOCKET=$name "$kvfs" "$store" "$mnt" -f 2>err &
         pid=$!
@@ -52,11 +55,11 @@ case_in_the_foreground_it_tells_when_it_serves_and_when_not() {
 }
 
 case_in_the_background_it_is_nobodys_service() {
-    listen "$PWD/notify"
-    NOTIFY_SOCKET=$PWD/notify "$kvfs" "$store" "$mnt" || wrong "exit status $?"
+    listen $here_socket
+    NOTIFY_SOCKET=$here_socket "$kvfs" "$store" "$mnt" || wrong "exit status $?"
     stop
     same listens cat told
-    NOTIFY_SOCKET=$PWD/absent "$kvfs" "$store" "$mnt" -f 2>err &
+    NOTIFY_SOCKET=/proc/$$/cwd/absent "$kvfs" "$store" "$mnt" -f 2>err &
     wait_until mountpoint -q "$mnt"
     stop
     kill $listener
