@@ -408,6 +408,8 @@ case_many_keys_are_got_by_names() {
     prints 0 '' get a/n --prefix nothing
     refuses 2 '--prefix is for the keys of one' get a/n/k1 a/n/k2 --prefix k
     refuses 2 'a/n: this is not of the form ACCOUNT/NAMESPACE/KEY' get a/n/k1 a/n
+    printf 'k1\0k2' | refuses 2 "standard input: 'k1...' is no name: there is a NUL" delete a/n -
+    refuses 2 'standard input|too long' get a/n - < <(yes | tr -d '\n')
     printf 'k 1\n' | refuses 2 "standard input: 'k 1' is no valid name" get a/n -
 }
 

@@ -22,7 +22,9 @@ const char bulk_help[] =
     "whatever names they have. A key that is changed during a dump is in it as before or as after.\n"
     "load goes on behind a record that it refuses, says its line and why, and exits with 2. It can be repeated: "
     "what is\n"
-    "loaded already does no harm. Records of accounts and namespaces make them where they are not there.\n";
+    "loaded already does no harm. Records of accounts and namespaces make them where they are not there. A key "
+    "that is\n"
+    "there keeps its metadata where the record has none.\n";
 
 const struct bulk_format *bulk_format_find(const char *name)
 {
@@ -46,6 +48,7 @@ void bulk_clear(struct bulk_record *record, uint64_t number)
     record->metadata.size = 0;
     record->attr_mask = record->limit_mask = 0;
     record->attr = (struct kv_attr){.ino = 0};
+    record->limit_bytes = record->limit_keys = record->limit_namespaces = record->limit_bindings = 0;
 }
 
 /* ----------------------------------------------------------------------- input */

@@ -20,7 +20,6 @@ static void help_write_option(FILE *out, enum ctl_option option)
             rule->argument != NULL ? rule->argument : "");
 }
 
-/* What stands behind the path is glued to it where it repeats the path. */
 static void help_write_rest(FILE *out, const struct ctl_command *command)
 {
     if (*command->rest != '\0')
@@ -45,21 +44,29 @@ void help_write_line(FILE *out, const struct ctl_command *command, enum ctl_opti
     help_write_rest(out, command);
 }
 
-/* With all options. */
-static void help_write_synopsis(FILE *out, const struct ctl_command *command)
+/* With all options; or, in short, with those without which there is no line. */
+static void help_write_synopsis(FILE *out, const struct ctl_command *command, bool in_short)
 {
+    bool more = false;
+
     help_write_words(out, command);
     for (enum ctl_option i = 0; i < CTL_OPTIONS; i++) {
         bool required = ctl_options[i].use == REQUIRED;
 
         if (!(command->options & CTL_BIT(i)))
             continue;
+        if (in_short && !required) {
+            more = true;
+            continue;
+        }
         fputs(required ? " " : " [", out);
         help_write_option(out, i);
         fputs(required ? "" : "]", out);
         if (ctl_options[i].use == REPEATABLE)
             fputs("...", out);
     }
+    if (more)
+        fputs(" [OPTION...]", out);
     help_write_rest(out, command);
     putc('\n', out);
 }
@@ -101,7 +108,7 @@ void help_print_command(const struct ctl_command *command)
 {
     bool first = true;
 
-    help_write_synopsis(stdout, command);
+    help_write_synopsis(stdout, command, false);
     printf("%s\n%s%s", command->summary, command->more != NULL ? "\n" : "",
            command->more != NULL ? command->more : "");
     for (size_t i = 0; i < ctl_alias_count; i++) {
@@ -109,11 +116,14 @@ void help_print_command(const struct ctl_command *command)
 
         if (strcmp(alias->verb, command->verb) != 0 || (command->group != NULL && !alias->in_groups))
             continue;
-        printf("%s%s", first ? "Other names: " : ", ", alias->word);
+        printf("%s%s", first ? "\nOther names: " : ", ", alias->word);
         first = false;
     }
     puts(first ? "" : "\n");
-    help_print_options(ctl_known_options(command));
+    help_print_options(command->options);
+    if (command->options != 0)
+        puts("Options of all commands:");
+    help_print_options(ctl_known_options(command) & ~command->options);
 }
 
 static void help_print_summaries(const char *group)
@@ -121,7 +131,7 @@ static void help_print_summaries(const char *group)
     for (size_t i = 0; i < ctl_command_count; i++)
         if (group == NULL || help_is_of(&ctl_commands[i], group)) {
             fputs("  ", stdout);
-            help_write_synopsis(stdout, &ctl_commands[i]);
+            help_write_synopsis(stdout, &ctl_commands[i], true);
             printf("      %s\n", ctl_commands[i].summary);
         }
 }
