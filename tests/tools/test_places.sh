@@ -137,7 +137,11 @@ case_the_mount_of_another_user_is_not_believed() {
         setpriv --reuid=nobody --regid=nogroup --clear-groups "$1" "$3/store" "$3/mnt" -o allow_other || exit 1
         "$2" ls "$3/mnt" 2>err && echo "a foreign store was opened" >>err
         "$2" --foreign-store account create "$3/mnt/x" && "$2" --foreign-store ls "$3/mnt" >out 2>&1
+        chown -R 12345 "$3/store"
+        "$2" --foreign-store ls "$3/mnt" 2>other && echo "it was opened" >>other
         umount "$3/mnt"' - "$kvfs" "$kvctl" "$theirs"
+    grep -q 'user 65534 has mounted it, who is neither root, nor you, nor the store.s owner' other ||
+        wrong "a mount of somebody else than the owner: $(cat other)"
     grep -q 'belongs to user' err || wrong "root in a user's mount: $(cat err)"
     [ "$(cat out)" = x ] || wrong "with --foreign-store: $(cat out)"
 }

@@ -200,6 +200,28 @@ case_a_key_is_taken_once() {
     [ "$(cat taken? | sort | tr -d '\n')" = job1job2job3job4job5job6job7job8 ] || wrong "taken: $(cat taken?)"
 }
 
+# Who takes a key takes what he prints, although it is put anew all the time.
+case_a_value_that_is_put_anew_is_taken_too() {
+    local process i
+    for process in 1 2 3; do
+        until [ -e end ]; do
+            kv take a/n/k && echo
+        done >taken$process 2>&1 &
+    done
+    for i in $(seq 40); do
+        until kv put a/n/k "job$i" --if-absent 2>/dev/null; do
+            :
+        done
+    done
+    until kv put a/n/k end --if-absent 2>/dev/null; do
+        :
+    done
+    touch end
+    wait
+    [ "$(cat taken? | grep -v end | sort | tr '\n' ' ')" = "$(seq 40 | sed 's/^/job/' | sort | tr '\n' ' ')" ] ||
+        wrong "taken: $(cat taken?)"
+}
+
 case_what_nobody_gets_is_put_back() {
     does put a/n/k value --meta m=1
     kv take a/n/k >/dev/full 2>"$top/err"
