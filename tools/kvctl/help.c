@@ -155,23 +155,25 @@ void help_print(void)
         printf("%s %s for %s", i > 0 ? "," : "", ctl_aliases[i].word, ctl_aliases[i].verb);
     puts(".\n\nOptions of all commands; a command's own: kvctl COMMAND --help, or kvctl help COMMAND");
     help_print_options(CTL_ALWAYS);
-    printf("\nIn place of --store and names: the path of a file below a mount, which begins with /, ./ or ../\n"
-           "  (or any path, where no store is named): kvctl get ~/kv/shop/carts/alice\n"
-           "What begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
-           "\nNames: %s;\n  %s;\n  %s.\n"
-           "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
-           "  and %u projects and bindings together, unless changed.\n"
-           "Exit status: 0 done; 1 the key is absent, or its value empty, or a check, backup or restore found "
-           "something;\n"
-           "  3 with --empty:\n"
-           "  the value is empty; 4 a condition (--if-...) is not met; 5 watch: changes were missed; 125 to 127 "
-           "run:\n"
-           "  it failed, and see its help; 2 error: one line on standard error says what was wrong, what the rule "
-           "is,\n"
-           "  and where something may have been changed all the same: after an I/O error of the store, or by a\n"
-           "  command on many objects that failed half way.\n",
-           kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
-           KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
+    printf(
+        "\nIn place of --store and names: the path of a file below a mount, which begins with /, ./ or ../\n"
+        "  (or any path, where no store is named): kvctl get ~/kv/shop/carts/alice\n"
+        "What begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
+        "\nNames: %s;\n  %s;\n  %s.\n"
+        "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
+        "  and %u projects and bindings together, unless changed.\n"
+        "Exit status:\n"
+        "  0 done\n"
+        "  1 the key is absent or its value is empty, or a check, backup or restore found something\n"
+        "  2 an error: a line on standard error says what was wrong, what the rule is, and where something may\n"
+        "    have been changed all the same: after an I/O error of the store, or by a command on many objects\n"
+        "    that failed half way\n"
+        "  3 with --empty: the value is empty\n"
+        "  4 a condition (--if-...) is not met\n"
+        "  5 watch: changes were missed\n"
+        "  125 to 127 run: it failed, and see its help\n",
+        kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
+        KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
 }
 
 /* --------------------------------------------------------------- did you mean */
