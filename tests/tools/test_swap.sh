@@ -97,7 +97,7 @@ case_writers_that_check_the_version_lose_nothing() {
     wait
     cat failed? >failed
     [ ! -s failed ] || wrong "$(head -3 failed)"
-    [ "$(kv get a/n/list | sort | tr '\n' ' ')" = "1.1 1.2 1.3 1.4 1.5 2.1 2.2 2.3 2.4 2.5 3.1 3.2 3.3 3.4 3.5 4.1 4.2 4.3 4.4 4.5 " ] ||
+    [ "$(kv get a/n/list | sort | tr '\n' ' ')" = "$(printf '%s ' {1,2,3,4}.{1,2,3,4,5})" ] ||
         wrong "lost some: $(kv get a/n/list | sort | tr '\n' ' ')"
 }
 
