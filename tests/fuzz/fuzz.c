@@ -109,6 +109,20 @@ void fuzz_check_error_line(const char *text, size_t size)
         FUZZ_CHECK((unsigned char)text[i] >= ' ' && text[i] != 0x7f);
 }
 
+void fuzz_check_error_lines(const char *text, size_t size)
+{
+    const char *end = text + size;
+
+    FUZZ_CHECK(size > 0);
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+
+        FUZZ_CHECK(newline != NULL);
+        fuzz_check_error_line(text, (size_t)(newline + 1 - text));
+        text = newline + 1;
+    }
+}
+
 /* ---------------------------------------------------------------------- directories */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)

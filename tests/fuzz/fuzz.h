@@ -50,6 +50,9 @@ const char *fuzz_capture_end(size_t *size);
 /* The text is one line of words: "kvctl: ...\n". */
 void fuzz_check_error_line(const char *text, size_t size);
 
+/* The text is one or more of such lines. */
+void fuzz_check_error_lines(const char *text, size_t size);
+
 /* A directory of this process, in memory where there is such a place, removed at the exit. */
 const char *fuzz_dir(void);
 /* Remove what is below a directory. */

@@ -785,7 +785,7 @@ case_output_that_cannot_be_written_is_an_error() {
     does project create a/p
     does binding create a/p v n
     for command in 'get a/n/k' 'get a/n/big' 'get a/n/absent --type json' 'get a/n/k --meta' 'list a/n' \
-        'list a/n --all' 'account list' 'account show a' 'namespace list a' 'namespace show a/n' 'project list a' \
+        'list a/n --all' 'dump' 'dump a/n --format csv' 'incr a/n/count' 'account list' 'account show a' 'namespace list a' 'namespace show a/n' 'project list a' \
         'binding list a/p' '--help' '--version'; do
         what="kvctl $command >/dev/full"
         # shellcheck disable=SC2086
@@ -829,11 +829,13 @@ case_help_names_every_command() {
     for words in 'put ACCOUNT/NAMESPACE/KEY' 'get ACCOUNT/NAMESPACE/KEY' 'delete ACCOUNT/NAMESPACE/KEY' \
         'list ACCOUNT/NAMESPACE' 'account create ACCOUNT' 'account delete ACCOUNT' 'account list' \
         'account show ACCOUNT' 'account limit ACCOUNT' 'namespace create ACCOUNT/NAMESPACE' \
-        'namespace delete ACCOUNT/NAMESPACE' 'namespace rename ACCOUNT/NAMESPACE NEW' 'namespace list ACCOUNT' \
+        'rename ACCOUNT/NAMESPACE/KEY' 'incr ACCOUNT/NAMESPACE/KEY [N]' 'append ACCOUNT/NAMESPACE/KEY' \
+        'take ACCOUNT/NAMESPACE/KEY' 'ls [ACCOUNT[/NAMESPACE]]' 'dump [ACCOUNT[/NAMESPACE]]' \
+        'load [ACCOUNT[/NAMESPACE]]' 'namespace delete ACCOUNT/NAMESPACE' 'namespace rename ACCOUNT/NAMESPACE NEW' 'namespace list ACCOUNT' \
         'namespace show ACCOUNT/NAMESPACE' 'project create ACCOUNT/PROJECT' 'project delete ACCOUNT/PROJECT' \
         'project list ACCOUNT' 'binding create ACCOUNT/PROJECT VARIABLE NAMESPACE' \
         'binding delete ACCOUNT/PROJECT VARIABLE' 'binding list ACCOUNT/PROJECT' \
-        'env ACCOUNT/PROJECT --mount DIR [--format FORMAT]' 'run ACCOUNT/PROJECT --mount DIR -- COMMAND...' \
+        'env ACCOUNT/PROJECT --mount DIR' 'run ACCOUNT/PROJECT --mount DIR -- COMMAND...' \
         KVFS_STORE 'Exit status'; do
         grep -qF "$words" out || wrong "--help says nothing of $words"
     done

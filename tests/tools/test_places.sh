@@ -127,7 +127,11 @@ case_the_mount_of_another_user_is_not_believed() {
     placed
     in_a_mount_of_nobody '
         "$2" ls "$1" 2>err && echo "a foreign store was opened" >>err
-        "$2" --foreign-store account create "$1/x" && "$2" --foreign-store ls "$1" >out 2>&1' "$kvctl"
+        "$2" --foreign-store account create "$1/x" && "$2" --foreign-store ls "$1" >out 2>&1
+        chown -R 12345 "${1%/mnt}/store"
+        "$2" --foreign-store ls "$1" 2>other && echo "it was opened" >>other' "$kvctl"
+    grep -q 'user 65534 has mounted it, who is neither root, nor you, nor the store.s owner' other ||
+        wrong "a mount of somebody else than the owner: $(cat other)"
     grep -q 'belongs to user' err || wrong "root in a user's mount: $(cat err)"
     [ "$(cat out)" = x ] || wrong "with --foreign-store: $(cat out)"
 }

@@ -12,17 +12,15 @@
 
 const char bulk_help[] =
     "Formats:\n"
-    "  json       JSON Lines, with all there is: accounts with their limits, namespaces, projects, bindings, "
-    "keys\n"
+    "  json       JSON Lines, with all there is: accounts and their limits, namespaces, projects, bindings, keys\n"
     "  wrangler   an array of {key, value, base64, metadata}, as wrangler kv bulk has it\n"
     "  csv        rows under a first one of key, value, base64 and metadata (a JSON object)\n"
     "  env        lines KEY=VALUE, for shells and env files; no metadata\n"
-    "All but json have only keys: they need an ACCOUNT/NAMESPACE. Where names are given to load, its records go "
-    "there,\n"
-    "whatever names they have. A key that is changed during a dump is in it as before or as after.\n"
-    "load goes on behind a record that it refuses, says its line and why, and exits with 2. It can be repeated: "
-    "what is\n"
-    "loaded already does no harm. Records of accounts and namespaces make them where they are not there.\n";
+    "All but json have only keys: they need an ACCOUNT/NAMESPACE. Where names are given to load, its records\n"
+    "go there, whatever names they have. A key that is changed during a dump is in it as before or as after.\n"
+    "load goes on behind a record that it refuses, says its line and why, and exits with 2. It can be repeated:\n"
+    "what is loaded already does no harm. Records of accounts and namespaces make them where they are not\n"
+    "there. A key that is there keeps its metadata where the record has none.\n";
 
 const struct bulk_format *bulk_format_find(const char *name)
 {
@@ -46,6 +44,7 @@ void bulk_clear(struct bulk_record *record, uint64_t number)
     record->metadata.size = 0;
     record->attr_mask = record->limit_mask = 0;
     record->attr = (struct kv_attr){.ino = 0};
+    record->limit_bytes = record->limit_keys = record->limit_namespaces = record->limit_bindings = 0;
 }
 
 /* ----------------------------------------------------------------------- input */

@@ -12,11 +12,9 @@ const struct ctl_command ctl_commands[] = {
     {NULL, "put", CTL_FORM_KEY, "[VALUE]", 0, 1,
      CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_EMPTY_PUT) | CONDITIONS, CTL_WRITE, 2, ctl_put,
      "Put a value: replace it, or create the key.",
-     "Without VALUE and --file the value is what standard input has, which must not be empty: an empty one would "
-     "be\n"
-     "all that a command that failed leaves. With --meta it is not read, and only the metadata of a key that is "
-     "there\n"
-     "is changed; --file - reads it. VALUE may be ''.\n",
+     "Without VALUE and --file the value is what standard input has. It must not be empty: an empty one is\n"
+     "what a command that failed leaves in a pipe. With --meta, standard input is not read, and only the\n"
+     "metadata of a key that is there is changed; --file - reads it. VALUE may be ''.\n",
      false},
     {NULL, "get", CTL_FORM_KEYS, "...", 0, SIZE_MAX,
      CTL_BIT(CTL_TYPE) | CTL_BIT(CTL_META_GET) | CTL_BIT(CTL_EMPTY_GET) | CTL_BIT(CTL_PREFIX) |
@@ -32,9 +30,8 @@ const struct ctl_command ctl_commands[] = {
      "NEW is a KEY of the same namespace, or ACCOUNT/NAMESPACE/KEY.\n", false},
     {NULL, "incr", CTL_FORM_KEY, "[N]", 0, 1, 0, CTL_WRITE, 2, ctl_incr,
      "Add N, or 1, to a whole number, and print what it is then.",
-     "One step, whoever else adds at the same time. An absent key and an empty value count as 0; an end of line "
-     "behind\n"
-     "the number stays. N may be negative.\n",
+     "One step, whoever else adds at the same time. An absent key and an empty value count as 0; an end of\n"
+     "line behind the number stays. N may be negative.\n",
      true},
     {NULL, "append", CTL_FORM_KEY, "[VALUE]", 0, 1, CTL_BIT(CTL_FILE) | CTL_BIT(CTL_EMPTY_PUT), CTL_WRITE, 2,
      ctl_append, "Add to the end of a value, in one step; a key that is not there is created.",

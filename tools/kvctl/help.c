@@ -20,7 +20,6 @@ static void help_write_option(FILE *out, enum ctl_option option)
             rule->argument != NULL ? rule->argument : "");
 }
 
-/* What stands behind the path is glued to it where it repeats the path. */
 static void help_write_rest(FILE *out, const struct ctl_command *command)
 {
     if (*command->rest != '\0')
@@ -45,21 +44,29 @@ void help_write_line(FILE *out, const struct ctl_command *command, enum ctl_opti
     help_write_rest(out, command);
 }
 
-/* With all options. */
-static void help_write_synopsis(FILE *out, const struct ctl_command *command)
+/* With all options; or, in short, with those without which there is no line. */
+static void help_write_synopsis(FILE *out, const struct ctl_command *command, bool in_short)
 {
+    bool more = false;
+
     help_write_words(out, command);
     for (enum ctl_option i = 0; i < CTL_OPTIONS; i++) {
         bool required = ctl_options[i].use == REQUIRED;
 
         if (!(command->options & CTL_BIT(i)))
             continue;
+        if (in_short && !required) {
+            more = true;
+            continue;
+        }
         fputs(required ? " " : " [", out);
         help_write_option(out, i);
         fputs(required ? "" : "]", out);
         if (ctl_options[i].use == REPEATABLE)
             fputs("...", out);
     }
+    if (more)
+        fputs(" [OPTION...]", out);
     help_write_rest(out, command);
     putc('\n', out);
 }
@@ -101,7 +108,7 @@ void help_print_command(const struct ctl_command *command)
 {
     bool first = true;
 
-    help_write_synopsis(stdout, command);
+    help_write_synopsis(stdout, command, false);
     printf("%s\n%s%s", command->summary, command->more != NULL ? "\n" : "",
            command->more != NULL ? command->more : "");
     for (size_t i = 0; i < ctl_alias_count; i++) {
@@ -109,11 +116,14 @@ void help_print_command(const struct ctl_command *command)
 
         if (strcmp(alias->verb, command->verb) != 0 || (command->group != NULL && !alias->in_groups))
             continue;
-        printf("%s%s", first ? "Other names: " : ", ", alias->word);
+        printf("%s%s", first ? "\nOther names: " : ", ", alias->word);
         first = false;
     }
     puts(first ? "" : "\n");
-    help_print_options(ctl_known_options(command));
+    help_print_options(command->options);
+    if (command->options != 0)
+        puts("Options of all commands:");
+    help_print_options(ctl_known_options(command) & ~command->options);
 }
 
 static void help_print_summaries(const char *group)
@@ -121,7 +131,7 @@ static void help_print_summaries(const char *group)
     for (size_t i = 0; i < ctl_command_count; i++)
         if (group == NULL || help_is_of(&ctl_commands[i], group)) {
             fputs("  ", stdout);
-            help_write_synopsis(stdout, &ctl_commands[i]);
+            help_write_synopsis(stdout, &ctl_commands[i], true);
             printf("      %s\n", ctl_commands[i].summary);
         }
 }
@@ -145,23 +155,25 @@ void help_print(void)
         printf("%s %s for %s", i > 0 ? "," : "", ctl_aliases[i].word, ctl_aliases[i].verb);
     puts(".\n\nOptions of all commands; a command's own: kvctl COMMAND --help, or kvctl help COMMAND");
     help_print_options(CTL_ALWAYS);
-    printf("\nIn place of --store and names: the path of a file below a mount, which begins with /, ./ or ../\n"
-           "  (or any path, where no store is named): kvctl get ~/kv/shop/carts/alice\n"
-           "What begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
-           "\nNames: %s;\n  %s;\n  %s.\n"
-           "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
-           "  and %u projects and bindings together, unless changed.\n"
-           "Exit status: 0 done; 1 the key is absent, or its value empty, or a check, backup or restore found "
-           "something;\n"
-           "  3 with --empty:\n"
-           "  the value is empty; 4 a condition (--if-...) is not met; 5 watch: changes were missed; 125 to 127 "
-           "run:\n"
-           "  it failed, and see its help; 2 error: one line on standard error says what was wrong, what the rule "
-           "is,\n"
-           "  and where something may have been changed all the same: after an I/O error of the store, or by a\n"
-           "  command on many objects that failed half way.\n",
-           kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
-           KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
+    printf(
+        "\nIn place of --store and names: the path of a file below a mount, which begins with /, ./ or ../\n"
+        "  (or any path, where no store is named): kvctl get ~/kv/shop/carts/alice\n"
+        "What begins with '-' and is no option goes after '--': kvctl put a/n/k -- -5\n"
+        "\nNames: %s;\n  %s;\n  %s.\n"
+        "Limits: a value %u bytes (25 MiB); an account %llu bytes, %u namespaces,\n"
+        "  and %u projects and bindings together, unless changed.\n"
+        "Exit status:\n"
+        "  0 done\n"
+        "  1 the key is absent or its value is empty, or a check, backup or restore found something\n"
+        "  2 an error: a line on standard error says what was wrong, what the rule is, and where something may\n"
+        "    have been changed all the same: after an I/O error of the store, or by a command on many objects\n"
+        "    that failed half way\n"
+        "  3 with --empty: the value is empty\n"
+        "  4 a condition (--if-...) is not met\n"
+        "  5 watch: changes were missed\n"
+        "  125 to 127 run: it failed, and see its help\n",
+        kv_name_rule(KV_NAME_KEY), kv_name_rule(KV_NAME_ACCOUNT), kv_name_rule(KV_NAME_VARIABLE), KV_VALUE_MAX,
+        KV_ACCOUNT_BYTES, KV_ACCOUNT_NAMESPACES, KV_ACCOUNT_BINDINGS);
 }
 
 /* --------------------------------------------------------------- did you mean */

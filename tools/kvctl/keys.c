@@ -68,21 +68,24 @@ static int keys_visit_name(struct ctl_request *request, const char *key, char *t
 /* Read a line without its end. returns 1; 0 at the end of the input; -1 it was said why not */
 static int keys_read_line(char *line)
 {
-    size_t size;
+    size_t size = 0;
+    int c;
 
-    if (fgets(line, KEYS_LINE_MAX, stdin) == NULL) {
-        if (!ferror(stdin))
-            return 0;
-        (void)ctl_fail("standard input: cannot read it: %s", strerror(errno));
-        return -1;
-    }
-    size = strcspn(line, "\n");
-    if (line[size] == '\0' && !feof(stdin)) {
-        (void)ctl_fail("standard input: '%.32s...' is no key: a line is too long, or has a NUL", line);
-        return -1;
+    while ((c = getc_unlocked(stdin)) != '\n' && c != EOF) {
+        if (c == '\0' || size == KEYS_LINE_MAX - 1) {
+            line[size] = '\0';
+            (void)ctl_fail("standard input: '%.32s...' is no name: %s", line,
+                           c == '\0' ? "there is a NUL behind it; names are lines" : "the line is too long");
+            return -1;
+        }
+        line[size++] = (char)c;
     }
     line[size] = '\0';
-    return 1;
+    if (c != EOF || size > 0)
+        return 1;
+    if (ferror(stdin))
+        (void)ctl_fail("standard input: cannot read it: %s", strerror(errno));
+    return ferror(stdin) ? -1 : 0;
 }
 
 /* Visit what the lines of standard input name.

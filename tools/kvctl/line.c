@@ -133,6 +133,10 @@ static int line_set(struct ctl_request *request, enum ctl_option option, const c
     case CTL_STORE:
         request->store_dir = value;
         break;
+    case CTL_JSON:
+        if (!ctl_given(request, CTL_ENV_FORMAT))
+            request->env_format = CTL_ENV_JSON;
+        break;
     case CTL_FILE:
         request->file = value;
         break;

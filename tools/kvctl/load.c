@@ -113,8 +113,9 @@ static int load_key(struct load *load, struct bulk_record *record)
     if (status != CTL_OK)
         return status;
     slot = window_take(&load->window);
+    load->stop = load->stop || slot == NULL;
     if (slot == NULL)
-        return ctl_fail("out of memory");
+        return load_refuse(load, record->number, "%s: out of memory", record->key);
     ref = kv_ref_key(id, record->key, strlen(record->key));
     change = &slot->change;
     *change = value_put(load->request, &ref, record->value);

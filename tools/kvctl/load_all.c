@@ -14,8 +14,10 @@ int load_keep(struct load *load, struct window_slot *slot)
     if (load->batch == NULL) {
         load->batch = calloc(KV_BATCH_MAX, sizeof(struct window_slot *));
         if (load->batch == NULL) {
+            load->stop = true;
+            (void)load_refuse(load, slot->number, "%s: out of memory", slot->change.ref.key);
             window_return(&load->window, slot);
-            return ctl_fail("out of memory");
+            return CTL_ERROR;
         }
     }
     load->batch[load->batch_count++] = slot;
