@@ -43,9 +43,8 @@ const char *kv_name_rule(enum kv_name_kind kind)
     case KV_NAME_PROJECT:
         return "a project's name is 1 to 64 letters, digits, '_' or '-', and does not start with '-'";
     case KV_NAME_VARIABLE:
-        return "a variable is 1 to 64 letters, digits or underscores, does not start with a digit, and is none "
-               "that shells, "
-               "loaders or interpreters obey (PATH, HOME, LD_PRELOAD, PYTHONPATH ...)";
+        return "a variable is 1 to 64 letters, digits or underscores, not starting with a digit, and none that "
+               "programs obey (PATH)";
     }
     return "";
 }

@@ -226,7 +226,7 @@ case_names_that_programs_obey_cannot_be_bound() {
         fails_with 'Invalid argument' ln -s ../../n "$p/$name"
         mv "$p/my_kv" "$p/$name" 2>err && wrong "mv to $name succeeded"
     done
-    grep -q "a/.projects/p/CDPATH.*interpreters obey" "$mnt/.kvfs/errors" ||
+    grep -q "a/.projects/p/CDPATH.*programs obey" "$mnt/.kvfs/errors" ||
         wrong "errors says: $(tail -1 "$mnt/.kvfs/errors")"
     for name in MY_PATH PATHS LD PYTHO HISTORY PHP_SESSIONS NODE_KV HOMES a; do
         kv binding create a/p "$name" n || wrong "$name is refused"
