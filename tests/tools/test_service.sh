@@ -11,8 +11,8 @@ unit() {
 
 # --------------------------------------------------------------- what the daemon tells
 
-# The address of a socket has room for 108 bytes, which the path of a case may need alone.
-here_socket=/proc/$$/cwd/notify
+# The address of a socket has room for 108 bytes: more than the path of a case may leave.
+socket_dir=$(dirname "$case_dir")
 
 # listen ADDRESS: from now on `told` has what is told to it, one datagram a line
 listen() {
@@ -37,7 +37,7 @@ told() {
 
 case_in_the_foreground_it_tells_when_it_serves_and_when_not() {
     local name pid
-    for name in $here_socket "@kvfs-test-$$"; do
+    for name in "$socket_dir/notify" "@kvfs-test-$$"; do
         listen "$name"
         NOTIFY_SOCKET=$name "$kvfs" "$store" "$mnt" -f 2>err &
         pid=$!
@@ -55,11 +55,11 @@ case_in_the_foreground_it_tells_when_it_serves_and_when_not() {
 }
 
 case_in_the_background_it_is_nobodys_service() {
-    listen $here_socket
-    NOTIFY_SOCKET=$here_socket "$kvfs" "$store" "$mnt" || wrong "exit status $?"
+    listen "$socket_dir/notify2"
+    NOTIFY_SOCKET=$socket_dir/notify2 "$kvfs" "$store" "$mnt" || wrong "exit status $?"
     stop
     same listens cat told
-    NOTIFY_SOCKET=/proc/$$/cwd/absent "$kvfs" "$store" "$mnt" -f 2>err &
+    NOTIFY_SOCKET=$socket_dir/absent "$kvfs" "$store" "$mnt" -f 2>err &
     wait_until mountpoint -q "$mnt"
     stop
     kill $listener
