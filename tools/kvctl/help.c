@@ -6,8 +6,8 @@
 
 static void help_write_words(FILE *out, const struct ctl_command *command)
 {
-    fprintf(out, "kvctl%s%s %s", command->group != NULL ? " " : "", command->group != NULL ? command->group : "",
-            command->verb);
+    fprintf(out, "%s%s%s%s", command->access == CTL_IN_TXN ? "" : "kvctl ",
+            command->group != NULL ? command->group : "", command->group != NULL ? " " : "", command->verb);
     if (command->form != CTL_FORM_NONE)
         fprintf(out, " %s", ctl_form_text(command->form));
 }
@@ -36,7 +36,7 @@ void help_write_line(FILE *out, const struct ctl_command *command, enum ctl_opti
     for (enum ctl_option i = 0; i < CTL_OPTIONS; i++) {
         bool required = command->options & CTL_BIT(i) && ctl_options[i].use == REQUIRED;
 
-        if (required || i == option) {
+        if (required || (i == option && ctl_known_options(command) & CTL_BIT(i))) {
             putc(' ', out);
             help_write_option(out, i);
         }

@@ -125,7 +125,7 @@ static bool asks_for_help(const char *word) { return strcmp(word, "--help") == 0
 
 /* ------------------------------------------------------------------- dispatch */
 
-static int check_arguments(const struct ctl_request *request)
+int ctl_check_arguments(const struct ctl_request *request)
 {
     const struct ctl_command *command = request->command;
     size_t least = command->rest_min + !ctl_form_is_optional(command->form);
@@ -156,7 +156,7 @@ static int parse_first(struct ctl_request *request)
 
 static int run_command(struct ctl_request *request)
 {
-    int status = check_arguments(request);
+    int status = ctl_check_arguments(request);
 
     if (status == CTL_OK)
         status = parse_first(request);

@@ -1,22 +1,13 @@
-#include "tools/kvctl/mount.h"
+#include "tools/kvctl/common.h"
 
 #include <errno.h>
-#include <string.h>
 
-/* Where the key is to be: a KEY beside it, or a path.
- * returns  a status */
+/* Find where the key is to be. Returns a status. */
 static int rename_find_new(struct ctl_request *request, const char *text, struct kv_ref *out)
 {
     struct ctl_request target = *request; /* shares the open store */
-    int status;
+    int status = ctl_parse_new(request, &request->path, text, &target.path);
 
-    if (strchr(text, '/') == NULL) {
-        status = ctl_check_name(text, KV_NAME_KEY, text);
-        if (status == CTL_OK)
-            *out = kv_ref_key(request->second.id, text, strlen(text));
-        return status;
-    }
-    status = ctl_parse_path(request, CTL_FORM_KEY, text, &target.path);
     if (status == CTL_OK)
         status = ctl_find(&target, 2);
     if (status == CTL_OK)
