@@ -145,6 +145,37 @@ void help_print_group(const char *group)
     help_print_options(CTL_ALWAYS);
 }
 
+void help_write_first(FILE *out)
+{
+    size_t size; /* of the line */
+
+    fputs("kvctl reads and changes a kvfs store, mounted or not. Type one of these:\n"
+          "  kvctl --store DIR account create shop        make an account, and the store\n"
+          "  kvctl --store DIR namespace create shop/carts\n"
+          "  kvctl --store DIR put shop/carts/alice 'her cart'\n"
+          "  kvctl --store DIR get shop/carts/alice\n"
+          "  kvctl --store DIR ls shop/carts\n"
+          "  kvctl get MOUNTPOINT/shop/carts/alice        the same of a store that is mounted\n"
+          "  kvctl help                                   all commands; kvctl help COMMAND: one of them\n"
+          "Commands:",
+          out);
+    size = strlen("Commands:");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        const struct ctl_command *command = &ctl_commands[i];
+        const char *group = command->group;
+
+        if (i > 0 && group != NULL && ctl_commands[i - 1].group != NULL &&
+            strcmp(group, ctl_commands[i - 1].group) == 0)
+            continue;
+        if (size > 80) {
+            fputs("\n ", out);
+            size = 1;
+        }
+        size += (size_t)fprintf(out, " %s", group != NULL ? group : command->verb);
+    }
+    putc('\n', out);
+}
+
 void help_print(void)
 {
     puts("kvctl [--store DIR] COMMAND ...\n"

@@ -78,8 +78,10 @@ static int find_command(struct ctl_request *request, char **words, int count, in
 {
     const char *group;
 
-    if (count <= 0)
-        return ctl_fail_usage(request, CTL_OPTIONS, "no command is given");
+    if (count <= 0) {
+        help_write_first(stderr);
+        return CTL_ERROR;
+    }
     group = is_group(words[0]) ? words[0] : NULL;
     if (group != NULL && count < 2)
         return fail_group(group, "one more word is needed", NULL);
