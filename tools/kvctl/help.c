@@ -258,7 +258,8 @@ static const char *help_synonym(const char *word)
 {
     static const char *const synonyms[][2] = {{"keys", "list"},     {"scan", "list"},   {"remove", "delete"},
                                               {"unlink", "delete"}, {"import", "load"}, {"export", "dump"},
-                                              {"getdel", "take"},   {"incrby", "incr"}, {"setnx", "put"}};
+                                              {"getdel", "take"},   {"incrby", "incr"}, {"setnx", "put"},
+                                              {"multi", "txn"},     {"batch", "txn"},   {"transaction", "txn"}};
 
     for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
         if (strcmp(synonyms[i][0], word) == 0)
