@@ -390,6 +390,7 @@ void kv_wake(struct kv_store *store);
 enum kv_change_kind {
     KV_PUT,         /* ref, value [, attr, xattrs, condition] -> meta */
     KV_DELETE,      /* ref [, condition] */
+    KV_CHECK,       /* ref, condition: changes nothing. For what is done together: kv_submit_all() */
     KV_RENAME,      /* ref, to, flags; both in namespaces of one account -> meta of what is at `to` */
     KV_SETATTR,     /* ref (key or node), attr, attr_mask -> meta or node */
     KV_SETXATTR,    /* ref (key or node), xattr_*  */
@@ -429,8 +430,8 @@ struct kv_change {
     /* KV_PUT: replace the attributes by these; NULL: a key that is there keeps its own. Borrowed. */
     const struct kv_xattrs *xattrs;
 
-    /* KV_PUT, KV_DELETE: only if the key's version is this; 0: only if it is not there, or is the very object that
-     * attr.ino names: a first put may be followed by others before it is known to be done.
+    /* KV_PUT, KV_DELETE, KV_CHECK: only if the key's version is this; 0: only if it is not there, or is the very object
+     * that attr.ino names: a first put may be followed by others before it is known to be done.
      * Otherwise -EEXIST where it should not be there, -ECANCELED where the version differs. */
     bool conditional;
     uint64_t if_version;
@@ -510,9 +511,8 @@ void kv_work(struct kv_store *store);
 /* Queue several changes of one account, which are done together or not at all: in this order, in one transaction, so
  * that each sees what those before it did. They lie one after the other; done of the last one is called, and of no
  * other.
- * done     rc 0; what the one was refused with that was refused, whose `rc` it is, and that of the others is
- *          -ECANCELED; -EXDEV they are not all of one account; -EINVAL there are more than KV_BATCH_MAX; or as for a
- *          single change */
+ * done     rc 0; what the one was refused with that was refused, whose `rc` it is, and that of the others is 0; -EXDEV
+ *          they are not all of one account; -EINVAL there are more than KV_BATCH_MAX; or as for a single change */
 void kv_submit_all(struct kv_store *store, struct kv_change *changes, size_t count);
 
 /* Submit and wait: for tools, and for rare requests. done is not used. */

@@ -15,8 +15,8 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
     struct cache_since since = {change->submitted_ns, change->submitted_news};
     struct kv_store *store = arg;
 
-    if (change->ref.size == 0)
-        return; /* not about a key */
+    if (change->ref.size == 0 || change->kind == KV_CHECK)
+        return; /* not about a key, or not changed */
     if (rc == 0 && change->kind == KV_PUT) {
         cache_write(store->cache, &change->ref, &change->meta, change->value, since);
     } else if (rc == 0 && (change->kind == KV_SETATTR || change->kind == KV_SETXATTR)) {

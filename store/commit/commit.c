@@ -94,7 +94,7 @@ static void commit_count(struct commit_queue *queue, const struct kv_change *cha
     stats_commit(queue->stats, puts, queue->clock->mono_ns(queue->clock->arg) - start_ns);
 }
 
-/* A batch ends with the answer of the one that was refused; each of the others was called off. */
+/* A batch ends with the answer of the one that was refused; the others are called off, and keep 0 as their own. */
 static void commit_call_off(struct kv_change *change, size_t count)
 {
     struct kv_change *first = change;
@@ -106,11 +106,8 @@ static void commit_call_off(struct kv_change *change, size_t count)
         else
             change->rc = 0;
     }
-    for (size_t i = 0; i < count; i++, first = first->next) {
-        if (first->rc == 0)
-            first->rc = -ECANCELED;
+    for (size_t i = 0; i < count; i++, first = first->next)
         first->verdict = rc;
-    }
 }
 
 static void commit_fail(struct commit_queue *queue, struct kv_change *change, size_t count, int rc)

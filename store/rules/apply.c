@@ -61,6 +61,8 @@ int apply(struct tx *tx, struct kv_change *change)
         return apply_put(tx, change);
     case KV_DELETE:
         return apply_delete(tx, change);
+    case KV_CHECK:
+        return apply_check(tx, change);
     case KV_RENAME:
         return apply_rename(tx, change);
     case KV_SETATTR:

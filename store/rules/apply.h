@@ -16,6 +16,7 @@ KV_CHECKED int apply(struct tx *tx, struct kv_change *change);
 /* keys.c: values */
 KV_CHECKED int apply_put(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_delete(struct tx *tx, struct kv_change *change);
+KV_CHECKED int apply_check(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_rename(struct tx *tx, struct kv_change *change);
 
 /* damaged.c */

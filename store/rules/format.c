@@ -56,8 +56,7 @@ const char *tx_format_advice(uint32_t version)
 {
     if (version < FORMAT_VERSION)
         return "of a version before the first release, and this program knows format 2 only; make a new store, "
-               "mount "
-               "the old one with the kvfs that wrote it, and copy the accounts with cp -a";
+               "mount the old one with the kvfs that wrote it, and copy the accounts with cp -a";
     return "which is newer than this program; use a newer kvfs";
 }
 

@@ -267,6 +267,17 @@ int apply_delete(struct tx *tx, struct kv_change *change)
     return 0;
 }
 
+int apply_check(struct tx *tx, struct kv_change *change)
+{
+    struct apply_place place;
+    struct apply_key old;
+    int rc = apply_place_of(tx, change->ref.node, &place);
+
+    if (rc == 0)
+        rc = apply_key_load(tx, &change->ref, &old);
+    return rc == 0 ? check_condition(change, &old) : rc;
+}
+
 static int exchange_keys(struct tx *tx, struct kv_change *change, struct apply_key *from, struct apply_key *to,
                          const struct apply_place *from_place, const struct apply_place *to_place)
 {

@@ -41,6 +41,7 @@ case_help_is_printed_on_standard_output() {
         [ ! -s err ] || wrong "$option: said $(cat err)"
         grep -q '^usage: .* STORE MOUNTPOINT' out || wrong "$option: no usage"
         grep -q 'cache_ttl=' out || wrong "$option: no options"
+        [ "$(wc -l <out)" -le 25 ] || wrong "$option: $(wc -l <out) lines are more than a screen has"
     done
     "$kvfs" "$store" "$mnt" -h >out || wrong "-h behind arguments: exit status $?"
     [ ! -e "$store" ] || wrong "-h made a store"

@@ -1,8 +1,8 @@
-/* kvctl load and dump: whatever a text is, it is read to its end, or it is said what is wrong with it; and what was read
- * is the same once it is written and read again.
+/* kvctl load, dump and txn: whatever a text is, it is read to its end, or it is said what is wrong with it; and what was
+ * read is the same once it is written and read again.
  *
  * Input: the format, and the text. */
-#include "tools/kvctl/bulk.h"
+#include "tools/kvctl/words.h"
 
 #include "tests/fuzz/fuzz.h"
 
@@ -117,10 +117,67 @@ static void read_all(const struct bulk_format *format, FILE *file)
     free(input.text);
 }
 
+/* ------------------------------------------------------------------------- words */
+
+/* Words within quotes, in which there is nothing else than themselves. To be freed. */
+static char *quote_words(const char *words, size_t size, size_t *quoted_size)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, quoted_size);
+    bool begin = true;
+
+    FUZZ_CHECK(out != NULL);
+    for (size_t i = 0; i < size; i++) {
+        if (begin)
+            putc('\'', out);
+        begin = words[i] == '\0';
+        if (words[i] == '\'')
+            fputs("'\\''", out);
+        else
+            fputs(begin ? "' " : (char[]){words[i], '\0'}, out);
+    }
+    fclose(out);
+    return text;
+}
+
+static void quote_and_read(const struct bulk_input *first, size_t count)
+{
+    struct bulk_input input = {.line = 0};
+    size_t size, again;
+    char *text = quote_words(first->text, first->size, &size);
+
+    input.file = fmemopen(text, size, "r");
+    FUZZ_CHECK(input.file != NULL && words_read(&input, &again) == BULK_RECORD);
+    FUZZ_CHECK(again == count && input.size == first->size && memcmp(input.text, first->text, input.size) == 0);
+    FUZZ_CHECK(words_read(&input, &again) == BULK_END);
+    fclose(input.file);
+    free(input.text);
+    free(text);
+}
+
+static void read_words(FILE *file)
+{
+    struct bulk_input input = {.file = file};
+    enum bulk_result result;
+    size_t count;
+
+    while ((result = words_read(&input, &count)) == BULK_RECORD) {
+        size_t ends = 0;
+
+        for (size_t i = 0; i < input.size; i++)
+            ends += input.text[i] == '\0';
+        FUZZ_CHECK(count > 0 && ends == count && input.text[input.size - 1] == '\0');
+        FUZZ_CHECK(input.number >= 1 && input.number <= input.line + 1);
+        quote_and_read(&input, count);
+    }
+    FUZZ_CHECK(result == BULK_END || (result == BULK_BROKEN && input.why[0] != '\0'));
+    free(input.text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input in = {data, size};
-    const struct bulk_format *format = bulk_format_find(formats[fuzz_below(&in, 4)]);
+    unsigned how = fuzz_u8(&in);
     size_t text_size;
     const uint8_t *text = fuzz_bytes(&in, in.left, &text_size);
     FILE *file;
@@ -129,7 +186,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     file = fmemopen((void *)(uintptr_t)text, text_size, "r");
     FUZZ_CHECK(file != NULL);
-    read_all(format, file);
+    if (how >= 250)
+        read_words(file);
+    else
+        read_all(bulk_format_find(formats[how % 4]), file);
     fclose(file);
     return 0;
 }

@@ -346,6 +346,12 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     return written;
 }
 
+ssize_t write(int fd, const void *bytes, size_t size)
+{
+    return is_recording() ? writev(fd, &(struct iovec){(void *)bytes, size}, 1)
+                          : syscall(SYS_write, fd, bytes, size);
+}
+
 int ftruncate(int fd, off_t size) { return set_size(fd, size); }
 int ftruncate64(int fd, off64_t size) { return set_size(fd, size); }
 

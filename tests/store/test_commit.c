@@ -844,9 +844,9 @@ static void a_batch_is_done_whole_or_not_at_all(void **state)
     for (int i = 0; i < 3; i += 2)
         assert_int_equal(kv_value_copy("1", 1, &changes[i].value), 0);
     assert_int_equal(kv_apply_all(test->kv, changes, 3), -ENOENT);
-    assert_int_equal(changes[0].rc, -ECANCELED);
+    assert_int_equal(changes[0].rc, 0);
     assert_int_equal(changes[1].rc, -ENOENT);
-    assert_int_equal(changes[2].rc, -ECANCELED);
+    assert_int_equal(changes[2].rc, 0);
     for (int i = 0; i < 3; i++)
         assert_int_equal(kv_stat(test->kv, &changes[i].ref, &meta, NULL), -ENOENT);
     assert_int_equal(test_node(test, test->namespace.id).keys, 0);
@@ -860,6 +860,37 @@ static void a_batch_is_done_whole_or_not_at_all(void **state)
     assert_int_equal(kv_stat(test->kv, &b, &meta, NULL), -ENOENT);
     for (int i = 0; i < 3; i += 2)
         kv_value_unref(changes[i].value);
+}
+
+static void a_batch_is_done_only_where_what_it_checks_is_so(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_change changes[4] = {{.kind = KV_CHECK, .ref = test_key(test, "a"), .conditional = true},
+                                   {.kind = KV_PUT, .ref = test_key(test, "b"), .attr.mode = 0644},
+                                   {.kind = KV_CHECK, .ref = test_key(test, "b"), .conditional = true},
+                                   {.kind = KV_CHECK, .ref = test_key(test, "a"), .conditional = true}};
+    struct kv_meta meta;
+
+    assert_int_equal(kv_value_copy("1", 1, &changes[1].value), 0);
+    assert_int_equal(kv_apply_all(test->kv, changes, 3), -EEXIST); /* by what the batch itself has put */
+    assert_int_equal(changes[2].rc, -EEXIST);
+    assert_int_equal(kv_stat(test->kv, &changes[1].ref, &meta, NULL), -ENOENT);
+    assert_int_equal(kv_apply_all(test->kv, changes, 2), 0);
+    expect_filled(test, "b", '1', 1);
+
+    assert_int_equal(kv_put(test->kv, &changes[0].ref, "2", 1), 0);
+    assert_int_equal(kv_stat(test->kv, &changes[0].ref, &meta, NULL), 0);
+    changes[0].if_version = meta.version;
+    changes[3].if_version = meta.version + 1;
+    assert_int_equal(kv_apply_all(test->kv, changes, 2), 0);
+    changes[2].if_version = changes[1].meta.version; /* which the batch replaces first */
+    assert_int_equal(kv_apply_all(test->kv, changes, 4), -ECANCELED);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(changes[i].rc, i == 2 ? -ECANCELED : 0);
+    assert_int_equal(kv_apply(test->kv, &changes[0]), 0);
+    assert_int_equal(kv_apply(test->kv, &changes[3]), -ECANCELED);
+    expect_filled(test, "a", '2', 1);
+    kv_value_unref(changes[1].value);
 }
 
 static void a_batch_belongs_to_one_account(void **state)
@@ -942,6 +973,7 @@ int main(void)
         TEST_ON_MEMORY(a_done_change_may_submit_the_next_one),
         TEST_ON_MEMORY(a_batch_is_done_whole_or_not_at_all),
         TEST_ON_LMDB(a_batch_is_done_whole_or_not_at_all),
+        TEST_ON_MEMORY(a_batch_is_done_only_where_what_it_checks_is_so),
         TEST_ON_MEMORY(a_batch_belongs_to_one_account),
         TEST_ON_MEMORY(who_works_commits_what_was_queued_on_its_own_thread),
     };

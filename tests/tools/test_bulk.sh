@@ -386,6 +386,29 @@ END
     shows ok true check
 }
 
+# Not where the dump itself is shown.
+case_a_terminal_shows_how_far_a_dump_is() {
+    command -v python3 >/dev/null || skip "python3 is not installed"
+    does put a/n/k value
+    python3 - "$kvctl" >"$top/out" 2>&1 <<'END' || wrong "$(cat "$top/out")"
+import os, pty, subprocess, sys
+def shown(**output):
+    terminal, other = pty.openpty()
+    output = output or {'stdout': other}
+    status = subprocess.run([sys.argv[1], 'dump'], stderr=other, timeout=60, **output).returncode
+    os.close(other)
+    text = b''
+    try:
+        while True: text += os.read(terminal, 1000)
+    except OSError: pass
+    print('exit status', status, 'said', text)
+    return text if status == 0 else b''
+beside, within = shown(stdout=subprocess.DEVNULL), shown()
+sys.exit(not (b'\rdump: 0.0 of 0.0 MiB, 100%' in beside and beside.endswith(b'\r\x1b[K') and
+              b'"key":"k"' in within and b'MiB' not in within))
+END
+}
+
 # ------------------------------------------------------- get, delete, list of many
 
 case_many_keys_are_got_by_names() {

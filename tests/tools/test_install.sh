@@ -128,6 +128,9 @@ case_completion_knows_commands_options_and_names() {
     offers "text json" "$kvctl" get shop/carts/bob --type ''
     offers "@directories" "$kvctl" env shop/web --mount ''
     offers "@directories" "$kvctl" --store ''
+    offers "txn" "$kvctl" tx
+    offers "--file" "$kvctl" txn --fi
+    offers "@files" "$kvctl" txn --file ''
     offers "shop" "$kvctl" --store "$store" account show sho
     offers "" "$kvctl" --store "$PWD/absent" account show ''
     offers "" "$kvctl" get shop/absent/

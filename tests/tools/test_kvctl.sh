@@ -871,8 +871,21 @@ case_help_needs_no_store() {
     kv account list --version | cmp -s - out || wrong "--version is not answered after a command"
 }
 
+case_nothing_typed_is_answered_with_what_to_type() {
+    local words
+    kv >out 2>"$top/err" && wrong "it succeeded"
+    kv --store x >out 2>err
+    [ $? -eq 2 ] || wrong "another exit status than 2"
+    cmp -s err "$top/err" || wrong "with --store it is another one"
+    [ ! -s out ] || wrong "printed $(cat out)"
+    for words in 'kvctl help ' 'account create' 'put get delete' ' txn ' ' env run'; do
+        grep -qF -- "$words" err || wrong "it says nothing of $words: $(cat err)"
+    done
+    [ "$(wc -l <err)" -le 12 ] || wrong "it is long: $(wc -l <err) lines"
+    ! grep -E '.{100}' err || wrong "a line is long"
+}
+
 case_a_command_line_that_makes_no_sense_is_refused() {
-    refuses 2 'no command is given|--help'
     refuses 2 'frobnicate|no such command|--help' frobnicate
     refuses 2 'account|--help' account
     refuses 2 'account frobnicate|no such command' account frobnicate

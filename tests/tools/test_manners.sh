@@ -39,6 +39,7 @@ case_a_wrong_word_is_told_the_right_one() {
     refuses 2 'lst: there is no such command; did you mean list?' lst a/n
     refuses 2 'did you mean get?|type: kvctl get --help' gte a/n/k
     refuses 2 'did you mean list?' keys a/n
+    refuses 2 'did you mean txn?' multi
     refuses 2 'did you mean account?' acount list
     refuses 2 'account lsit: there is no such command; did you mean list?|type: kvctl account list --help' account lsit
     refuses 2 'namespace purge|type: kvctl namespace create|delete' namespace purge a/n
@@ -187,6 +188,20 @@ case_a_terminal_is_told_what_is_waited_for() {
 
 # ----------------------------------------------------------------- exit status
 
+case_a_terminal_is_told_that_names_are_waited_for() {
+    command -v python3 >/dev/null || skip "python3 is not installed"
+    does put a/n/k value
+    terminal 'k\n\0004' get a/n - >said || wrong "exit status $?"
+    head -1 said | grep -q '^kvctl: waiting for names: type a KEY a line' || wrong "said $(cat said)"
+    [ "$(cat "$top/out")" = value ] || wrong "printed $(cat "$top/out")"
+    terminal 'a/n/k\n\0004' delete - >said || wrong "exit status $?"
+    head -1 said | grep -q 'type an ACCOUNT/NAMESPACE/KEY a line' || wrong "said $(cat said)"
+    prints 1 '' get a/n/k
+    terminal 'put a/n/k typed\n\0004' txn >said || wrong "exit status $?"
+    head -1 said | grep -q '^kvctl: txn: waiting for operations' || wrong "said $(cat said)"
+    prints 0 typed get a/n/k
+}
+
 case_the_exit_status_tells_absent_from_empty_where_that_is_wanted() {
     does put a/n/empty ''
     prints 1 '' get a/n/empty
@@ -222,6 +237,9 @@ case_json_is_printed_where_it_is_wanted() {
     kv get a/n/bytes --json | jq -e '.base64 == "/wA=" and (has("value") | not)' >/dev/null || wrong "no base64"
     prints 0 '{"deleted":1}'$'\n' delete a/n/k --json
     does namespace create a/m --json
+    does put a/n/k value
+    kv rename a/n/k a/m/l --json | jq -c '[.account, .namespace, .key, .size, .version > 0]' >got
+    [ "$(cat got)" = '["a","m","l",5,true]' ] || wrong "rename --json: $(cat got)"
 }
 
 case_a_page_and_all_keys_are_json_of_the_same_form() {

@@ -43,6 +43,18 @@ case_a_path_stands_for_a_store_and_names() {
     [ $? = 1 ] || wrong "a deleted key is there"
 }
 
+case_a_transaction_is_of_one_store() {
+    placed
+    printf 'put "%s" 1\nrename "%s" %s\ncheck "%s" --if-absent\n' "$n/new" "$n/k" l "$n/none" >operations
+    by_path txn <operations || wrong "txn: exit status $?"
+    same $'l\nnew' by_path ls "$n"
+    same value cat "$n/l"
+    printf 'put "%s" 1\nput /tmp/a/n/k 1\n' "$n/new2" >operations
+    by_path txn <operations 2>err && wrong "a file that is in no store was put"
+    grep -q 'line 2: /tmp/a/n/k: no kvfs is mounted there' err || wrong "said $(cat err)"
+    same $'l\nnew' by_path ls "$n"
+}
+
 case_projects_lie_in_a_directory_of_their_account() {
     placed
     by_path project create "$mnt/a/.projects/p" || wrong "project create: exit status $?"

@@ -107,4 +107,7 @@ enum bulk_result bulk_add_metadata(struct bulk_input *input, struct bulk_record 
 enum bulk_result bulk_add_metadata_json(struct bulk_input *input, struct bulk_record *record, json_t *object,
                                         bool loose);
 
+/* Make a record of a JSON object, as a line of JSON Lines has it. Returns BULK_RECORD, BULK_BAD or BULK_BROKEN. */
+enum bulk_result bulk_json_object(struct bulk_input *input, struct bulk_record *record, json_t *object);
+
 #endif

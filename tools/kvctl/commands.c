@@ -2,6 +2,7 @@
 #include "tools/kvctl/bulk.h"
 #include "tools/kvctl/help.h"
 #include "tools/kvctl/keys.h"
+#include "tools/kvctl/txn.h"
 
 #define CONDITIONS (CTL_BIT(CTL_IF_ABSENT) | CTL_BIT(CTL_IF_VERSION) | CTL_BIT(CTL_IF_UNCHANGED))
 #define OPTIONS_OF_LIST                                                                  \
@@ -49,6 +50,9 @@ const struct ctl_command ctl_commands[] = {
      CTL_BIT(CTL_FILE) | CTL_BIT(CTL_BULK_FORMAT) | CTL_BIT(CTL_IF_ABSENT) | CTL_BIT(CTL_ATOMIC) |
          CTL_BIT(CTL_SKIP),
      CTL_CREATE_WHOLE, 0, ctl_load, "Put what a file or standard input has, as dump prints it.", bulk_help, false},
+
+    {NULL, "txn", CTL_FORM_NONE, "", 0, 0, CTL_BIT(CTL_FILE) | CTL_BIT(CTL_JSON_INPUT), CTL_NO_STORE, 0, ctl_txn,
+     "Do several operations together or not at all, as a file or standard input lists them.", txn_help, false},
 
     {"account", "create", CTL_FORM_ACCOUNT, "", 0, 0, CTL_BIT(CTL_OWNER) | CTL_BIT(CTL_MODE), CTL_CREATE, 0,
      ctl_account_create, "Create an account, and the store where there is none.", NULL, false},

@@ -78,6 +78,7 @@ enum ctl_option {
     CTL_MOUNT,
     CTL_ENV_FORMAT,
     CTL_BULK_FORMAT,
+    CTL_JSON_INPUT, /* txn --json-lines */
     CTL_ATOMIC,
     CTL_SKIP,
     CTL_BYTES,
@@ -102,7 +103,8 @@ enum ctl_access {
     CTL_WRITE,
     CTL_CREATE,       /* write, and make the store where there is none */
     CTL_CREATE_WHOLE, /* the same, where the command names nothing in the store */
-    CTL_NO_STORE,     /* --store is not asked for: the arguments name what it opens */
+    CTL_NO_STORE,     /* the command opens what it needs by itself */
+    CTL_IN_TXN,       /* no command of its own: a line of txn */
 };
 
 struct ctl_request;
@@ -166,7 +168,11 @@ static inline bool ctl_given(const struct ctl_request *request, enum ctl_option 
 
 /* ---------------------------------------------------------------------- errors */
 
-/* Print one line on standard error: "kvctl: " and the message, control bytes made visible.
+/* What kvctl is at, in a text of many lines: from now on each message begins with it.
+ * name     of the text; borrowed. NULL: it is at no such place any more */
+void ctl_set_place(const char *name, uint64_t line);
+
+/* Print one line on standard error: "kvctl: ", the place that is set, and the message, control bytes made visible.
  * returns  CTL_ERROR */
 int ctl_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -195,6 +201,9 @@ int ctl_fail_key(struct ctl_request *request, const char *subject, const struct 
 KV_CHECKED int ctl_check_name(const char *subject, enum kv_name_kind kind, const char *name);
 KV_CHECKED int ctl_parse_path(struct ctl_request *request, enum ctl_form form, const char *text,
                               struct ctl_path *out);
+/* Where a key is to be that is renamed: a KEY beside that of `path`, or a path. Returns a status. */
+KV_CHECKED int ctl_parse_new(struct ctl_request *request, const struct ctl_path *path, const char *text,
+                             struct ctl_path *out);
 /* "ACCOUNT/NAMESPACE" and so on; "" for CTL_FORM_NONE. */
 const char *ctl_form_text(enum ctl_form form);
 /* May the argument be left out? */
@@ -204,6 +213,9 @@ bool ctl_form_is_optional(enum ctl_form form);
 
 /* Open the store as the command needs it and find its nodes. Return a status. */
 KV_CHECKED int ctl_open(struct ctl_request *request);
+/* Has the command line as many arguments as the command takes, and the options that it needs? Returns a status. */
+KV_CHECKED int ctl_check_arguments(const struct ctl_request *request);
+
 /* Find the account of the path, and with 2 its namespace or project. Returns a status. */
 KV_CHECKED int ctl_find(struct ctl_request *request, unsigned finds);
 /* Before something is said to be absent, or a listing to be complete: look for damaged pages, once in a command.
@@ -291,6 +303,7 @@ int ctl_list(struct ctl_request *request);
 int ctl_ls(struct ctl_request *request);
 int ctl_dump(struct ctl_request *request);
 int ctl_load(struct ctl_request *request);
+int ctl_txn(struct ctl_request *request);
 int ctl_account_create(struct ctl_request *request);
 int ctl_account_delete(struct ctl_request *request);
 int ctl_account_list(struct ctl_request *request);

@@ -1,16 +1,20 @@
 #include "tools/kvctl/bulk.h"
+#include "tools/kvctl/copies.h"
 #include "tools/kvctl/keys.h"
 #include "tools/kvctl/record.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct dump {
     const struct bulk_format *format;
     struct bulk_record record;
     bool begun;
     int status; /* CTL_ERROR: a key was left out */
+    struct ctl_progress progress;
+    uint64_t done, total; /* bytes of keys; total 0: it is not known */
 };
 
 /* Print the record that was made. What the format has no words for is left out, and told. */
@@ -20,8 +24,34 @@ static void dump_write(struct ctl_request *request, struct dump *dump)
 
     if (dump->format->write(&dump->record, !dump->begun, why) == BULK_RECORD)
         dump->begun = true;
-    else
+    else {
+        ctl_progress_end(&dump->progress);
         dump->status = ctl_fail("%s: it is left out: %s", request->path.text, why);
+    }
+}
+
+/* Show how far it is, where the dump itself is not shown there. */
+static void dump_begin_progress(const struct ctl_request *request, struct dump *dump)
+{
+    struct kv_node root;
+
+    (void)ctl_progress_begin(&dump->progress, "dump");
+    if (isatty(STDOUT_FILENO))
+        dump->progress.terminal = false;
+    if (request->path.second[0] != '\0')
+        dump->total = request->prefix == NULL ? request->second.bytes : 0;
+    else if (request->path.account[0] != '\0')
+        dump->total = request->account.bytes;
+    else if (kv_node_get(request->store, KV_ROOT_ID, &root) == 0)
+        dump->total = root.bytes;
+}
+
+static void dump_count(struct ctl_request *request, struct dump *dump, const struct kv_meta *meta)
+{
+    const struct kv_progress *progress = &dump->progress.tell;
+
+    dump->done += strlen(request->path.key) + meta->size;
+    progress->tell(progress->arg, dump->done, dump->total);
 }
 
 /* ------------------------------------------------------------------------ nodes */
@@ -73,6 +103,8 @@ static int dump_key(struct ctl_request *request, void *arg)
     rc = record_fetch(request->store, &ref, &meta, &record->value, &record->metadata);
     if (rc == -ENOENT) /* it is gone by now */
         return CTL_OK;
+    if (rc < 0)
+        ctl_progress_end(&dump->progress);
     if (rc == -EIO) { /* save what there is */
         dump->status = ctl_fail_store(request, request->path.text, "key", rc);
         return CTL_OK;
@@ -85,6 +117,7 @@ static int dump_key(struct ctl_request *request, void *arg)
     dump_name(record->key, request->path.key);
     dump_attributes(record, &meta.attr, KV_MTIME);
     dump_write(request, dump);
+    dump_count(request, dump, &meta);
     return CTL_OK;
 }
 
@@ -230,6 +263,7 @@ int ctl_dump(struct ctl_request *request)
         status = ctl_find(request, (unsigned)account + namespace);
     if (status != CTL_OK)
         return status;
+    dump_begin_progress(request, &dump);
     if (dump.format->begin != NULL)
         dump.format->begin();
     status = namespace ? dump_namespace(request, &dump)
@@ -237,6 +271,7 @@ int ctl_dump(struct ctl_request *request)
                        : dump_store(request, &dump);
     if (status == CTL_OK && dump.format->end != NULL)
         dump.format->end();
+    ctl_progress_end(&dump.progress);
     bulk_clear(&dump.record, 0);
     return status == CTL_OK ? dump.status : status;
 }

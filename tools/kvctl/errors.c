@@ -7,12 +7,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-int ctl_fail(const char *format, ...)
+/* Where it is, in a text of many lines. */
+static struct {
+    const char *name;
+    uint64_t line;
+} errors_place;
+
+void ctl_set_place(const char *name, uint64_t line)
+{
+    errors_place.name = name;
+    errors_place.line = line;
+}
+
+static void errors_print(const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
     cli_say("kvctl", format, args);
+    va_end(args);
+}
+
+static void errors_say(const char *format, va_list args)
+{
+    char *text;
+
+    if (errors_place.name == NULL) {
+        cli_say("kvctl", format, args);
+        return;
+    }
+    if (vasprintf(&text, format, args) < 0)
+        text = NULL;
+    errors_print("%s: line %" PRIu64 ": %s", errors_place.name, errors_place.line,
+                 text != NULL ? text : "out of memory");
+    free(text);
+}
+
+int ctl_fail(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    errors_say(format, args);
     va_end(args);
     return CTL_ERROR;
 }
@@ -22,7 +58,7 @@ void ctl_say(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    cli_say("kvctl", format, args);
+    errors_say(format, args);
     va_end(args);
 }
 

@@ -239,7 +239,7 @@ static enum bulk_result json_kind(struct bulk_input *input, struct bulk_record *
     return BULK_RECORD;
 }
 
-static enum bulk_result json_read_object(struct bulk_input *input, struct bulk_record *record, json_t *object)
+enum bulk_result bulk_json_object(struct bulk_input *input, struct bulk_record *record, json_t *object)
 {
     enum bulk_result result = BULK_RECORD;
     const char *field;
@@ -272,7 +272,7 @@ static enum bulk_result json_read(struct bulk_input *input, struct bulk_record *
         json_loadb(input->text, input->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
     if (object == NULL)
         return bulk_fail(input, BULK_BAD, "it is no JSON: column %d: %s", error.column, error.text);
-    result = json_read_object(input, record, object);
+    result = bulk_json_object(input, record, object);
     json_decref(object);
     return result;
 }

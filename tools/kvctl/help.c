@@ -6,8 +6,8 @@
 
 static void help_write_words(FILE *out, const struct ctl_command *command)
 {
-    fprintf(out, "kvctl%s%s %s", command->group != NULL ? " " : "", command->group != NULL ? command->group : "",
-            command->verb);
+    fprintf(out, "%s%s%s%s", command->access == CTL_IN_TXN ? "" : "kvctl ",
+            command->group != NULL ? command->group : "", command->group != NULL ? " " : "", command->verb);
     if (command->form != CTL_FORM_NONE)
         fprintf(out, " %s", ctl_form_text(command->form));
 }
@@ -36,7 +36,7 @@ void help_write_line(FILE *out, const struct ctl_command *command, enum ctl_opti
     for (enum ctl_option i = 0; i < CTL_OPTIONS; i++) {
         bool required = command->options & CTL_BIT(i) && ctl_options[i].use == REQUIRED;
 
-        if (required || i == option) {
+        if (required || (i == option && ctl_known_options(command) & CTL_BIT(i))) {
             putc(' ', out);
             help_write_option(out, i);
         }
@@ -145,6 +145,37 @@ void help_print_group(const char *group)
     help_print_options(CTL_ALWAYS);
 }
 
+void help_write_first(FILE *out)
+{
+    size_t size; /* of the line */
+
+    fputs("kvctl reads and changes a kvfs store, mounted or not. Type one of these:\n"
+          "  kvctl --store DIR account create shop        make an account, and the store\n"
+          "  kvctl --store DIR namespace create shop/carts\n"
+          "  kvctl --store DIR put shop/carts/alice 'her cart'\n"
+          "  kvctl --store DIR get shop/carts/alice\n"
+          "  kvctl --store DIR ls shop/carts\n"
+          "  kvctl get MOUNTPOINT/shop/carts/alice        the same of a store that is mounted\n"
+          "  kvctl help                                   all commands; kvctl help COMMAND: one of them\n"
+          "Commands:",
+          out);
+    size = strlen("Commands:");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        const struct ctl_command *command = &ctl_commands[i];
+        const char *group = command->group;
+
+        if (i > 0 && group != NULL && ctl_commands[i - 1].group != NULL &&
+            strcmp(group, ctl_commands[i - 1].group) == 0)
+            continue;
+        if (size > 80) {
+            fputs("\n ", out);
+            size = 1;
+        }
+        size += (size_t)fprintf(out, " %s", group != NULL ? group : command->verb);
+    }
+    putc('\n', out);
+}
+
 void help_print(void)
 {
     puts("kvctl [--store DIR] COMMAND ...\n"
@@ -227,7 +258,8 @@ static const char *help_synonym(const char *word)
 {
     static const char *const synonyms[][2] = {{"keys", "list"},     {"scan", "list"},   {"remove", "delete"},
                                               {"unlink", "delete"}, {"import", "load"}, {"export", "dump"},
-                                              {"getdel", "take"},   {"incrby", "incr"}, {"setnx", "put"}};
+                                              {"getdel", "take"},   {"incrby", "incr"}, {"setnx", "put"},
+                                              {"multi", "txn"},     {"batch", "txn"},   {"transaction", "txn"}};
 
     for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
         if (strcmp(synonyms[i][0], word) == 0)

@@ -39,6 +39,8 @@ void help_write_line(FILE *out, const struct ctl_command *command, enum ctl_opti
 /* Write the line of a group of commands, as "kvctl account create|delete|...". */
 void help_write_group(FILE *out, const char *group);
 
+/* What somebody wants to know who typed nothing else. */
+void help_write_first(FILE *out);
 /* Print the help of kvctl, of a group of commands, or of a command. */
 void help_print(void);
 void help_print_group(const char *group);

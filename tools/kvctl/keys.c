@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char keys_help[] = "Several keys:  ACCOUNT/NAMESPACE/KEY...\n"
                          "               ACCOUNT/NAMESPACE --prefix P\n"
@@ -95,6 +96,9 @@ static int keys_visit_lines(struct ctl_request *request, bool names, keys_visit 
     char line[KEYS_LINE_MAX], text[KEYS_TEXT_SIZE];
     int status = CTL_OK, got = 0;
 
+    if (isatty(STDIN_FILENO))
+        ctl_say("waiting for names: type %s a line, and then Ctrl-D at the start of a line; Ctrl-C gives up",
+                names ? "a KEY" : "an ACCOUNT/NAMESPACE/KEY");
     while (status == CTL_OK && (got = keys_read_line(line)) > 0) {
         if (names)
             status = ctl_check_name("standard input", KV_NAME_KEY, line);

@@ -43,6 +43,7 @@ const struct ctl_option_rule ctl_options[CTL_OPTIONS] = {
     [CTL_ENV_FORMAT] = {"format", "FORMAT", OPTIONAL,
                         "shell (the default); systemd, for EnvironmentFile=; docker, for --env-file; json"},
     [CTL_BULK_FORMAT] = {"format", "FORMAT", OPTIONAL, "json (JSON Lines, the default), wrangler, csv or env"},
+    [CTL_JSON_INPUT] = {"json-lines", NULL, OPTIONAL, "each operation is a line of JSON"},
     [CTL_ATOMIC] = {"atomic", NULL, OPTIONAL, "all keys or none; at most 10000, of one account"},
     [CTL_SKIP] = {"skip", "N", OPTIONAL, "begin behind line N (of wrangler's array: item N)"},
     [CTL_BYTES] =
@@ -65,6 +66,8 @@ uint64_t ctl_known_options(const struct ctl_command *command)
 {
     uint64_t known = command->options | CTL_ALWAYS;
 
+    if (command->access == CTL_IN_TXN)
+        return command->options;
     return known & CTL_BIT(CTL_KEY_VERSION) ? known & ~CTL_BIT(CTL_VERSION) : known;
 }
 

@@ -78,8 +78,10 @@ static int find_command(struct ctl_request *request, char **words, int count, in
 {
     const char *group;
 
-    if (count <= 0)
-        return ctl_fail_usage(request, CTL_OPTIONS, "no command is given");
+    if (count <= 0) {
+        help_write_first(stderr);
+        return CTL_ERROR;
+    }
     group = is_group(words[0]) ? words[0] : NULL;
     if (group != NULL && count < 2)
         return fail_group(group, "one more word is needed", NULL);
@@ -125,7 +127,7 @@ static bool asks_for_help(const char *word) { return strcmp(word, "--help") == 0
 
 /* ------------------------------------------------------------------- dispatch */
 
-static int check_arguments(const struct ctl_request *request)
+int ctl_check_arguments(const struct ctl_request *request)
 {
     const struct ctl_command *command = request->command;
     size_t least = command->rest_min + !ctl_form_is_optional(command->form);
@@ -156,7 +158,7 @@ static int parse_first(struct ctl_request *request)
 
 static int run_command(struct ctl_request *request)
 {
-    int status = check_arguments(request);
+    int status = ctl_check_arguments(request);
 
     if (status == CTL_OK)
         status = parse_first(request);

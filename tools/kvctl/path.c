@@ -90,3 +90,19 @@ int ctl_parse_path(struct ctl_request *request, enum ctl_form form, const char *
         *out = path;
     return status;
 }
+
+int ctl_parse_new(struct ctl_request *request, const struct ctl_path *path, const char *text, struct ctl_path *out)
+{
+    struct ctl_path beside = *path;
+    int status;
+
+    if (strchr(text, '/') != NULL)
+        return ctl_parse_path(request, CTL_FORM_KEY, text, out);
+    status = ctl_check_name(text, KV_NAME_KEY, text);
+    if (status != CTL_OK)
+        return status;
+    beside.text = text;
+    strcpy(beside.key, text); /* fits: the rule bounds it */
+    *out = beside;
+    return CTL_OK;
+}

@@ -1,36 +1,18 @@
-#include "tools/kvctl/mount.h"
+#include "tools/kvctl/value.h"
 
 #include <errno.h>
-#include <string.h>
-
-/* Where the key is to be: a KEY beside it, or a path.
- * returns  a status */
-static int rename_find_new(struct ctl_request *request, const char *text, struct kv_ref *out)
-{
-    struct ctl_request target = *request; /* shares the open store */
-    int status;
-
-    if (strchr(text, '/') == NULL) {
-        status = ctl_check_name(text, KV_NAME_KEY, text);
-        if (status == CTL_OK)
-            *out = kv_ref_key(request->second.id, text, strlen(text));
-        return status;
-    }
-    status = ctl_parse_path(request, CTL_FORM_KEY, text, &target.path);
-    if (status == CTL_OK)
-        status = ctl_find(&target, 2);
-    if (status == CTL_OK)
-        *out = ctl_key(&target);
-    return status;
-}
 
 int ctl_rename(struct ctl_request *request)
 {
     struct kv_change change = {.kind = KV_RENAME, .ref = ctl_key(request)};
-    int rc, status = rename_find_new(request, request->args[1], &change.to);
+    struct ctl_request target = *request; /* shares the open store */
+    int rc, status = ctl_parse_new(request, &request->path, request->args[1], &target.path);
 
+    if (status == CTL_OK)
+        status = ctl_find(&target, 2);
     if (status != CTL_OK)
         return status;
+    change.to = ctl_key(&target);
     change.flags = ctl_given(request, CTL_IF_ABSENT) ? KV_NOREPLACE : 0;
     rc = kv_apply(request->store, &change);
     if (rc == -ENOENT) {
@@ -41,5 +23,6 @@ int ctl_rename(struct ctl_request *request)
         (void)ctl_fail("%s: this key exists already; nothing was changed", request->args[1]);
         return CTL_CONDITION;
     }
-    return rc < 0 ? ctl_fail_key(request, request->path.text, &change.to, rc) : CTL_OK;
+    return rc < 0 ? ctl_fail_key(request, request->path.text, &change.to, rc)
+                  : value_print_put(&target, &change.meta);
 }

@@ -14,7 +14,7 @@ KV_CHECKED int value_read(struct ctl_request *request, const char *text, struct 
 /* A put of a value (borrowed) by the caller, now. */
 struct kv_change value_put(const struct ctl_request *request, const struct kv_ref *ref, struct kv_value *value);
 
-/* With --json, print what a put has made of the path's key. Returns a status. */
+/* With --json, print what a put or rename has made of the path's key. Returns a status. */
 KV_CHECKED int value_print_put(const struct ctl_request *request, const struct kv_meta *meta);
 
 #endif
