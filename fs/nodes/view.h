@@ -7,16 +7,16 @@
  * listed, neither in the namespace nor in `.prefix` and `.from`: these are views that show no key.
  *
  * Identity. A view is an inode of kind FS_VIEW. Its name is that of the namespace's node with the path below it
- * (".prefix", ".prefix/P"), which no key and no temporary file can have, and its parent is the namespace. Its st_ino is
- * made from that name, so it is the same each time that the view is found. A key that is found in a view is the inode
- * that it is in the namespace: with the same pages, locks and handles.
+ * (".prefix", ".prefix/P"), which no key and no temporary file can have, and its parent is the namespace. Its st_ino
+ * is made from that name, so it is the same each time that the view is found. A key that is found in a view is the
+ * inode that it is in the namespace: with the same pages, locks and handles.
  *
- * Time. The kernel is told of views, and of names in them, for no time: it asks each time, so a view shows at once what
- * anybody has changed. In the namespace the kernel remembers names, and does not know that a view leads to the same ones.
- * So names are changed there, and views refuse it.
+ * Time. The kernel is told of views, and of names in them, for no time: it asks each time, so a view shows at once
+ * what anybody has changed. In the namespace the kernel remembers names, and does not know that a view leads to the
+ * same ones. So names are changed there, and views refuse it.
  *
- * Memory. A view lives until the kernel forgets it, as all that is not used any more when memory gets short. Until then
- * it takes a struct fs_node and its name, and nothing besides.
+ * Memory. A view lives until the kernel forgets it, as all that is not used any more when memory gets short. Until
+ * then it takes a struct fs_node and its name, and nothing besides.
  *
  * Permissions. Owner, group, mode and times are the namespace's. What the kernel was told of them for a view is kept with
  * the view, and compared by each request in it, as is that of the directories above the namespace (told.h). */
