@@ -13,7 +13,7 @@ static int getattr_node(struct fs *fs, struct fs_inode *inode, struct stat *out,
     if (rc < 0)
         return rc == -ENOENT ? fs_stale(fs, inode) : rc;
     fs_tell_node(fs, inode, &node, out);
-    *timeout = fs_timeout_full(fs);
+    *timeout = inode->kind == FS_VIEW ? 0 : fs_timeout_full(fs);
     return 0;
 }
 
@@ -100,7 +100,7 @@ static int getattr_key(struct fs *fs, struct fs_inode *inode, struct stat *out, 
 
 int fs_getattr(struct fs *fs, struct fs_inode *inode, struct stat *out, double *timeout)
 {
-    return inode->kind == FS_NODE ? getattr_node(fs, inode, out, timeout) : getattr_key(fs, inode, out, timeout);
+    return inode->kind == FS_KEY ? getattr_key(fs, inode, out, timeout) : getattr_node(fs, inode, out, timeout);
 }
 
 /* ------------------------------------------------------------------------------- changing */

@@ -70,7 +70,7 @@ static int op_set_size(fuse_req_t req, struct fs_inode *inode, uint64_t size, co
     int rc;
 
     if (inode->kind != FS_KEY)
-        return inode->kind == FS_NODE ? -EISDIR : -EPERM;
+        return fs_node_of(inode) != NULL ? -EISDIR : -EPERM;
     if (handle == NULL)
         return fs_truncate_path(fs, inode, size, fuse_req_ctx(req), &shown->attr, &shown->timeout);
     rc = fs_truncate(fs, handle, size);
@@ -86,6 +86,8 @@ static int op_set_others(fuse_req_t req, struct fs_inode *inode, const struct kv
     struct fs *fs = fs_of(req);
     int rc;
 
+    if (inode->kind == FS_VIEW)
+        return fs_because(-EPERM, "a view is as its namespace: change the namespace");
     if (inode->kind != FS_KEY && inode->kind != FS_NODE)
         return inode->kind == FS_GONE ? -ESTALE : -EPERM;
     if (by_owner && inode->kind == FS_NODE && uid != 0 && uid != fs_told(fs, inode).uid)
@@ -126,10 +128,12 @@ void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* -------------------------------------------------------------------- extended attributes */
 
-/* Control files have none. */
+/* Control files and views have none. */
+static bool op_has_xattrs(const struct fs_inode *inode) { return inode->kind == FS_NODE || inode->kind == FS_KEY; }
+
 static int op_xattr_check(const struct fs_inode *inode)
 {
-    return inode->kind == FS_GONE ? -ESTALE : inode->kind == FS_NODE || inode->kind == FS_KEY ? 0 : -ENOTSUP;
+    return inode->kind == FS_GONE ? -ESTALE : op_has_xattrs(inode) ? 0 : -ENOTSUP;
 }
 
 static void op_reply_xattr(fuse_req_t req, fuse_ino_t ino, int rc, const char *bytes, size_t capacity)
@@ -157,9 +161,9 @@ void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     struct fs_inode *inode = op_inode(req, ino);
     char names[2 * KV_XATTR_MAX];
-    int rc = op_is_control(inode) ? 0 : op_xattr_check(inode);
+    int rc = inode->kind == FS_GONE ? -ESTALE : 0;
 
-    if (rc == 0 && !op_is_control(inode))
+    if (op_has_xattrs(inode))
         rc = fs_listxattr(fs_of(req), inode, names, size < sizeof(names) ? size : sizeof(names));
     op_reply_xattr(req, ino, rc, names, size);
 }

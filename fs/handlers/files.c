@@ -43,7 +43,7 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct fs_inode *inode = op_inode(req, ino);
     struct fs *fs = fs_of(req);
     struct fs_handle *handle;
-    int rc = inode->kind == FS_KEY ? 0 : inode->kind == FS_NODE ? -EISDIR : -ESTALE;
+    int rc = inode->kind == FS_KEY ? 0 : fs_node_of(inode) != NULL ? -EISDIR : -ESTALE;
 
     if (inode->kind == FS_CONTROL_FILE) {
         op_open_control(req, ino, inode, fi);

@@ -4,6 +4,7 @@
 #include "fs/control/control.h"
 #include "fs/names/listing_internal.h"
 #include "fs/nodes/push.h"
+#include "fs/nodes/view.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -81,7 +82,9 @@ static int answer_add_dot(struct fs *fs, struct fs_dir *dir, struct fs_dir_answe
     char label[KV_NAME_MAX + 1];
     struct fs_inode *parent = dir->offset == 0 ? NULL : fs_inode_parent(fs, dir->inode, label);
 
-    if (parent != NULL)
+    if (dir->inode->kind == FS_VIEW)
+        entry.attr.st_ino = dir->offset == 0 ? fs_view_ino(dir->inode) : fs_view_ino_above(dir->inode);
+    else if (parent != NULL)
         entry.attr.st_ino = parent->name->node;
     fs_inode_put(fs, parent);
     return answer_add(answer, dir->offset == 0 ? "." : "..", &entry, dir->offset + 1);
@@ -173,18 +176,18 @@ static int dir_resolve(struct fs *fs, struct fs_dir *dir, const struct listing_e
     case LISTING_LOCAL:
         break;
     }
-    rc = fs_lookup_listed_key(fs, dir->inode, found->name, found->size, NULL, entry);
+    rc = fs_lookup_listed_key(fs, fs_view_namespace(dir->inode), found->name, found->size, NULL, entry);
     if (rc == 0 && !plus)
         fs_inode_forget(fs, entry->ino, 1);
     return rc;
 }
 
-/* Give one entry.
+/* Give one entry. One in a view comes alone: the kernel may know it for no time, and would look it up again anyway.
  * returns  0; 1 the answer is full; or why it could not be given */
 static int dir_give(struct fs *fs, struct fs_dir *dir, const struct listing_entry *found,
                     struct fs_dir_answer *answer)
 {
-    bool known = answer->plus && (answer->attributes || found->kind != LISTING_KEY);
+    bool known = answer->plus && dir->inode->kind != FS_VIEW && (answer->attributes || found->kind != LISTING_KEY);
     struct fuse_entry_param entry = {0};
     int rc = dir_resolve(fs, dir, found, known, &entry);
 
@@ -310,7 +313,7 @@ int fs_dir_read(struct fs *fs, struct fs_dir *dir, off_t offset, struct fs_dir_a
 
 int fs_dir_open(struct fs *fs, struct fs_inode *inode, uid_t uid, struct fs_dir **out)
 {
-    bool lists = inode->kind == FS_NODE || inode->kind == FS_CONTROL_DIR;
+    bool lists = inode->kind == FS_NODE || inode->kind == FS_VIEW || inode->kind == FS_CONTROL_DIR;
     int rc = inode->kind == FS_GONE ? -ESTALE : !lists ? -ENOTDIR : fs_check_seen(fs, inode, NULL);
     struct fs_dir *dir;
 

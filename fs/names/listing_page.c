@@ -1,5 +1,7 @@
 #include "fs/names/listing_internal.h"
 
+#include "fs/nodes/view.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +10,7 @@
 
 /* The first few, in byte order, of the names that only this node knows. */
 struct listing_locals {
+    const struct fs_inode *dir;
     size_t count;
     bool more; /* there are others behind them */
     uint16_t order[LISTING_LOCALS];
@@ -16,9 +19,11 @@ struct listing_locals {
 
 struct listing_load {
     struct listing_page *page;
+    const struct fs_inode *dir;
     struct listing_entry *found; /* the next one */
     size_t left;                 /* bytes of room */
     bool plus, full;
+    bool past; /* a view ends before what came */
 };
 
 int listing_page_new(struct listing_page *page)
@@ -41,6 +46,8 @@ static void listing_add_local(void *arg, const char *name, size_t size)
     size_t at = locals->count;
     uint16_t slot = (uint16_t)at;
 
+    if (locals->dir->kind == FS_VIEW && !fs_view_shows(locals->dir, name, size))
+        return;
     if (at == LISTING_LOCALS) {
         locals->more = true;
         slot = locals->order[--at];
@@ -87,7 +94,10 @@ static int listing_add(struct listing_load *load, const char *name, size_t size,
 
 static int listing_visit_key(void *arg, const char *key, size_t size, const struct kv_meta *meta)
 {
-    return listing_add(arg, key, size, meta, NULL);
+    struct listing_load *load = arg;
+
+    load->past = load->dir->kind == FS_VIEW && !fs_view_shows(load->dir, key, size);
+    return load->past ? 1 : listing_add(load, key, size, meta, NULL);
 }
 
 static int listing_visit_node(void *arg, const struct kv_node *node)
@@ -168,28 +178,54 @@ static int listing_add_projects(struct fs *fs, uint64_t account, struct listing_
     return rc;
 }
 
+/* Where a view ends before the namespace, what is damaged there may have been a key of it. The store says so. */
+static int listing_check_end(struct fs *fs, const struct fs_inode *view, const char *last)
+{
+    struct kv_list list;
+    int rc = kv_list(fs->store, view->name->node, fs_view_first(view), last, 1, &list);
+
+    if (rc == 0)
+        kv_list_free(&list);
+    return rc;
+}
+
+/* Find the keys behind the name `last`.
+ * returns  as kv_scan() */
+static int listing_scan(struct fs *fs, const char *last, struct listing_load *load)
+{
+    const char *first = load->dir->kind == FS_VIEW ? fs_view_first(load->dir) : "";
+    char key[KV_KEY_MAX + 1];
+    bool after = false;
+    int rc;
+
+    if (strcmp(last, first) < 0)
+        memcpy(key, first, strlen(first) + 1);
+    else if (!listing_first_key(last, key, &after))
+        return 0;
+    rc = kv_scan(fs->store, load->dir->name->node, key, strlen(key), after, listing_visit_key, load);
+    return load->past && load->page->count == 0 ? listing_check_end(fs, load->dir, key) : rc;
+}
+
 int listing_page_load(struct fs *fs, struct fs_inode *dir, const char *last, bool plus, struct listing_page *page)
 {
-    struct listing_load load = {.page = page, .left = page->room, .plus = plus};
+    struct listing_load load = {.page = page, .dir = dir, .left = page->room, .plus = plus};
+    bool in_account = dir->node_kind == KV_ACCOUNT, in_view = dir->kind == FS_VIEW;
     uint64_t id = dir->name->node;
-    bool in_account = dir->node_kind == KV_ACCOUNT, after;
-    char key[KV_KEY_MAX + 1];
     int rc;
 
     page->count = 0;
-    if (in_account && strcmp(last, PROJECTS) == 0)
+    if ((in_account && strcmp(last, PROJECTS) == 0) || (in_view && fs_view_first(dir) == NULL))
         return 0;
-    if (!fs_is_namespace(dir)) {
+    if (!in_view && !fs_is_namespace(dir)) {
         rc = kv_node_scan(fs->store, id, last, strlen(last), last[0] != '\0', listing_visit_node, &load);
         return rc == 0 && in_account ? listing_add_projects(fs, id, &load) : rc < 0 ? rc : 0;
     }
     /* Before those of the central storage: what is put meanwhile is found twice, and not never. */
+    page->locals->dir = dir;
     page->locals->count = 0;
     page->locals->more = false;
-    fs_locals_visit(fs, dir, last, listing_add_local, page->locals);
-    rc = listing_first_key(last, key, &after)
-             ? kv_scan(fs->store, id, key, strlen(key), after, listing_visit_key, &load)
-             : 0;
+    fs_locals_visit(fs, fs_view_namespace(dir), last, listing_add_local, page->locals);
+    rc = listing_scan(fs, last, &load);
     if (rc < 0 && page->count == 0)
         return rc;
     listing_merge(page, load.full || rc < 0);

@@ -2,6 +2,7 @@
 
 #include "fs/content/handle.h"
 #include "fs/control/control.h"
+#include "fs/nodes/view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -263,6 +264,39 @@ static int lookup_in_gone(struct fs *fs, struct fs_inode *gone, const char *name
     return rc == -ENOENT ? rc : -ESTALE;
 }
 
+/* ---------------------------------------------------------------------------------- views */
+
+static int lookup_view(struct fs *fs, struct fs_inode *dir, const char *name, struct fuse_entry_param *entry)
+{
+    struct fs_inode *inode;
+    struct kv_node node;
+    int rc = kv_node_get(fs->store, dir->name->node, &node);
+
+    if (rc < 0)
+        return rc == -ENOENT ? fs_stale(fs, dir) : rc;
+    rc = fs_inode_of_view(fs, dir, name, &inode);
+    if (rc < 0)
+        return rc;
+    fs_tell_node(fs, inode, &node, &entry->attr);
+    lookup_fill(fs, inode, 0, entry);
+    return 0;
+}
+
+static int lookup_in_view(struct fs *fs, struct fs_inode *view, const char *name, const struct kv_usage *usage,
+                          uid_t uid, struct fuse_entry_param *entry)
+{
+    size_t size = strlen(name);
+    int rc;
+
+    if (fs_view_first(view) == NULL)
+        return lookup_view(fs, view, name, entry);
+    if (!fs_view_shows(view, name, size))
+        return kv_name_check(KV_NAME_KEY, name, size) == -ENAMETOOLONG ? -ENAMETOOLONG : -ENOENT;
+    rc = lookup_key(fs, fs_view_namespace(view), name, size, usage, uid, entry);
+    entry->entry_timeout = 0;
+    return rc;
+}
+
 int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t uid, struct fuse_entry_param *entry)
 {
     struct kv_usage usage;
@@ -270,15 +304,19 @@ int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t ui
 
     if (fs_is_control_name(fs, parent, name))
         return lookup_control(fs, parent, name, entry);
-    if (parent->kind != FS_NODE)
+    if (parent->kind != FS_NODE && parent->kind != FS_VIEW)
         return parent->kind == FS_GONE ? -ESTALE : -ENOTDIR;
     rc = fs_check_seen(fs, parent, &usage);
     if (rc == -ESTALE)
         return lookup_in_gone(fs, parent, name, uid);
     if (rc < 0)
         return rc;
+    if (parent->kind == FS_VIEW)
+        return lookup_in_view(fs, parent, name, &usage, uid, entry);
     if (!fs_is_namespace(parent))
         return lookup_child(fs, parent, name, entry);
+    if (fs_is_view_name(parent, name))
+        return lookup_view(fs, parent, name, entry);
     rc = kv_name_check(KV_NAME_KEY, name, strlen(name));
     if (rc == -ENAMETOOLONG)
         return rc;

@@ -2,6 +2,7 @@
 
 #include "fs/content/writeback.h"
 #include "fs/names/temporary.h"
+#include "fs/nodes/view.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,15 @@ static int namei_apply(struct fs *fs, struct fs_inode *dir, struct fs_inode *oth
     return rc < 0 ? rc : fs_stale_if(fs, dir, kv_apply(fs->store, change));
 }
 
+/* Does a name lie in a view, or is it that of views? Then it is not changed there.
+ * returns  0; -EPERM */
+static int namei_check_view(const struct fs_inode *dir, const char *name)
+{
+    if (dir->kind != FS_VIEW && !fs_is_view_name(dir, name))
+        return 0;
+    return fs_because(-EPERM, "views only show keys: make, remove and rename them in the namespace itself");
+}
+
 /* --------------------------------------------------------------------------------- making */
 
 int fs_new_attr(struct fs *fs, struct fs_inode *parent, const struct fuse_ctx *who, mode_t mode,
@@ -47,6 +57,8 @@ int fs_new_attr(struct fs *fs, struct fs_inode *parent, const struct fuse_ctx *w
 {
     struct kv_attr told = fs_told(fs, parent);
 
+    if (parent->kind == FS_VIEW)
+        return namei_check_view(parent, "");
     if (parent->kind != FS_NODE)
         return parent->kind == FS_GONE ? -ESTALE : -EPERM;
     *out = (struct kv_attr){.mode = mode & 07777, .uid = who->uid, .gid = who->gid};
@@ -183,8 +195,12 @@ int fs_make_file(struct fs *fs, struct fs_inode *parent, const char *name, mode_
                  const struct fuse_ctx *who, struct fs_inode **inode, struct fs_handle **out)
 {
     struct kv_attr attr;
-    int rc = fs_new_attr(fs, parent, who, mode, &attr);
+    int rc = parent->kind == FS_VIEW ? fs_check_key(name) : 0;
 
+    if (rc == 0)
+        rc = fs_new_attr(fs, parent, who, mode, &attr);
+    if (rc == 0)
+        rc = namei_check_view(parent, name);
     if (rc < 0)
         return rc;
     if (!fs_is_namespace(parent))
@@ -222,6 +238,9 @@ int fs_rmdir(struct fs *fs, struct fs_inode *parent, const char *name)
 
     if (fs_is_control_name(fs, parent, name))
         return -EPERM;
+    rc = namei_check_view(parent, name);
+    if (rc < 0)
+        return rc;
     if (parent->kind != FS_NODE || fs_is_namespace(parent))
         return parent->kind == FS_GONE ? -ESTALE : -ENOTDIR;
     rc = namei_find_node(fs, parent, name, &node);
@@ -287,6 +306,9 @@ int fs_unlink(struct fs *fs, struct fs_inode *parent, const char *name)
 
     if (fs_is_control_name(fs, parent, name))
         return -EPERM;
+    rc = namei_check_view(parent, name);
+    if (rc < 0)
+        return rc;
     if (parent->kind != FS_NODE)
         return -ESTALE;
     if (fs_is_namespace(parent))
@@ -430,8 +452,15 @@ static int rename_node(struct fs *fs, struct fs_inode *parent, const char *name,
 int fs_rename(struct fs *fs, struct fs_inode *parent, const char *name, struct fs_inode *to_parent,
               const char *to_name, unsigned flags, uid_t uid)
 {
+    int rc;
+
     if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
         return -EINVAL;
+    rc = namei_check_view(parent, name);
+    if (rc == 0)
+        rc = namei_check_view(to_parent, to_name);
+    if (rc < 0)
+        return rc;
     if (fs_is_control_name(fs, parent, name) || fs_is_control_name(fs, to_parent, to_name))
         return -EPERM;
     if (parent->kind != FS_NODE || to_parent->kind != FS_NODE)

@@ -1,5 +1,7 @@
 #include "fs/names/space.h"
 
+#include "fs/nodes/view.h"
+
 #include <errno.h>
 
 #define BLOCK 512
@@ -35,7 +37,7 @@ static uint64_t space_free_keys(const struct kv_node *account, uint64_t blocks)
 
 int fs_statfs(struct fs *fs, struct fs_inode *inode, const struct fuse_ctx *who, struct statvfs *out)
 {
-    bool in_namespace = inode->kind == FS_KEY || fs_is_namespace(inode);
+    bool in_namespace = inode->kind == FS_KEY || fs_is_namespace(fs_view_namespace(inode));
     uint64_t account_id = fs_inode_account(fs, inode);
     struct kv_node account;
     uint64_t room;

@@ -32,7 +32,8 @@ void nodes_set_parent(struct fs_inode *inode, struct fs_inode *parent)
 static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, enum kv_node_kind node_kind,
                                   struct fs_name *name, struct fs_inode *parent)
 {
-    struct fs_inode *inode = calloc(1, kind == FS_NODE ? sizeof(struct fs_node) : sizeof(*inode));
+    bool is_node = kind == FS_NODE || kind == FS_VIEW;
+    struct fs_inode *inode = calloc(1, is_node ? sizeof(struct fs_node) : sizeof(*inode));
 
     if (inode == NULL)
         return NULL;
@@ -222,6 +223,11 @@ int fs_inode_of_node(struct fs *fs, struct fs_inode *parent, const struct kv_nod
 int fs_inode_of_control(struct fs *fs, enum fs_kind kind, uint64_t number, struct fs_inode **out)
 {
     return inode_of(fs, kind, KV_ROOT, fs->nodes->root, number, NULL, 0, out);
+}
+
+int nodes_inode_of_view(struct fs *fs, struct fs_inode *namespace, const char *path, struct fs_inode **out)
+{
+    return inode_of(fs, FS_VIEW, KV_ROOT, namespace, namespace->name->node, path, strlen(path), out);
 }
 
 int fs_inode_of_key(struct fs *fs, struct fs_inode *namespace, const char *key, size_t size, struct fs_inode **out)

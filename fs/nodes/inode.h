@@ -53,6 +53,7 @@
 enum FS_SMALL fs_kind {
     FS_GONE,         /* what a node id stands for that the kernel was never given: every request answers -ESTALE */
     FS_NODE,         /* a directory or binding: a node of the store */
+    FS_VIEW,         /* a directory that shows some keys of a namespace: view.h */
     FS_KEY,          /* a key, or a temporary file of this node */
     FS_CONTROL_DIR,  /* /.kvfs */
     FS_CONTROL_FILE, /* a file in it */
@@ -68,7 +69,7 @@ enum FS_SMALL fs_pages {
     FS_PAGES_ALL,
 };
 
-/* A key's name; or, without key bytes, the id of a node or the number of a control file. */
+/* A key's name, or a view's; or, without key bytes, the id of a node or the number of a control file. */
 struct fs_name {
     struct fs_link link;       /* in nodes->names */
     struct fs_inode *current;  /* NULL: none */
@@ -112,7 +113,7 @@ struct fs_inode {
     struct fs_inode *local_prev, *local_next; /* in the parent's locals, where local_prev is not NULL */
 };
 
-/* What an inode of kind FS_NODE has besides: fs_node_of(). */
+/* What an inode of kind FS_NODE or FS_VIEW has besides: fs_node_of(). */
 struct fs_node {
     struct fs_inode inode;
     bool told_dropped;        /* the kernel was had drop what it was told */
@@ -228,7 +229,7 @@ uint64_t fs_inode_account(struct fs *fs, struct fs_inode *inode);
 /* NULL: of another kind. */
 static inline struct fs_node *fs_node_of(struct fs_inode *inode)
 {
-    return inode->kind == FS_NODE ? (struct fs_node *)(void *)inode : NULL;
+    return inode->kind == FS_NODE || inode->kind == FS_VIEW ? (struct fs_node *)(void *)inode : NULL;
 }
 
 static inline bool fs_is_namespace(const struct fs_inode *inode)

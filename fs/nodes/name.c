@@ -45,7 +45,7 @@ static struct fs_name *name_find(struct fs_nodes *nodes, uint64_t node, const ch
 /* The hash of a name that it could have. */
 static unsigned name_hash_of(uint64_t node, const char *key, size_t size)
 {
-    unsigned char wanted[sizeof(node) + KV_KEY_MAX];
+    unsigned char wanted[sizeof(node) + NODES_NAME_MAX];
 
     memcpy(wanted, &node, sizeof(node));
     if (size > 0)
@@ -55,7 +55,7 @@ static unsigned name_hash_of(uint64_t node, const char *key, size_t size)
 
 struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size)
 {
-    if (size > KV_KEY_MAX)
+    if (size > NODES_NAME_MAX)
         return NULL; /* nothing has such a name */
     return name_find(nodes, node, key, size, name_hash_of(node, key, size));
 }
@@ -65,7 +65,7 @@ struct fs_name *nodes_name_get(struct fs_nodes *nodes, uint64_t node, const char
     struct fs_name *name;
     unsigned hash;
 
-    if (size > KV_KEY_MAX)
+    if (size > NODES_NAME_MAX)
         return NULL;
     hash = name_hash_of(node, key, size);
     name = name_find(nodes, node, key, size, hash);

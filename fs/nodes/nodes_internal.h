@@ -5,6 +5,8 @@
 #include "fs/nodes/inode.h"
 
 #define FS_INODE_LOCKS 1024
+/* Bytes of a name: a key's, or a view's */
+#define NODES_NAME_MAX (sizeof(".prefix/") - 1 + KV_KEY_MAX)
 
 /* A thread was told to look a name up again, which may not be in the table any more by then. */
 #define CONTENDED 64
@@ -25,6 +27,10 @@ struct fs_nodes {
     struct contended contended[CONTENDED];
     pthread_mutex_t inode_locks[FS_INODE_LOCKS];
 };
+
+/* As fs_inode_of_key(), of a view with this path in a namespace. */
+KV_CHECKED int nodes_inode_of_view(struct fs *fs, struct fs_inode *namespace, const char *path,
+                                   struct fs_inode **out);
 
 /* nodes->lock is held in all of these. */
 struct fs_name *nodes_name_find(struct fs_nodes *nodes, uint64_t node, const char *key, size_t size);

@@ -4,6 +4,7 @@
 #include "fs/base/notify.h"
 #include "fs/base/request.h"
 #include "fs/nodes/nodes_internal.h"
+#include "fs/nodes/view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -66,6 +67,8 @@ void fs_told_changed(struct fs *fs, struct fs_inode *inode, const struct kv_attr
 void fs_tell_node(struct fs *fs, struct fs_inode *inode, const struct kv_node *node, struct stat *out)
 {
     fs_stat_of_node(fs, node, out);
+    if (inode->kind == FS_VIEW)
+        out->st_ino = fs_view_ino(inode);
     if (told_set(fs, inode, &node->attr))
         return;
     /* So they count the next time. Only a request through the directory would find out otherwise, and of two that have
@@ -176,7 +179,9 @@ bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *a
     return same;
 }
 
-/* A request that was made before its directory was told anew may have been checked with what was known before. */
+/* A request that was made before its directory was told anew may have been checked with what was known before. What a
+ * view was told stands for its namespace, which has the same number: the kernel may know both, and comes to the
+ * namespace only on its way to the view. */
 static void told_add_locked(struct fs_inode *dir, struct fs_seen *out, bool *stale)
 {
     for (; dir != NULL && out->count < TOLD_DEPTH; dir = dir->parent) {
@@ -185,7 +190,7 @@ static void told_add_locked(struct fs_inode *dir, struct fs_seen *out, bool *sta
 
         for (size_t i = 0; i < out->count; i++)
             there |= out->dirs[i].node == dir->name->node;
-        if (!there && dir->kind == FS_NODE)
+        if (!there && fs_node_of(dir) != NULL)
             out->dirs[out->count++] = (struct kv_seen){dir->name->node, told->mode, told->uid, told->gid};
         *stale |= told->since > fs_request_number();
     }

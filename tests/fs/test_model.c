@@ -134,6 +134,7 @@ static bool step_unlink(struct model *m, struct model_actor *who)
 
     if (!model_steady(m, who->node, at))
         return false;
+    at.way = MODEL_STRAIGHT;
     model_note(m, who, "unlink d%u/k%u", at.dir, at.key);
     model_expect(m, AGENT(&who->agent, SYS_unlinkat, AT_FDCWD, (long)model_path(who, at), 0), wanted);
     if (wanted == 0) {
@@ -172,6 +173,7 @@ static bool step_rename(struct model *m, struct model_actor *who)
         !may_be_renamed(m, who->node, to))
         return false;
     wanted = ref_rename(&m->reference, who->user, from, &from_key, to, &to_key, flags);
+    from.way = to.way = MODEL_STRAIGHT;
     model_note(m, who, "rename d%u/k%u d%u/k%u flags %u", from.dir, from.key, to.dir, to.key, flags);
     model_expect(m,
                  AGENT(&who->agent, SYS_renameat2, AT_FDCWD, (long)model_path(who, from), AT_FDCWD,
@@ -207,7 +209,7 @@ static bool step_chmod(struct model *m, struct model_actor *who)
 
     if (!model_unwritten(m, who->node, at))
         return false;
-    model_note(m, who, "chmod %o d%u/k%u", mode, at.dir, at.key);
+    model_note(m, who, "chmod %o d%u%s/k%u", mode, at.dir, model_way(at), at.key);
     model_expect(m, AGENT(&who->agent, SYS_fchmodat, AT_FDCWD, (long)model_path(who, at), mode), wanted);
     if (wanted == 0)
         ref_key(&m->reference, at)->attr.mode = mode;
@@ -224,7 +226,7 @@ static bool step_chown(struct model *m, struct model_actor *who)
 
     if (!model_unwritten(m, who->node, at))
         return false;
-    model_note(m, who, "chown %u:%u d%u/k%u", uid, gid, at.dir, at.key);
+    model_note(m, who, "chown %u:%u d%u%s/k%u", uid, gid, at.dir, model_way(at), at.key);
     model_expect(m, AGENT(&who->agent, SYS_fchownat, AT_FDCWD, (long)model_path(who, at), uid, gid, 0), wanted);
     if (wanted == 0) {
         ref_key(&m->reference, at)->attr.uid = uid;
@@ -244,7 +246,7 @@ static bool step_setxattr(struct model *m, struct model_actor *who)
         return false;
     snprintf(key.mark, sizeof(key.mark), "mark %u", model_below(m, 1000));
     size = strlen(key.mark);
-    model_note(m, who, "setxattr d%u/k%u '%s'", at.dir, at.key, key.mark);
+    model_note(m, who, "setxattr d%u%s/k%u '%s'", at.dir, model_way(at), at.key, key.mark);
     memcpy(who->agent.bytes, key.mark, size);
     model_expect(m,
                  AGENT(&who->agent, SYS_setxattr, (long)model_path(who, at),
@@ -266,7 +268,7 @@ static bool step_getxattr(struct model *m, struct model_actor *who)
         return false;
     if (wanted == 0 && key.mark[0] == '\0')
         wanted = ENODATA;
-    model_note(m, who, "getxattr d%u/k%u", at.dir, at.key);
+    model_note(m, who, "getxattr d%u%s/k%u", at.dir, model_way(at), at.key);
     size = AGENT(&who->agent, SYS_getxattr, (long)model_path(who, at), (long)agent_text(&who->agent, "user.mark"),
                  (long)who->agent.bytes, REF_MARK);
     model_expect(m, size, wanted);
@@ -283,7 +285,7 @@ static bool step_truncate(struct model *m, struct model_actor *who)
 
     if (model_held(m, 0, at) != NULL || model_held(m, 1, at) != NULL)
         return false;
-    model_note(m, who, "truncate d%u/k%u to %zu", at.dir, at.key, size);
+    model_note(m, who, "truncate d%u%s/k%u to %zu", at.dir, model_way(at), at.key, size);
     model_expect(m, AGENT(&who->agent, SYS_truncate, (long)model_path(who, at), (long)size), wanted);
     if (wanted == 0)
         ref_truncate(&m->reference, at, size);

@@ -97,9 +97,9 @@ static void make_possible(char *name)
 /* Borrowed until the next but one is chosen. */
 static const char *choose_name(struct fuzz_input *in)
 {
-    static const char *const names[] = {"a",      "b",  "n",     "m",   "k1",    "k2",    "k3",
-                                        "new",    "p",  "V",     "W",   ".kvfs", "stats", "errors",
-                                        "config", ".t", ".1.sw", "x-y", "-x",    "k1~",   ".projects"};
+    static const char *const names[] = {"a",     "b",   "n",  "m",     "k1",        "k2",      "k3",     "new",
+                                        "p",     "V",   "W",  ".kvfs", "stats",     "errors",  "config", ".t",
+                                        ".1.sw", "x-y", "-x", "k1~",   ".projects", ".prefix", ".from",  "k"};
     static const size_t sizes[] = {64, 65, 255, 511, 512, 513, NAME_MAX_BYTES};
     static char made[2][NAME_MAX_BYTES + 1];
     static int turn;

@@ -72,7 +72,14 @@ unsigned model_below(struct model *m, unsigned n) { return (unsigned)test_random
 
 struct ref_place model_place(struct model *m)
 {
-    return (struct ref_place){model_below(m, REF_DIRS), model_below(m, REF_KEYS)};
+    return (struct ref_place){model_below(m, REF_DIRS), model_below(m, REF_KEYS), model_below(m, MODEL_WAYS)};
+}
+
+const char *model_way(struct ref_place at)
+{
+    static const char *const ways[MODEL_WAYS] = {"", "/.prefix/k", "/.from/k"};
+
+    return ways[at.way];
 }
 
 mode_t model_mode(struct model *m)
@@ -91,7 +98,8 @@ mode_t model_dir_mode(struct model *m)
 
 const char *model_path(struct model_actor *who, struct ref_place at)
 {
-    return agent_text(&who->agent, mount_path(&who->agent.test->nodes[who->node], "a/d%u/k%u", at.dir, at.key));
+    return agent_text(
+        &who->agent, mount_path(&who->agent.test->nodes[who->node], "a/d%u%s/k%u", at.dir, model_way(at), at.key));
 }
 
 const char *model_dir_path(struct model_actor *who, unsigned dir)
@@ -185,13 +193,17 @@ struct ref_handle *model_open(struct model *m, struct model_actor *who, struct r
         (m->reference.dirs[at.dir].attr.mode & 01000))
         flags &= ~O_CREAT; /* fs.protected_regular */
     wanted = ref_open(&m->reference, who->user, at, flags);
-    model_note(m, who, "open d%u/k%u%s%s%s%s%s mode %o", at.dir, at.key,
+    if (flags & O_CREAT)
+        at.way = MODEL_STRAIGHT;
+    model_note(m, who, "open d%u%s/k%u%s%s%s%s%s mode %o", at.dir, model_way(at), at.key,
                (flags & O_ACCMODE) == O_RDONLY   ? " reading"
                : (flags & O_ACCMODE) == O_WRONLY ? " writing"
                                                  : "",
                flags & O_CREAT ? " create" : "", flags & O_EXCL ? " excl" : "", flags & O_TRUNC ? " trunc" : "",
                flags & O_APPEND ? " append" : "", mode);
-    fd = agent_open(&who->agent, mount_path(&m->test->nodes[who->node], "a/d%u/k%u", at.dir, at.key), flags, mode);
+    fd = agent_open(&who->agent,
+                    mount_path(&m->test->nodes[who->node], "a/d%u%s/k%u", at.dir, model_way(at), at.key), flags,
+                    mode);
     model_expect(m, fd, wanted);
     if (wanted != 0)
         return NULL;
@@ -264,8 +276,10 @@ bool model_get(struct model *m, struct model_actor *who, struct ref_place at)
 
     if (!model_steady(m, who->node, at))
         return false;
-    model_note(m, who, "get d%u/k%u", at.dir, at.key);
-    fd = agent_open(&who->agent, mount_path(&m->test->nodes[who->node], "a/d%u/k%u", at.dir, at.key), O_RDONLY, 0);
+    model_note(m, who, "get d%u%s/k%u", at.dir, model_way(at), at.key);
+    fd = agent_open(&who->agent,
+                    mount_path(&m->test->nodes[who->node], "a/d%u%s/k%u", at.dir, model_way(at), at.key), O_RDONLY,
+                    0);
     model_expect(m, fd, wanted);
     if (wanted != 0)
         return true;
@@ -284,7 +298,7 @@ bool model_look(struct model *m, struct model_actor *who, struct ref_place at)
 
     if (!model_steady(m, who->node, at))
         return false;
-    model_note(m, who, "stat d%u/k%u", at.dir, at.key);
+    model_note(m, who, "stat d%u%s/k%u", at.dir, model_way(at), at.key);
     model_expect(m, AGENT(&who->agent, SYS_newfstatat, AT_FDCWD, (long)model_path(who, at), (long)attr, 0),
                  wanted);
     if (wanted == 0 && (attr->st_uid != key.attr.uid || attr->st_gid != key.attr.gid ||
@@ -301,8 +315,8 @@ void model_look_at_all(struct model *m)
     for (unsigned node = 0; node < REF_NODES; node++)
         for (unsigned dir = 0; dir < REF_DIRS; dir++)
             for (unsigned key = 0; key < REF_KEYS; key++) {
-                (void)model_look(m, model_root(m, node), (struct ref_place){dir, key});
-                (void)model_get(m, model_root(m, node), (struct ref_place){dir, key});
+                (void)model_look(m, model_root(m, node), (struct ref_place){dir, key, MODEL_STRAIGHT});
+                (void)model_get(m, model_root(m, node), (struct ref_place){dir, key, MODEL_STRAIGHT});
             }
     m->quiet = false;
 }

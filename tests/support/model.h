@@ -37,6 +37,9 @@ void model_expect(struct model *m, long result, int wanted);
 
 unsigned model_below(struct model *m, unsigned n);
 struct ref_place model_place(struct model *m);
+/* The way from a place's directory to its key: through a view of it, or "". The way of names that are changed is "". */
+enum { MODEL_STRAIGHT, MODEL_WAYS = 3 };
+const char *model_way(struct ref_place at);
 mode_t model_mode(struct model *m); /* for a key */
 mode_t model_dir_mode(struct model *m);
 

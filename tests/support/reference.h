@@ -48,6 +48,7 @@ struct reference {
 
 struct ref_place {
     unsigned dir, key;
+    unsigned way; /* to it, on a mount: model_way() */
 };
 
 struct ref_handle {
