@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define MEASURE_PASSES 10 /* of works that are over at once */
+#define MEASURE_LARGE_PASSES 2
 #define MEASURE_WRITERS_FILES 4
 #define MEASURE_PAGES 50
 #define MEASURE_READ_KEYS 100000u /* of those that memory is measured with */
@@ -88,16 +89,18 @@ static const struct plan {
     [BENCH_LARGE_GET] = {.set = RUN_LARGE, .action = WORK_GET, .before = true, .behind = true, .cold = true},
     [BENCH_LARGE_HOT_GET] =
         {.set = RUN_LARGE, .action = WORK_GET, .before = true, .behind = true, .repeated = true},
-    [BENCH_LIST] = {PLAN_LIST, RUN_LISTED, .before = true, .cold = true, .program = "ls -f > /dev/null"},
-    [BENCH_LIST_LONG] = {PLAN_LIST, RUN_LISTED, .before = true, .cold = true, .program = "ls -l > /dev/null"},
+    [BENCH_LIST] =
+        {.kind = PLAN_LIST, .set = RUN_LISTED, .before = true, .cold = true, .program = "ls -f > /dev/null"},
+    [BENCH_LIST_LONG] =
+        {.kind = PLAN_LIST, .set = RUN_LISTED, .before = true, .cold = true, .program = "ls -l > /dev/null"},
     [BENCH_PAGE] = {.set = RUN_LISTED, .action = WORK_PAGE, .before = true, .behind = true},
     [BENCH_SCALE_GET] = {.set = RUN_LISTED, .action = WORK_GET, .before = true, .behind = true, .cold = true},
     [BENCH_SCALE_PUT] = {.set = RUN_LISTED, .action = WORK_PUT, .before = true, .behind = true},
-    [BENCH_MOUNT] = {PLAN_MOUNT, RUN_LISTED},
-    [BENCH_MEMORY] = {PLAN_MEMORY, RUN_LISTED, .before = true, .program = "ls -l > /dev/null"},
-    [BENCH_IDLE] = {PLAN_IDLE, RUN_SMALL},
-    [BENCH_SHELL_PUT] = {PLAN_SHELL},
-    [BENCH_SHELL_GET] = {PLAN_SHELL, .before = true},
+    [BENCH_MOUNT] = {.kind = PLAN_MOUNT, .set = RUN_LISTED},
+    [BENCH_MEMORY] = {.kind = PLAN_MEMORY, .set = RUN_LISTED, .before = true, .program = "ls -l > /dev/null"},
+    [BENCH_IDLE] = {.kind = PLAN_IDLE, .set = RUN_SMALL},
+    [BENCH_SHELL_PUT] = {.kind = PLAN_SHELL},
+    [BENCH_SHELL_GET] = {.kind = PLAN_SHELL, .before = true},
 };
 
 /* ------------------------------------------------------------------------------ ready for a work */
@@ -191,7 +194,7 @@ static double measure_figure(const struct work *work, enum bench_unit unit, doub
 
 uint64_t measure_steps(const struct run *run, enum bench_workload workload)
 {
-    return run->options->files * (plans[workload].repeated ? MEASURE_PASSES + 1 : 1);
+    return run->options->files * (plans[workload].repeated ? MEASURE_PASSES + 1 : 1); /* nothing large is counted */
 }
 
 /* Add what it took to what it took in other rounds. */
@@ -224,7 +227,7 @@ static int measure_by_work(struct run *run, enum bench_workload workload, enum b
     int rc = 0;
 
     work.action = plan->action;
-    work.passes = plan->repeated ? MEASURE_PASSES : 1;
+    work.passes = !plan->repeated ? 1 : plan->set == RUN_LARGE ? MEASURE_LARGE_PASSES : MEASURE_PASSES;
     work.warmed = plan->repeated;
     work.fsync =
         plan->fsync == FSYNC_ALWAYS || (plan->fsync == FSYNC_IF_NEEDED && !bench_has(WITHOUT_FSYNC, subject));

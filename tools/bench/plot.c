@@ -22,13 +22,13 @@ static const struct plot_panel {
     enum bench_subject subjects[PLOT_MOST];
     size_t count;
 } plot_panels[] = {
+    {"shell: durable put", BENCH_SHELL_PUT, {BENCH_KVFS_CLOSE, BENCH_LOCAL, BENCH_REDIS, BENCH_SQLITE}, 4},
+    {"shell: get", BENCH_SHELL_GET, {BENCH_KVFS_CLOSE, BENCH_LOCAL, BENCH_REDIS, BENCH_SQLITE}, 4},
     {"program: durable put",
      BENCH_DURABLE_PUT,
      {BENCH_KVFS_CLOSE, BENCH_LOCAL, BENCH_LMDB, BENCH_BINDFS, BENCH_FLOOR},
      5},
     {"program: get", BENCH_HOT_GET, {BENCH_KVFS_FSYNC, BENCH_LOCAL, BENCH_LMDB, BENCH_BINDFS, BENCH_FLOOR}, 5},
-    {"shell: durable put", BENCH_SHELL_PUT, {BENCH_KVFS_CLOSE, BENCH_LOCAL, BENCH_REDIS, BENCH_SQLITE}, 4},
-    {"shell: get", BENCH_SHELL_GET, {BENCH_KVFS_CLOSE, BENCH_LOCAL, BENCH_REDIS, BENCH_SQLITE}, 4},
 };
 
 #define PLOT_PANELS (sizeof(plot_panels) / sizeof(plot_panels[0]))
