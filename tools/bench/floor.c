@@ -1,4 +1,4 @@
-/* usage: kvfs-bench-floor MOUNTPOINT [PREFIX COUNT SIZE]...
+/* usage: kvfs-bench-floor [-o OPTIONS] MOUNTPOINT [PREFIX COUNT SIZE]...
  *
  * The floor of the benchmark: a file system of one flat directory whose files live in memory, over libfuse's low-level
  * API and threads. It answers and does nothing else, so what it takes is what FUSE itself takes. The kernel is told to
@@ -7,7 +7,7 @@
  *
  * It begins with COUNT files of SIZE bytes, PREFIX0, PREFIX1 ..., as work.c puts them: mounted anew it is cold, and has
  * its files.
- * It stays in the foreground, cannot list its directory, and forgets all when it ends. */
+ * OPTIONS are those of libfuse, as `io_uring` where it has that. It stays in the foreground, cannot list its directory, and forgets all when it ends. */
 #define FUSE_USE_VERSION 312
 
 #include "tools/bench/work.h"
@@ -362,10 +362,10 @@ static void floor_end(void)
     }
 }
 
-static int floor_run(const char *mountpoint)
+static int floor_run(const char *mountpoint, char *options)
 {
-    char *words[] = {"kvfs-bench-floor", "-o", "subtype=kvfs-bench-floor"};
-    struct fuse_args args = FUSE_ARGS_INIT(3, words);
+    char *words[] = {"kvfs-bench-floor", "-o", "subtype=kvfs-bench-floor", "-o", options};
+    struct fuse_args args = FUSE_ARGS_INIT(options == NULL ? 3 : 5, words);
     int rc = -EINVAL;
 
     floor_session = fuse_session_new(&args, &floor_ops, sizeof(floor_ops), NULL);
@@ -382,11 +382,17 @@ static int floor_run(const char *mountpoint)
 
 int main(int argc, char **argv)
 {
+    char *options = NULL, *program = argv[0];
     uint64_t count, size;
     int rc = 0;
 
+    if (argc > 2 && strcmp(argv[1], "-o") == 0) {
+        options = argv[2];
+        argv += 2;
+        argc -= 2;
+    }
     if (argc < 2 || argc % 3 != 2) {
-        fprintf(stderr, "usage: %s MOUNTPOINT [PREFIX COUNT SIZE]...\n", argv[0]);
+        fprintf(stderr, "usage: %s [-o OPTIONS] MOUNTPOINT [PREFIX COUNT SIZE]...\n", program);
         return 2;
     }
     for (int i = 2; i < argc && rc == 0; i += 3)
@@ -394,7 +400,7 @@ int main(int argc, char **argv)
                  ? -EINVAL
                  : floor_fill(argv[i], count, size);
     if (rc == 0)
-        rc = floor_run(argv[1]);
+        rc = floor_run(argv[1], options);
     if (rc < 0)
         fprintf(stderr, "kvfs-bench-floor: %s: %s\n", argv[1], strerror(-rc));
     floor_end();

@@ -1,6 +1,8 @@
 #include "tools/bench/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,15 +55,34 @@ pid_t process_fork(int farewell)
     return 0;
 }
 
-pid_t process_spawn(char *const argv[], int farewell)
+pid_t process_spawn(char *const argv[], int farewell, const char *dir, int out, int err)
 {
     pid_t child = process_fork(farewell);
 
     if (child != 0)
         return child;
-    execvp(argv[0], argv);
+    if ((out < 0 || dup2(out, STDOUT_FILENO) >= 0) && (err < 0 || dup2(err, STDERR_FILENO) >= 0) &&
+        (dir == NULL || chdir(dir) == 0))
+        execvp(argv[0], argv);
     dprintf(STDERR_FILENO, "kvfs-bench: %s: %s\n", argv[0], strerror(errno));
     _exit(EXIT_FAILURE);
+}
+
+bool process_finds(const char *program)
+{
+    const char *path = getenv("PATH");
+    char name[PATH_MAX];
+
+    if (strchr(program, '/') != NULL)
+        return access(program, X_OK) == 0;
+    while (path != NULL && *path != '\0') {
+        int size = (int)strcspn(path, ":");
+
+        if (snprintf(name, sizeof(name), "%.*s/%s", size, path, program) < PATH_MAX && access(name, X_OK) == 0)
+            return true;
+        path += size + (path[size] == ':');
+    }
+    return false;
 }
 
 /* Take the next signal. returns false after `seconds` without one */
@@ -109,9 +130,36 @@ int process_end(pid_t pid, int signal, double seconds, int *status)
     kill(pid, signal);
     rc = process_wait_heeding(pid, seconds, false, status);
     if (rc == -ETIMEDOUT) {
-        kill(pid, SIGKILL);
+        if (kill(-pid, SIGKILL) < 0)
+            kill(pid, SIGKILL);
         rc = process_wait_heeding(pid, KILLED_SECONDS, false, status);
     }
+    return rc;
+}
+
+int process_ask(int (*run)(const void *arg, void *out), const void *arg, void *out, size_t size, double seconds)
+{
+    int ends[2], status, rc;
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    child = process_fork(SIGKILL);
+    if (child == 0) {
+        rc = run(arg, out);
+        if (rc == 0 && write(ends[1], out, size) != (ssize_t)size)
+            rc = -EIO;
+        _exit(-rc);
+    }
+    close(ends[1]);
+    rc = child < 0 ? child : process_wait(child, seconds, &status);
+    if (child > 0 && rc < 0)
+        (void)process_end(child, SIGKILL, KILLED_SECONDS, &status);
+    else if (rc == 0 && status != 0)
+        rc = WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+    else if (rc == 0 && read(ends[0], out, size) != (ssize_t)size) /* it was put there before the end */
+        rc = -EIO;
+    close(ends[0]);
     return rc;
 }
 

@@ -8,7 +8,6 @@
 #include <libgen.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +18,20 @@
 #define WORK_SECONDS 120.0
 #define WORK_SECONDS_A_STEP 0.1
 
-#define WORK_KILLED_SECONDS 2.0 /* one that waits for its file system ends when that is unmounted */
-
 struct work_thread {
     const struct work *work;
     pthread_barrier_t *ready; /* NULL: the only one, and in no thread of its own */
     pthread_t id;
     char *buffer; /* of the size of a value and a byte */
     uint64_t first;
-    int dir; /* to fsync */
     int rc;
 };
+
+void work_name(const struct work *work, uint64_t n, char name[WORK_NAME_MAX])
+{
+    snprintf(name, WORK_NAME_MAX, "%s%lu", work->prefix,
+             (unsigned long)(n * (work->stride > 1 ? work->stride : 1)));
+}
 
 static int work_open(const char *name, int flags)
 {
@@ -96,9 +98,8 @@ static int work_stat(const struct work_thread *thread, const char *name)
 
 static int work_unlink(const struct work_thread *thread, const char *name)
 {
-    if (unlink(name) < 0)
-        return -errno;
-    return thread->work->fsync && fsync(thread->dir) < 0 ? -errno : 0;
+    (void)thread;
+    return unlink(name) < 0 ? -errno : 0;
 }
 
 static int work_step(const struct work_thread *thread, const char *name)
@@ -113,6 +114,7 @@ static int work_step(const struct work_thread *thread, const char *name)
     case WORK_UNLINK:
         return work_unlink(thread, name);
     case WORK_MAKE_DIR:
+    case WORK_PAGE:
         break;
     }
     return -EINVAL;
@@ -120,13 +122,13 @@ static int work_step(const struct work_thread *thread, const char *name)
 
 static int work_pass(const struct work_thread *thread)
 {
-    char name[64];
+    char name[WORK_NAME_MAX];
     int rc = 0;
 
     for (uint64_t i = 0; i < thread->work->count && rc == 0; i++) {
-        snprintf(name, sizeof(name), "%s%lu", thread->work->prefix, (unsigned long)(thread->first + i));
+        work_name(thread->work, thread->first + i, name);
         rc = work_step(thread, name);
-        if (rc < 0)
+        if (rc < 0 && !thread->work->quiet)
             bench_say("%s: %s: %s", thread->work->subject, name, strerror(-rc));
     }
     return rc;
@@ -174,12 +176,12 @@ static double work_time_one(struct work_thread *thread)
     return process_now() - since;
 }
 
-static int work_ready(const struct work *work, struct work_thread *threads, int dir)
+static int work_ready(const struct work *work, struct work_thread *threads)
 {
     int rc = 0;
 
     for (uint64_t i = 0; i < work->threads && rc == 0; i++) {
-        threads[i] = (struct work_thread){.work = work, .first = i * work->count, .dir = dir};
+        threads[i] = (struct work_thread){.work = work, .first = i * work->count};
         threads[i].buffer = malloc(work->size + 1);
         if (threads[i].buffer == NULL)
             return -ENOMEM;
@@ -190,10 +192,10 @@ static int work_ready(const struct work *work, struct work_thread *threads, int 
     return rc;
 }
 
-static int work_do(const struct work *work, int dir, double *seconds)
+static int work_do(const struct work *work, double *seconds)
 {
     struct work_thread *threads = calloc(work->threads, sizeof(*threads));
-    int rc = threads == NULL ? -ENOMEM : work_ready(work, threads, dir);
+    int rc = threads == NULL ? -ENOMEM : work_ready(work, threads);
 
     if (rc == 0)
         *seconds = work->threads == 1 ? work_time_one(threads) : work_time_threads(threads, work->threads);
@@ -225,10 +227,24 @@ static int work_settle(const struct work *work, int dir)
     local = work_open(work->local, O_RDONLY | O_DIRECTORY);
     if (local < 0)
         return local;
-    if (fsync(dir) < 0 || syncfs(local) < 0)
+    /* Not every file system has an fsync of directories. */
+    if ((fsync(dir) < 0 && errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) || syncfs(local) < 0)
         rc = -errno;
     close(local);
     return rc;
+}
+
+static int work_on(const struct work *work, double *seconds)
+{
+    switch (work->on) {
+    case WORK_ON_FILES:
+        return work_do(work, seconds);
+    case WORK_ON_LMDB:
+        return work_lmdb(work, seconds);
+    case WORK_ON_STORE:
+        return work_store(work, seconds);
+    }
+    return -EINVAL;
 }
 
 /* The whole life of the process that works. */
@@ -241,54 +257,31 @@ static int work_here(const struct work *work, double *seconds)
     dir = work_open(work->dir, O_RDONLY | O_DIRECTORY);
     if (dir < 0)
         return dir;
-    rc = fchdir(dir) < 0 ? -errno : work_do(work, dir, seconds);
+    rc = fchdir(dir) < 0 ? -errno : work_on(work, seconds);
     if (rc == 0)
         rc = work_settle(work, dir);
     close(dir);
     return rc;
 }
 
-static void work_child(const struct work *work, int out)
+static int work_child(const void *arg, void *out)
 {
-    double seconds = 0;
-    int rc = work_here(work, &seconds);
+    const struct work *work = arg;
+    int rc = work_here(work, out);
 
-    if (rc == 0 && write(out, &seconds, sizeof(seconds)) != sizeof(seconds))
-        rc = -EIO;
-    if (rc < 0)
+    if (rc < 0 && !work->quiet)
         bench_say("%s: %s: %s", work->subject, work->dir, strerror(-rc));
-    _exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
-}
-
-static int work_wait(const struct work *work, pid_t child)
-{
-    double steps = (double)(work->count * work->threads * (work->passes + work->warmed));
-    int status, ended, rc = process_wait(child, WORK_SECONDS + steps * WORK_SECONDS_A_STEP, &status);
-
-    if (rc < 0) {
-        if (rc == -ETIMEDOUT)
-            bench_say("%s: %s: no answer", work->subject, work->dir);
-        (void)process_end(child, SIGKILL, WORK_KILLED_SECONDS, &ended);
-        return rc;
-    }
-    return status == 0 ? 0 : -EIO;
+    return rc;
 }
 
 int work_run(const struct work *work, double *seconds)
 {
-    int ends[2], rc;
-    pid_t child;
+    double steps = (double)(work->count * work->threads * (work->passes + work->warmed));
+    int rc;
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
-    child = process_fork(SIGKILL);
-    if (child == 0)
-        work_child(work, ends[1]);
-    close(ends[1]);
-    rc = child < 0 ? child : work_wait(work, child);
-    if (rc == 0 &&
-        read(ends[0], seconds, sizeof(*seconds)) != sizeof(*seconds)) /* it was put there before the end */
-        rc = -EIO;
-    close(ends[0]);
+    *seconds = 0;
+    rc = process_ask(work_child, work, seconds, sizeof(*seconds), WORK_SECONDS + steps * WORK_SECONDS_A_STEP);
+    if (rc == -ETIMEDOUT && !work->quiet)
+        bench_say("%s: %s: no answer", work->subject, work->dir);
     return rc;
 }
