@@ -209,8 +209,8 @@ struct backend_ops {
     /* End the waiting of wait(), of whoever waits. */
     void (*wake)(struct backend *backend);
 
-    /* Bytes in use and the most that can be; 0 where it is not known. */
-    void (*usage)(struct backend *backend, uint64_t *used, uint64_t *limit);
+    /* What is known of the storage; *out was zeroed. It waits for no change, and takes a bounded time. */
+    void (*usage)(struct backend *backend, struct kv_storage *out);
     /* A descriptor of a directory in which the processes of this machine that use the store keep what they share beside
      * it, and what they have no memory for; it is the backend's. -1: there is none. */
     int (*directory)(struct backend *backend);

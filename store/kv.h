@@ -651,16 +651,47 @@ struct kv_histogram {
     uint64_t bucket[KV_HISTOGRAM_BUCKETS];
 };
 
+/* What the storage says of itself. What it does not know is 0. */
+struct kv_storage {
+    uint64_t used_bytes, limit_bytes; /* of the database: up to its last page in use, and the most that can be */
+    uint64_t free_bytes;              /* of used_bytes, at least: pages that nothing is in */
+    uint64_t log_bytes,
+        log_limit_bytes;       /* of the log: what came after the newest checkpoint, and all that it takes */
+    int64_t checkpoint_age_ms; /* since the newest checkpoint, or since the first process opened the store */
+    bool failed;               /* a flush of some process has failed: no change is taken any more */
+};
+
 struct kv_stats {
+    uint32_t format; /* version of the store's */
     uint64_t cache_hits, cache_misses, cache_expired, cache_evictions, cache_bytes, cache_entries;
     uint64_t central_reads, central_writes, commits, commit_failures;
     struct kv_histogram get, put, commit;
     uint64_t value_bytes, spilled_bytes; /* of all live kv_values of the process */
-    uint64_t disk_bytes, map_bytes;      /* the database file: used, and its upper bound */
+    uint64_t queue_changes;              /* of this kv_store: submitted and not done */
+    int64_t queue_age_ms;                /* of the oldest of them; 0: there is none */
+    struct kv_storage storage;
 };
 
-/* A snapshot; counters only grow while the store is open. */
+/* A snapshot; counters only grow while the store is open. It waits for no commit, and takes a bounded time. */
 void kv_stats(struct kv_store *store, struct kv_stats *out);
+
+/* -------------------------------------------------------------------- presence
+ *
+ * Processes tell each other what they have the store open for. What one of them says is in a file of STORE/mounts/,
+ * under a lock of the kernel, and so it is gone with its process. */
+#define KV_ANNOUNCEMENT_MAX 16384 /* bytes */
+
+/* Tell the others, until kv_close(). At most once for a kv_store.
+ * text     copied; for kv_announced()
+ * returns  0; -EROFS, -EACCES no file can be made there; -EOPNOTSUPP the store lies in no directory; -EFBIG the text is
+ *          too long; -ENOSPC; another negative errno */
+KV_CHECKED int kv_announce(struct kv_store *store, const char *text);
+
+/* Visit what processes say that have the store open now, in no order.
+ * visit    its text is borrowed; it answers 0 to go on
+ * returns  0; visit's answer where that is not 0; -EACCES; -ENOMEM; another negative errno */
+typedef int kv_announced_visit(void *arg, const char *text);
+KV_CHECKED int kv_announced(struct kv_store *store, kv_announced_visit *visit, void *arg);
 
 /* -------------------------------------------------------------------- checking
  *

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,7 @@ struct fs_error_log {
     unsigned queue_first, queue_count;
     unsigned long dropped; /* since `told_ns` */
     int64_t told_ns;
+    atomic_uint_fast64_t counts[FS_ERROR_KINDS];
 };
 
 static int64_t log_now_ns(void)
@@ -287,55 +289,71 @@ int fs_error_log_text(struct fs_error_log *log, uid_t uid, bool all, char **out,
     return fclose(text) == 0 ? 0 : -ENOMEM;
 }
 
-void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char *operation, int rc)
-{
-    char reason[160];
-    pid_t holder = rc == -ETIMEDOUT ? kv_writer_pid(fs->store) : 0;
+static const struct {
+    int rc;
+    const char *text;
+} log_reasons[FS_ERROR_KINDS - 1] = {
+    {-EFBIG, "the value is over the limit of 26214400 bytes (25 MiB)"},
+    {-EDQUOT, "the account is full, in bytes or keys: delete keys, or raise its limit with kvctl account limit"},
+    {-ENOSPC, "the disk or the store's map is full, or a limit of file sizes (ulimit -f) is reached: delete "
+              "keys, make room on the disk or raise the limit"},
+    {-EEXIST, "another node created the key first"},
+    {-EIO, "the store could not be read or written, or is damaged: run kvctl check; after a failure of the "
+           "disk end all "
+           "programs that have the store open, and mount again"},
+    {-EPERM,
+     "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
+     "or fifos"},
+    {-EINVAL, "the name or the argument is outside the rules: see the table of names in README.md"},
+    {-ENAMETOOLONG, "the name is too long: keys have at most 512 letters, other names 64"},
+    {-ENOTEMPTY, "the directory is not empty: delete what is in it first"},
+    {-EXDEV, "a rename stays within its account: copy, then delete"},
+    {-EROFS, "this node is mounted read-only: mount it without ro"},
+    {-ESTALE, "another node or user replaced or changed it: look again"},
+    {-ETIMEDOUT, "the store could not be reached in time: see which process holds it"},
+    {-ENOMEM, "this node has no memory left: try again, or mount with a smaller memory_size"},
+    {-ENFILE, "you have too many files open on this node: close some"},
+    {-EMFILE, "you have too many control files open on this node: close some"},
+    {-ENOLCK, "you have too many locks on this node: give some back"},
+};
 
-    if (holder == 0) {
-        fs_error_log_add(fs->error_log, uid, path, operation, fs_reason_of(rc));
-        return;
-    }
-    snprintf(reason, sizeof(reason),
-             "the store is held by process %ld; nothing was changed: let it go on, or end it", (long)holder);
-    fs_error_log_add(fs->error_log, uid, path, operation, reason);
+/* returns  FS_ERROR_KINDS - 1 for what has no words of its own */
+static size_t log_kind(int rc)
+{
+    size_t kind = 0;
+
+    while (kind < FS_ERROR_KINDS - 1 && log_reasons[kind].rc != rc)
+        kind++;
+    return kind;
 }
 
 const char *fs_reason_of(int rc)
 {
-    static const struct {
-        int rc;
-        const char *text;
-    } reasons[] = {
-        {-EFBIG, "the value is over the limit of 26214400 bytes (25 MiB)"},
-        {-EDQUOT,
-         "the account is full, in bytes or keys: delete keys, or raise its limit with kvctl account limit"},
-        {-ENOSPC, "the disk or the store's map is full, or a limit of file sizes (ulimit -f) is reached: delete "
-                  "keys, make room on the disk or raise the limit"},
-        {-EEXIST, "another node created the key first"},
-        {-EIO, "the store could not be read or written, or is damaged: run kvctl check; after a failure of the "
-               "disk end all "
-               "programs that have the store open, and mount again"},
-        {-EPERM,
-         "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
-         "or fifos"},
-        {-EINVAL, "the name or the argument is outside the rules: see the table of names in README.md"},
-        {-ENAMETOOLONG, "the name is too long: keys have at most 512 letters, other names 64"},
-        {-ENOTEMPTY, "the directory is not empty: delete what is in it first"},
-        {-EXDEV, "a rename stays within its account: copy, then delete"},
-        {-EROFS, "this node is mounted read-only: mount it without ro"},
-        {-ESTALE, "another node or user replaced or changed it: look again"},
-        {-ETIMEDOUT, "the store could not be reached in time: see which process holds it"},
-        {-ENOMEM, "this node has no memory left: try again, or mount with a smaller memory_size"},
-        {-ENFILE, "you have too many files open on this node: close some"},
-        {-EMFILE, "you have too many control files open on this node: close some"},
-        {-ENOLCK, "you have too many locks on this node: give some back"},
-    };
+    size_t kind = log_kind(rc);
 
-    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-        if (reasons[i].rc == rc)
-            return reasons[i].text;
-    return strerror(-rc);
+    return kind < FS_ERROR_KINDS - 1 ? log_reasons[kind].text : strerror(-rc);
+}
+
+const char *fs_error_kind(size_t kind)
+{
+    return kind < FS_ERROR_KINDS - 1 ? strerrorname_np(-log_reasons[kind].rc) : "other";
+}
+
+uint64_t fs_error_count(const struct fs_error_log *log, size_t kind) { return atomic_load(&log->counts[kind]); }
+
+void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char *operation, int rc,
+                         const char *reason)
+{
+    pid_t holder = rc == -ETIMEDOUT && reason == NULL ? kv_writer_pid(fs->store) : 0;
+    char text[160];
+
+    atomic_fetch_add(&fs->error_log->counts[log_kind(rc)], 1);
+    if (holder != 0) {
+        snprintf(text, sizeof(text),
+                 "the store is held by process %ld; nothing was changed: let it go on, or end it", (long)holder);
+        reason = text;
+    }
+    fs_error_log_add(fs->error_log, uid, path, operation, reason != NULL ? reason : fs_reason_of(rc));
 }
 
 /* ----------------------------------------------------------------- begin and end */

@@ -26,8 +26,16 @@ void fs_error_log_free(struct fs_error_log *log);
 void fs_error_log_add(struct fs_error_log *log, uid_t uid, const char *path, const char *operation,
                       const char *reason);
 
-/* The same with the words for the negative errno `rc`; -ETIMEDOUT says which process holds the store. */
-void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char *operation, int rc);
+/* The same for an operation that ended in the negative errno `rc`, and count it.
+ * reason   NULL: the words for it; -ETIMEDOUT says which process holds the store */
+void fs_error_log_add_rc(struct fs *fs, uid_t uid, const char *path, const char *operation, int rc,
+                         const char *reason);
+
+/* What was counted, by kinds of errors: the errnos of fs_reason_of(), and all others. */
+#define FS_ERROR_KINDS 18u
+/* "EIO", "other" */
+const char *fs_error_kind(size_t kind);
+uint64_t fs_error_count(const struct fs_error_log *log, size_t kind);
 
 /* A message of the daemon itself, for the log only. Its level is not looked at here.
  * threads  any, with any lock */

@@ -2,6 +2,13 @@
 
 #include <time.h>
 
+bool fs_may_look(const struct kv_attr *attr, const struct fuse_ctx *who)
+{
+    unsigned shift = who->uid == attr->uid ? 6 : who->gid == attr->gid ? 3 : 0;
+
+    return who->uid == 0 || (attr->mode >> shift & 05) == 05;
+}
+
 static int64_t fs_clock_ns(clockid_t clock)
 {
     struct timespec now;

@@ -25,6 +25,7 @@ struct fs {
     struct fs_ledger *accounts; /* by the account's id; 0: the node as a whole */
     struct fs_nodes *nodes;
     bool drops_pages;           /* the kernel has no old page behind a write past its cache: Linux 6.18 */
+    int64_t started_ns;         /* real time */
     atomic_size_t inodes;       /* kernel inodes that there are: kept by nodes/, shown by control/ */
     void (*mounted)(void *arg); /* called once, when the kernel has taken the answer to INIT */
     void *mounted_arg;
@@ -41,6 +42,10 @@ static inline struct fs *fs_of(fuse_req_t req) { return fuse_req_userdata(req); 
 
 /* Root and the user who mounted: read all of /.kvfs/errors, and have no limit where others have one. */
 static inline bool fs_is_operator(uid_t uid) { return uid == 0 || uid == getuid(); }
+
+/* May who makes a request list what is in this directory? By its mode bits alone: the groups that a process has besides
+ * its own are not looked at, since finding them could wait for it. */
+bool fs_may_look(const struct kv_attr *attr, const struct fuse_ctx *who);
 
 /* Time that never goes back, ns; and real time, ns since the epoch. */
 int64_t fs_mono_ns(void);

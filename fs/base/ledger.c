@@ -111,3 +111,15 @@ uint64_t fs_ledger_used(struct fs_ledger *ledger, uint64_t id, enum fs_resource 
     pthread_mutex_unlock(&ledger->lock);
     return used;
 }
+
+uint64_t fs_ledger_total(struct fs_ledger *ledger, enum fs_resource what)
+{
+    const struct ledger_entry *entry;
+    uint64_t total = 0;
+
+    pthread_mutex_lock(&ledger->lock);
+    for (entry = ledger->entries; entry != NULL; entry = entry->hh.next)
+        total += entry->used[what];
+    pthread_mutex_unlock(&ledger->lock);
+    return total;
+}

@@ -37,6 +37,8 @@ KV_CHECKED int fs_ledger_charge(struct fs_ledger *ledger, uint64_t id, enum fs_r
                                 uint64_t limit);
 /* Give back; not more than was taken. */
 void fs_ledger_release(struct fs_ledger *ledger, uint64_t id, enum fs_resource what, uint64_t amount);
+/* Of all ids together. */
+uint64_t fs_ledger_total(struct fs_ledger *ledger, enum fs_resource what);
 uint64_t fs_ledger_used(struct fs_ledger *ledger, uint64_t id, enum fs_resource what);
 
 /* `limit`, or none for an operator. */

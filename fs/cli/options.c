@@ -1,6 +1,7 @@
 #include "fs/cli/options.h"
 
 #include "fs/base/log.h"
+#include "fs/base/text.h"
 #include "fs/cli/say.h"
 #include "tools/cli/cli.h"
 
@@ -266,26 +267,6 @@ static int options_parse_invalidate(const char *text, enum kv_invalidate *out)
     return 0;
 }
 
-/* A printable character in UTF-8. returns its size; 0 it is none */
-static size_t options_printable(const char *text)
-{
-    static const uint32_t least[] = {' ', 0xa0, 0x800, 0x10000};
-    const uint8_t *byte = (const uint8_t *)text;
-    size_t more = byte[0] < 0x80 ? 0 : byte[0] < 0xe0 ? 1 : byte[0] < 0xf0 ? 2 : 3;
-    uint32_t symbol = more == 0 ? byte[0] : byte[0] & (0x3fu >> more);
-
-    if ((byte[0] >= 0x80 && byte[0] < 0xc0) || byte[0] >= 0xf8)
-        return 0;
-    for (size_t i = 1; i <= more; i++) {
-        if ((byte[i] & 0xc0) != 0x80)
-            return 0;
-        symbol = symbol << 6 | (byte[i] & 0x3fu);
-    }
-    if (symbol < least[more] || symbol == 0x7f || (symbol >= 0xd800 && symbol < 0xe000) || symbol > 0x10ffff)
-        return 0;
-    return more + 1;
-}
-
 /* A name stands in lines of text, and in quotes. */
 static int options_parse_node(const char *text, char **out)
 {
@@ -294,7 +275,7 @@ static int options_parse_node(const char *text, char **out)
 
     if (text == NULL)
         return 0;
-    while ((size = options_printable(rest)) > 0 && *rest != '"' && *rest != '\\')
+    while ((size = fs_text_printable(rest)) > 0 && *rest != '"' && *rest != '\\')
         rest += size;
     if (rest == text || *rest != '\0')
         return REFUSE(

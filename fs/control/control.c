@@ -48,32 +48,31 @@ static void control_write_config(struct fs *fs, FILE *text)
     control_write_seconds(text, "cache_ttl", options->cache_ttl_ms);
     fprintf(text, "cache_size=%zu\n", options->cache_bytes);
     fprintf(text, "memory_size=%zu\n", options->memory_bytes);
-    fprintf(text, "map_size=%" PRIu64 "\n", stats.map_bytes);
+    fprintf(text, "map_size=%" PRIu64 "\n", stats.storage.limit_bytes);
     fprintf(text, "invalidate=%s\n", options->invalidate == KV_INVALIDATE_PUSH ? "push" : "ttl");
     fprintf(text, "durability=%s\n", options->durability == KV_DURABILITY_CLOSE ? "close" : "fsync");
     fprintf(text, "commit_interval_ms=%lld\n", (long long)options->commit_interval_ms);
     control_write_seconds(text, "commit_timeout", options->commit_timeout_ms);
 }
 
-static int control_written(struct fs *fs, void (*write_text)(struct fs *, FILE *), char **out, size_t *size)
-{
-    FILE *text = open_memstream(out, size);
-
-    if (text == NULL)
-        return -ENOMEM;
-    write_text(fs, text);
-    return fclose(text) == 0 ? 0 : -ENOMEM;
-}
-
 enum { CONTROL_CONFIG, CONTROL_ERRORS, CONTROL_STATS, CONTROL_FILES };
 
 static const char *const control_names[CONTROL_FILES] = {"config", "errors", "stats"};
 
-static int control_text(struct fs *fs, int index, uid_t uid, char **out, size_t *size)
+static int control_text(struct fs *fs, int index, const struct fuse_ctx *who, char **out, size_t *size)
 {
+    FILE *text;
+
     if (index == CONTROL_ERRORS)
-        return fs_error_log_text(fs->error_log, uid, fs_is_operator(uid), out, size);
-    return control_written(fs, index == CONTROL_CONFIG ? control_write_config : fs_stats_write, out, size);
+        return fs_error_log_text(fs->error_log, who->uid, fs_is_operator(who->uid), out, size);
+    text = open_memstream(out, size);
+    if (text == NULL)
+        return -ENOMEM;
+    if (index == CONTROL_CONFIG)
+        control_write_config(fs, text);
+    else
+        fs_stats_write(fs, who, text);
+    return fclose(text) == 0 ? 0 : -ENOMEM;
 }
 
 int fs_control_find(const char *name)
@@ -107,7 +106,7 @@ void fs_control_stat(const struct fs *fs, int index, struct stat *out)
     out->st_atim = out->st_ctim = out->st_mtim;
 }
 
-int fs_control_open(struct fs *fs, int index, uid_t uid, struct fs_control_handle **out)
+int fs_control_open(struct fs *fs, int index, const struct fuse_ctx *who, struct fs_control_handle **out)
 {
     struct fs_control_handle *handle = calloc(1, sizeof(*handle));
     int rc = -ENOMEM;
@@ -115,12 +114,12 @@ int fs_control_open(struct fs *fs, int index, uid_t uid, struct fs_control_handl
     if (handle == NULL)
         return rc;
     handle->kind = FS_HANDLE_CONTROL;
-    handle->uid = uid;
-    rc = fs_ledger_charge(fs->users, uid, FS_CONTROL_HANDLES, 1, FS_CONTROL_HANDLES_MAX);
+    handle->uid = who->uid;
+    rc = fs_ledger_charge(fs->users, who->uid, FS_CONTROL_HANDLES, 1, FS_CONTROL_HANDLES_MAX);
     if (rc == 0) {
-        rc = control_text(fs, index, uid, &handle->text, &handle->size);
+        rc = control_text(fs, index, who, &handle->text, &handle->size);
         if (rc < 0)
-            fs_ledger_release(fs->users, uid, FS_CONTROL_HANDLES, 1);
+            fs_ledger_release(fs->users, who->uid, FS_CONTROL_HANDLES, 1);
     }
     if (rc < 0) {
         free(handle);

@@ -22,12 +22,15 @@ const char *fs_control_name(size_t n, uint64_t *ino);
 /* An open control file: its text as it was at the open. It begins with FS_HANDLE_CONTROL (base/fs.h). */
 struct fs_control_handle;
 
-/* uid      of who opens: `errors` has their lines, all for operators
+/* who      opens it: `errors` has their lines, and `stats` accounts that they may read; both have all for operators
  * returns  0; -EMFILE the user has FS_CONTROL_HANDLES_MAX open; -ENOMEM */
-KV_CHECKED int fs_control_open(struct fs *fs, int index, uid_t uid, struct fs_control_handle **out);
+KV_CHECKED int fs_control_open(struct fs *fs, int index, const struct fuse_ctx *who,
+                               struct fs_control_handle **out);
 /* Answer a READ. */
 void fs_control_read(struct fs_control_handle *handle, fuse_req_t req, size_t size, off_t offset);
 void fs_control_close(struct fs *fs, struct fs_control_handle *handle);
+/* Tell other processes that this node has the store open, and where it serves it; a failure goes to the log. */
+void fs_control_announce(struct fs *fs);
 /* At the end of the session: close those whose RELEASE the kernel did not send any more. */
 void fs_controls_end(struct fs *fs);
 

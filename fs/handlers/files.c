@@ -17,7 +17,7 @@ static void op_open_control(fuse_req_t req, fuse_ino_t ino, struct fs_inode *ino
     int index = op_control_index(inode);
     struct fs_control_handle *handle;
     struct fs *fs = fs_of(req);
-    int rc = writes ? -EPERM : fs_control_open(fs, index, fuse_req_ctx(req)->uid, &handle);
+    int rc = writes ? -EPERM : fs_control_open(fs, index, fuse_req_ctx(req), &handle);
 
     if (rc < 0) {
         op_reply(req, ino, NULL, "open", rc);

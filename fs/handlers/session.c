@@ -34,8 +34,11 @@ int fs_session_start(struct fs *fs, struct fuse_args *args)
         fs->session = fuse_session_new(args, &fs_ops, sizeof(fs_ops), fs);
         rc = fs->session == NULL ? -EINVAL : 0;
     }
+    fs->started_ns = fs_now_ns();
     if (rc < 0)
         session_free_parts(fs);
+    else
+        fs_control_announce(fs);
     return rc;
 }
 

@@ -18,15 +18,6 @@ static int space_of_store(struct fs *fs, struct statvfs *out)
     return 0;
 }
 
-/* By its mode bits alone. The groups that a process has besides its own are not looked at: finding them could wait
- * for it. */
-static bool space_may_read(const struct kv_attr *attr, const struct fuse_ctx *who)
-{
-    unsigned shift = who->uid == attr->uid ? 6 : who->gid == attr->gid ? 3 : 0;
-
-    return who->uid == 0 || (attr->mode >> shift & 05) == 05;
-}
-
 /* How many keys more there may be: one a block that is free, unless the account has a limit of its own. */
 static uint64_t space_free_keys(const struct kv_node *account, uint64_t blocks)
 {
@@ -47,7 +38,7 @@ int fs_statfs(struct fs *fs, struct fs_inode *inode, const struct fuse_ctx *who,
         return rc == -ENOENT ? -ESTALE : rc;
     *out = (struct statvfs){
         .f_bsize = BLOCK, .f_frsize = BLOCK, .f_namemax = in_namespace ? KV_KEY_MAX : KV_NAME_MAX};
-    if (account.kind == KV_ACCOUNT && space_may_read(&account.attr, who)) {
+    if (account.kind == KV_ACCOUNT && fs_may_look(&account.attr, who)) {
         room = account.limit_bytes > account.bytes ? account.limit_bytes - account.bytes : 0;
         out->f_blocks = (account.bytes + room) / BLOCK;
         out->f_bfree = out->f_bavail = room / BLOCK;

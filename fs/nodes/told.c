@@ -289,8 +289,5 @@ void fs_note(struct fs *fs, uid_t uid, struct fs_inode *inode, const char *child
     if (reason == NULL && !fs_is_failure(rc))
         return;
     fs_inode_path(fs, inode, child, path, sizeof(path));
-    if (reason != NULL)
-        fs_error_log_add(fs->error_log, uid, path, operation, reason);
-    else
-        fs_error_log_add_rc(fs, uid, path, operation, rc);
+    fs_error_log_add_rc(fs, uid, path, operation, rc, reason);
 }

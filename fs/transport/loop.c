@@ -143,7 +143,7 @@ static void loop_refuse_late(struct loop *loop, const struct change *change)
 {
     const struct fuse_in_header *header = (const void *)change->bytes;
 
-    fs_error_log_add_rc(loop->fs, header->uid, "-", "a change", -ETIMEDOUT);
+    fs_error_log_add_rc(loop->fs, header->uid, "-", "a change", -ETIMEDOUT, NULL);
     loop_refuse(loop, header, -ETIMEDOUT);
 }
 

@@ -92,6 +92,7 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
                                     .now_ns = store->clock.real_ns(store->clock.arg)};
     int rc = backend_ask(store->backend, BACKEND_FORMAT, store->timeout_ns, &format.call);
 
+    store->format = format.version;
     if (rc == -EPROTONOSUPPORT)
         return fail(error, rc, "%s: the store has format %u, %s", dir, format.version, format.advice);
     if (rc < 0)
@@ -173,6 +174,7 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
     store->ttl_ns = options->cache_ttl_ms * 1000000;
     store->timeout_ns = options->commit_timeout_ms * 1000000;
     lease_init(&store->lease);
+    store->announced = -1;
     pthread_mutex_init(&store->lines.lock, NULL);
     pthread_mutex_init(&store->follow.lock, NULL);
     store->umask = options->umask;
@@ -200,6 +202,7 @@ void kv_close(struct kv_store *store)
     if (store->cache != NULL)
         cache_free(store->cache);
     lease_destroy(&store->lease);
+    mounts_end(store);
     locks_destroy(&store->locks);
     if (store->backend != NULL) {
         char path[DIRECTORY_PATH];
@@ -229,7 +232,10 @@ void kv_stats(struct kv_store *store, struct kv_stats *out)
     out->cache_bytes = cache.bytes;
     out->cache_entries = cache.entries;
     value_usage(&out->value_bytes, &out->spilled_bytes);
-    store->backend->ops->usage(store->backend, &out->disk_bytes, &out->map_bytes);
+    out->format = store->format;
+    if (store->queue != NULL)
+        commit_state(store->queue, &out->queue_changes, &out->queue_age_ms);
+    store->backend->ops->usage(store->backend, &out->storage);
 }
 
 int kv_check(struct kv_store *store, const struct kv_check_options *options, struct kv_check_report *report)

@@ -7,6 +7,7 @@
  *   lease.c   ids from the central in blocks
  *   follow.c  what others have changed
  *   list.c    pages of keys
+ *   mounts.c  what processes have it open for
  *   look.c    looking for damaged pages
  *   copy.c    copies, restoring and compacting: with store.c the one that knows that a store is an LMDB
  *
@@ -34,6 +35,8 @@ struct kv_store {
     struct commit_queue *queue; /* NULL: read-only */
     struct stats stats;
     mode_t umask;
+    uint32_t format; /* version */
+    int announced;   /* the file of kv_announce(); -1: there is none */
     int64_t ttl_ns;
     int64_t timeout_ns; /* of a call of the backend */
 
@@ -59,6 +62,9 @@ void store_follow(struct kv_store *store, bool on);
 void store_catch_up(struct kv_store *store);
 
 void store_forget_homes(struct kv_store *store);
+
+/* What was announced is not so any more. The backend is open. */
+void mounts_end(struct kv_store *store);
 
 /* commit_settled: tells the edge cache what a change did. */
 void store_settled(void *arg, const struct kv_change *change, int rc);

@@ -130,8 +130,8 @@ struct engine_ops {
      *          visit's answer, if that is not 0: *place is behind the commit before; -EIO, -ENOMEM */
     int (*follow)(struct engine *engine, struct kv_feed *place, bool own, engine_changed *visit, void *arg);
 
-    /* Bytes in use and the most that can be. Outputs are 0 where the engine does not know. */
-    void (*usage)(struct engine *engine, uint64_t *used, uint64_t *limit);
+    /* What it knows of its storage; *out was zeroed. It waits for no transaction, and takes a bounded time. */
+    void (*usage)(struct engine *engine, struct kv_storage *out);
 
     /* Wait for the right to write, before begin(write), and give it back after the end of the transactions that it was
      * taken for. Both are the same thread's. May be NULL: begin(write) never waits for other processes.

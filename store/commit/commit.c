@@ -1,9 +1,11 @@
 #include "store/commit/commit.h"
 
 #include "store/commit/lines_internal.h"
+#include "store/commit/time_internal.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define REST_MS 1000
@@ -24,7 +26,10 @@ struct commit_queue {
     struct lines lines;
     bool committing;       /* some thread has a group that is not committed yet */
     uint64_t submitted;    /* number of the last change */
+    _Atomic uint64_t done; /* how many are; changes without the lock */
     uint64_t oldest_taken; /* the lowest number in the group that is being committed; UINT64_MAX: none */
+    int64_t taken_ns;      /* while committing: when its oldest change was submitted */
+    int64_t flush_ns;      /* while flushing: since when */
 
     bool restless;           /* something was committed since the backend was last told to rest */
     struct timespec rest_at; /* while restless */
@@ -39,27 +44,6 @@ struct commit_queue {
     unsigned syncs;               /* callers in commit_sync() */
     bool stopping, committed_all;
 };
-
-static struct timespec commit_after_ns(int64_t ns)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    time.tv_sec += (time_t)(ns / 1000000000);
-    time.tv_nsec += ns % 1000000000;
-    if (time.tv_nsec >= 1000000000) {
-        time.tv_sec++;
-        time.tv_nsec -= 1000000000;
-    }
-    return time;
-}
-
-static bool commit_has_passed(const struct timespec *time)
-{
-    struct timespec now = commit_after_ns(0);
-
-    return now.tv_sec > time->tv_sec || (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
-}
 
 /* For how long a change may still wait; less than a millisecond is nothing. */
 static int64_t commit_left_ns(struct commit_queue *queue, const struct kv_change *change)
@@ -92,22 +76,6 @@ static void commit_count(struct commit_queue *queue, const struct kv_change *cha
     for (size_t i = 0; i < count; i++, change = change->next)
         puts += change->kind == KV_PUT && change->rc == 0;
     stats_commit(queue->stats, puts, queue->clock->mono_ns(queue->clock->arg) - start_ns);
-}
-
-/* A batch ends with the answer of the one that was refused; the others are called off, and keep 0 as their own. */
-static void commit_call_off(struct kv_change *change, size_t count)
-{
-    struct kv_change *first = change;
-    int rc = 0;
-
-    for (size_t i = 0; i < count; i++, change = change->next) {
-        if (rc == 0)
-            rc = change->rc;
-        else
-            change->rc = 0;
-    }
-    for (size_t i = 0; i < count; i++, first = first->next)
-        first->verdict = rc;
 }
 
 static void commit_fail(struct commit_queue *queue, struct kv_change *change, size_t count, int rc)
@@ -145,7 +113,7 @@ static int commit_run(struct commit_queue *queue, struct kv_change *first, size_
         for (size_t i = 0; i < count; i++, change = change->next)
             change->verdict = change->rc;
     } else if (rc == -EAGAIN && whole) {
-        commit_call_off(first, count);
+        group_call_off(first, count);
     } else if (count > 1 && !whole && !submit.unsure) {
         for (size_t i = 0; i < count / 2; i++)
             change = change->next;
@@ -173,6 +141,8 @@ static void commit_finish(struct commit_queue *queue, struct group *group, int r
 
     for (struct kv_change *change = group->head; change != NULL; change = next) {
         next = change->next; /* done() may free the change, and those of its batch before it */
+        if (change->batch == NULL)
+            atomic_fetch_add(&queue->done, 1);
         if (change->kind == KV_PUT)
             stats_record(&queue->stats->put, now_ns - change->submitted_ns);
         if (change->done != NULL)
@@ -238,6 +208,7 @@ static void commit_flush_locked(struct commit_queue *queue)
     group_clear(&queue->committed);
     queue->unflushed = false;
     queue->flushing = true;
+    queue->flush_ns = queue->clock->mono_ns(queue->clock->arg);
     queue->gather_until = commit_after_ns((int64_t)GATHER_US * 1000);
     pthread_mutex_unlock(&queue->lock);
     rc = backend_ask(queue->backend, BACKEND_FLUSH, queue->options.timeout_ns, &flush);
@@ -285,9 +256,13 @@ static void commit_take_locked(struct commit_queue *queue, struct group *group)
 {
     lines_take(&queue->lines, group);
     queue->committing = true;
-    for (const struct kv_change *change = group->head; change != NULL; change = change->next)
+    queue->taken_ns = INT64_MAX;
+    for (const struct kv_change *change = group->head; change != NULL; change = change->next) {
         if (change->seq < queue->oldest_taken)
             queue->oldest_taken = change->seq;
+        if (change->submitted_ns < queue->taken_ns)
+            queue->taken_ns = change->submitted_ns;
+    }
 }
 
 /* Something was committed: the backend rests in good time, and it is flushed, unless the caller does so now. The lock
@@ -476,6 +451,21 @@ void commit_work(struct commit_queue *queue)
     pthread_mutex_unlock(&queue->lock);
     if (commit)
         commit_group(queue, &group);
+}
+
+void commit_state(struct commit_queue *queue, uint64_t *changes, int64_t *age_ms)
+{
+    int64_t now_ns = queue->clock->mono_ns(queue->clock->arg), since_ns;
+
+    pthread_mutex_lock(&queue->lock);
+    since_ns = lines_oldest_ns(&queue->lines);
+    if (queue->committing && queue->taken_ns < since_ns)
+        since_ns = queue->taken_ns;
+    if (queue->flushing && queue->flush_ns < since_ns)
+        since_ns = queue->flush_ns;
+    *changes = queue->submitted - atomic_load(&queue->done);
+    pthread_mutex_unlock(&queue->lock);
+    *age_ms = *changes > 0 && since_ns < now_ns ? (now_ns - since_ns) / 1000000 : 0;
 }
 
 int commit_sync(struct commit_queue *queue)

@@ -64,6 +64,9 @@ void commit_queue_free(struct commit_queue *queue);
 void commit_submit(struct commit_queue *queue, struct kv_change *change, bool begin);
 /* Commit one group of what waits on this thread, if nobody else commits just now. */
 void commit_work(struct commit_queue *queue);
+/* How many changes, batches counting as one, were submitted and are not done; and the age of the oldest of them, 0 where
+ * there is none. Does not wait. */
+void commit_state(struct commit_queue *queue, uint64_t *changes, int64_t *age_ms);
 /* Wait until all that was submitted before this call is done and durable.
  * returns  0; -EIO, -ETIMEDOUT a flush has failed since the queue was made */
 KV_CHECKED int commit_sync(struct commit_queue *queue);

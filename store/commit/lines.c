@@ -48,6 +48,21 @@ void group_append(struct group *group, const struct group *more)
     group->bytes += more->bytes;
 }
 
+void group_call_off(struct kv_change *change, size_t count)
+{
+    struct kv_change *first = change;
+    int rc = 0;
+
+    for (size_t i = 0; i < count; i++, change = change->next) {
+        if (rc == 0)
+            rc = change->rc;
+        else
+            change->rc = 0;
+    }
+    for (size_t i = 0; i < count; i++, first = first->next)
+        first->verdict = rc;
+}
+
 /* ----------------------------------------------------------------------------- lines */
 
 int lines_put(struct lines *lines, struct kv_change *change)
@@ -155,5 +170,15 @@ uint64_t lines_oldest(const struct lines *lines)
 
     DL_FOREACH(lines->first, line)
         oldest = line->head->seq < oldest ? line->head->seq : oldest;
+    return oldest;
+}
+
+int64_t lines_oldest_ns(const struct lines *lines)
+{
+    int64_t oldest = INT64_MAX;
+    const struct line *line;
+
+    DL_FOREACH(lines->first, line)
+        oldest = line->head->submitted_ns < oldest ? line->head->submitted_ns : oldest;
     return oldest;
 }

@@ -24,6 +24,8 @@ void group_clear(struct group *group);
 void group_add(struct group *group, struct kv_change *change);
 /* Put what is in `more` behind it. */
 void group_append(struct group *group, const struct group *more);
+/* A batch ends with the answer of the one of its changes that was refused; the others keep 0 as their own. */
+void group_call_off(struct kv_change *change, size_t count);
 
 /* Put a change, or with its `batch` several, at the end of change->account's line. returns 0; -ENOMEM */
 KV_CHECKED int lines_put(struct lines *lines, struct kv_change *change);
@@ -31,5 +33,7 @@ KV_CHECKED int lines_put(struct lines *lines, struct kv_change *change);
 void lines_take(struct lines *lines, struct group *out);
 /* The lowest number (seq) of those that wait; UINT64_MAX where none does. */
 uint64_t lines_oldest(const struct lines *lines);
+/* When the oldest of them was submitted; INT64_MAX where none waits. */
+int64_t lines_oldest_ns(const struct lines *lines);
 
 #endif

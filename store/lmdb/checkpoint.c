@@ -62,6 +62,25 @@ static bool checkpoint_has_failed(struct lmdb *lmdb)
     return __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || lmdb_writer_has_failed(lmdb);
 }
 
+void lmdb_checkpoint_usage(struct lmdb *lmdb, struct kv_storage *out)
+{
+    out->checkpoint_age_ms = lmdb_writer_checkpoint_age_ms(lmdb);
+    out->failed = log_has_failed(lmdb->log_fd) || (!lmdb->read_only && checkpoint_has_failed(lmdb));
+}
+
+/* The slot is read after the transaction has begun, so it may be newer, but not older than what that sees. */
+void lmdb_log_usage(struct lmdb_txn *txn, struct kv_storage *out)
+{
+    struct lmdb *lmdb = txn->lmdb;
+    struct lmdb_mark mark;
+    struct log_slot slot;
+
+    if (lmdb_mark_read(lmdb->marks, txn->mdb, &mark) < 0 || log_slot_read(lmdb->log_fd, &slot) < 0)
+        return;
+    out->log_bytes = mark.pos > slot.pos ? mark.pos - slot.pos : 0;
+    out->log_limit_bytes = slot.ring;
+}
+
 /* One at a time: of two threads that flush at once only the first hears that it failed, and the other would believe. */
 int lmdb_flush_log(struct lmdb *lmdb)
 {

@@ -220,8 +220,8 @@ int lmdb_allocate_lock(int dir_fd, const char *dir, bool read_only, struct kv_er
 /* Does the directory hold nothing but what a creation may find? returns 0; -ENOTEMPTY */
 static int check_empty(int dir_fd, const char *dir, struct kv_error *error)
 {
-    static const char *const allowed[] = {".",      "..",        "lost+found", LOCK_FILE,
-                                          NEW_FILE, WRITER_FILE, "locks",      LOG_FILE};
+    static const char *const allowed[] = {".",         "..",    "lost+found", LOCK_FILE, NEW_FILE,
+                                          WRITER_FILE, "locks", "mounts",     LOG_FILE};
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;

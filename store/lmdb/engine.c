@@ -341,14 +341,23 @@ static int lmdb_room(struct engine_txn *base, uint64_t bytes, size_t part)
     return txn->write ? lmdb_space_room(txn, bytes, part) : -EINVAL;
 }
 
-static void lmdb_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
+static void lmdb_usage(struct engine *engine, struct kv_storage *out)
 {
     struct lmdb *lmdb = lmdb_of(engine);
+    struct lmdb_txn *txn;
 
     lmdb_enter(lmdb, false); /* the map must stay where it is */
-    *used = lmdb->env != NULL ? lmdb_used(lmdb) : 0;
-    *limit = lmdb->env != NULL ? lmdb->limit : 0;
+    if (lmdb->env != NULL) {
+        out->used_bytes = lmdb_used(lmdb);
+        out->limit_bytes = lmdb->limit;
+    }
     lmdb_leave(lmdb, NULL);
+    lmdb_checkpoint_usage(lmdb, out);
+    if (lmdb_txn_begin(lmdb, false, &txn) < 0)
+        return;
+    out->free_bytes = lmdb_space_free(txn);
+    lmdb_log_usage(txn, out);
+    lmdb_txn_abort(txn);
 }
 
 static int lmdb_acquire(struct engine *engine, int64_t wait_ns)

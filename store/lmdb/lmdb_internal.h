@@ -212,6 +212,9 @@ KV_CHECKED int lmdb_flush_log(struct lmdb *lmdb);
 /* As the engine's flush() and rest(). */
 KV_CHECKED int lmdb_flush(struct engine *engine, int64_t wait_ns);
 KV_CHECKED int lmdb_rest(struct engine *engine);
+/* Fill in what is known of checkpoints, and what a read transaction tells of the log. Any thread, without any right. */
+void lmdb_checkpoint_usage(struct lmdb *lmdb, struct kv_storage *out);
+void lmdb_log_usage(struct lmdb_txn *txn, struct kv_storage *out);
 /* A flush or the header failed: no more changes until the store was recovered. returns -EIO */
 int lmdb_fail(struct lmdb *lmdb);
 
@@ -248,6 +251,8 @@ KV_CHECKED int lmdb_recover(struct lmdb *lmdb, bool copied, struct kv_error *err
 
 /* Bytes of the file up to the last page that the last commit knows. Call it inside a transaction. */
 uint64_t lmdb_used(struct lmdb *lmdb);
+/* Bytes in pages of the file that nothing is in, as a read transaction sees them: at least, and without a long scan. */
+uint64_t lmdb_space_free(struct lmdb_txn *reader);
 /* Is the disk so full that an I/O error must come from it? */
 bool lmdb_disk_full(struct lmdb *lmdb);
 
@@ -285,8 +290,10 @@ void lmdb_writer_set_checkpoint(struct lmdb *lmdb, const struct lmdb_checkpoint 
 /* What was noted. Who has the right to write gets what is true; else each figure is that of this checkpoint or of one
  * before it. */
 struct lmdb_checkpoint lmdb_writer_checkpoint(const struct lmdb *lmdb);
-/* Wake who waits for checkpoints, in all processes. Wait until there were more, or for a moment. told: the last
- * answer; 0 at first */
+/* Time since the newest checkpoint, or since the first process opened the store; 0: not known. Any thread. */
+int64_t lmdb_writer_checkpoint_age_ms(const struct lmdb *lmdb);
+/* A checkpoint was made: note when, and wake who waits for one, in all processes. Wait until there were more, or for a
+ * moment. told: the last answer; 0 at first */
 void lmdb_writer_tell_checkpoint(struct lmdb *lmdb);
 uint32_t lmdb_writer_wait_checkpoint(struct lmdb *lmdb, uint32_t told);
 /* Pages that were looked through and are sound, by whoever has had the store open since it was opened for writing

@@ -171,7 +171,8 @@ int engine_lmdb_restore(const char *dir, const struct lmdb_options *options, str
 
 static bool discard_knows(const char *name)
 {
-    static const char *const names[] = {".", "..", DATA_FILE, NEW_FILE, LOG_FILE, LOCK_FILE, WRITER_FILE, "locks"};
+    static const char *const names[] = {".",       "..",        DATA_FILE, NEW_FILE, LOG_FILE,
+                                        LOCK_FILE, WRITER_FILE, "locks",   "mounts"};
     size_t i = 0;
 
     while (i < sizeof(names) / sizeof(names[0]) && strcmp(name, names[i]) != 0)
@@ -194,6 +195,21 @@ static int discard_look(int dir_fd)
     return rc;
 }
 
+/* Remove a directory of files that processes may have left which were killed. */
+static int discard_directory(int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *list = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+
+    if (list == NULL)
+        return fd < 0 && errno == ENOENT ? 0 : -errno;
+    while ((entry = readdir(list)) != NULL)
+        (void)unlinkat(fd, entry->d_name, 0); /* "." and ".." are none; what else stays, the next line tells */
+    closedir(list);
+    return unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 ? 0 : -errno;
+}
+
 static int discard_files(int dir_fd)
 {
     static const char *const files[] = {DATA_FILE, NEW_FILE, LOG_FILE, LOCK_FILE, WRITER_FILE};
@@ -202,9 +218,9 @@ static int discard_files(int dir_fd)
     for (size_t i = 0; rc == 0 && i < sizeof(files) / sizeof(files[0]); i++)
         if (unlinkat(dir_fd, files[i], 0) != 0 && errno != ENOENT)
             rc = -errno;
-    if (rc == 0 && unlinkat(dir_fd, "locks", AT_REMOVEDIR) != 0 && errno != ENOENT)
-        rc = -errno;
-    return rc;
+    if (rc == 0)
+        rc = discard_directory(dir_fd, "locks");
+    return rc == 0 ? discard_directory(dir_fd, "mounts") : rc;
 }
 
 /* Lock data.mdb, or while a store is being made lock.mdb. returns a descriptor; -ENOENT; -EBUSY */

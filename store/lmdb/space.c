@@ -18,7 +18,8 @@ enum {
     SLACK_PAGES = 16,   /* what a change copies on its way */
     PAGE_OVERHEAD = 16, /* bytes: a page's header */
     LEAF_SHARE = 64,    /* bytes that a large record takes in a leaf that is half full */
-    TURN_PAGES = 32     /* freed by the last commit: worth an empty commit */
+    TURN_PAGES = 32,    /* freed by the last commit: worth an empty commit */
+    FREE_ENTRIES = 1024 /* of the free list that are looked at: each is a commit's */
 };
 
 #define MIB ((uint64_t)1 << 20)
@@ -255,6 +256,23 @@ static int count_free(struct lmdb_txn *writer)
         lmdb_txn_abort(reader);
     free(bitmap);
     return rc;
+}
+
+uint64_t lmdb_space_free(struct lmdb_txn *reader)
+{
+    MDB_val key, set;
+    MDB_cursor *cursor;
+    uint64_t pages = 0;
+    MDB_cursor_op op = MDB_FIRST;
+
+    if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) != 0)
+        return 0;
+    for (int i = 0; i < FREE_ENTRIES && lmdb_guarded_step(cursor, &key, &set, op) == 0; i++) {
+        pages += word(&set, 0);
+        op = MDB_NEXT;
+    }
+    mdb_cursor_close(cursor);
+    return pages * reader->lmdb->page_size;
 }
 
 /* How many pages did the last commit free? 0 also where that cannot be seen. */

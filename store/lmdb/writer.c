@@ -38,6 +38,7 @@ struct lmdb_writer {
     atomic_bool failed;   /* a flush, of any process */
     _Atomic uint64_t checkpoint, checkpoint_seq, checkpoint_txn, checkpoint_volume; /* struct lmdb_checkpoint */
     _Atomic uint32_t checkpoints;                                                   /* counts them; a futex */
+    _Atomic int64_t checkpoint_ns;                                                  /* CLOCK_BOOTTIME */
     _Atomic uint64_t sound;                                                         /* pages */
     _Atomic uint32_t told;                                                          /* counts commits; a futex */
     _Atomic uint32_t waiting; /* threads that wait for it, of all processes */
@@ -62,6 +63,14 @@ static int writer_clear(int fd)
     return (size_t)written == sizeof(nothing) ? 0 : -ENOSPC;
 }
 
+static int64_t writer_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 static int writer_make(struct lmdb_writer *writer)
 {
     pthread_mutexattr_t attr;
@@ -73,6 +82,7 @@ static int writer_make(struct lmdb_writer *writer)
     rc = -pthread_mutex_init(&writer->mutex, &attr);
     pthread_mutexattr_destroy(&attr);
     atomic_store(&writer->heir, true);
+    atomic_store(&writer->checkpoint_ns, writer_now_ns());
     if (rc == 0)
         atomic_store(&writer->magic, WRITER_MAGIC);
     return rc;
@@ -244,6 +254,7 @@ struct lmdb_checkpoint lmdb_writer_checkpoint(const struct lmdb *lmdb)
 
 void lmdb_writer_tell_checkpoint(struct lmdb *lmdb)
 {
+    atomic_store(&lmdb->writer->checkpoint_ns, writer_now_ns());
     atomic_fetch_add(&lmdb->writer->checkpoints, 1);
     syscall(SYS_futex, &lmdb->writer->checkpoints, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
@@ -261,15 +272,23 @@ void lmdb_writer_set_sound(struct lmdb *lmdb, uint64_t pages)
 }
 
 /* Who only reads may have found a file that nobody uses any more. */
-uint64_t lmdb_writer_sound(const struct lmdb *lmdb)
+static bool writer_is_in_use(const struct lmdb *lmdb)
 {
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     if (lmdb->writer == NULL)
-        return 0;
-    if (lmdb->read_only && (fcntl(lmdb->writer_fd, F_OFD_GETLK, &all) != 0 || all.l_type == F_UNLCK))
-        return 0;
-    return atomic_load(&lmdb->writer->sound);
+        return false;
+    return !lmdb->read_only || (fcntl(lmdb->writer_fd, F_OFD_GETLK, &all) == 0 && all.l_type != F_UNLCK);
+}
+
+uint64_t lmdb_writer_sound(const struct lmdb *lmdb)
+{
+    return writer_is_in_use(lmdb) ? atomic_load(&lmdb->writer->sound) : 0;
+}
+
+int64_t lmdb_writer_checkpoint_age_ms(const struct lmdb *lmdb)
+{
+    return writer_is_in_use(lmdb) ? (writer_now_ns() - atomic_load(&lmdb->writer->checkpoint_ns)) / 1000000 : 0;
 }
 
 static _Thread_local const struct lmdb *writer_mine;

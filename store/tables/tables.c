@@ -138,11 +138,11 @@ static void tables_wake(struct backend *backend)
     engine->ops->wake(engine);
 }
 
-static void tables_usage(struct backend *backend, uint64_t *used, uint64_t *limit)
+static void tables_usage(struct backend *backend, struct kv_storage *out)
 {
     struct engine *engine = tables_engine(backend);
 
-    engine->ops->usage(engine, used, limit);
+    engine->ops->usage(engine, out);
 }
 
 static int tables_directory(struct backend *backend)

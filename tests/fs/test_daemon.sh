@@ -189,7 +189,8 @@ case_options_are_taken_and_shown_in_config() {
     grep -qx "store=$store" "$mnt/.kvfs/config" || wrong "store"
     grep -qx "mountpoint=$mnt" "$mnt/.kvfs/config" || wrong "mountpoint"
     grep -qx 'ro=no' "$mnt/.kvfs/config" || wrong "ro"
-    grep -q 'kvfs_node_info{node="edge-1",version="[0-9.]*"} 1' "$mnt/.kvfs/stats" || wrong "node in stats"
+    grep -q 'kvfs_node_info{mount="[^"]*",node="edge-1",.*,mode="rw",version="[0-9.]*"} 1' "$mnt/.kvfs/stats" ||
+        wrong "node in stats"
     stop
     start
     grep -qx 'cache_ttl=60.000' "$mnt/.kvfs/config" || wrong "default cache_ttl"
@@ -714,6 +715,9 @@ case_control_files_cannot_be_changed() {
     same value cat "$mnt/a/n/key"
 }
 
+# Series without the label that all have.
+without_mount() { sed 's/{mount="[^"]*"}//; s/{mount="[^"]*",/{/'; }
+
 case_stats_are_prometheus_text() {
     start
     make_keys
@@ -745,13 +749,13 @@ case_stats_are_prometheus_text() {
     [ "$(tail -c 1 stats | wc -l)" = 1 ] || wrong "no line end at the end"
     local name
     for name in cache_hits_total cache_misses_total cache_expired_total cache_evictions_total cache_bytes \
-        central_reads_total central_writes_total commits_total puts_per_commit 'fuse_requests_total{kind="lookup"}' \
+        central_reads_total central_writes_total commits_total 'fuse_requests_total{kind="lookup"}' \
         'get_seconds_bucket{le="+Inf"}' put_seconds_count commit_seconds_sum; do
-        grep -qF "kvfs_$name " stats || wrong "no $name"
+        grep -qF "kvfs_$name " <(without_mount <stats) || wrong "no $name"
     done
 }
 
-stat_of() { awk -v name="kvfs_$1" '$1 == name { print $2 }' "$mnt/.kvfs/stats"; }
+stat_of() { without_mount <"$mnt/.kvfs/stats" | awk -v name="kvfs_$1" '$1 == name { print $2 }'; }
 
 case_stats_count_what_happens() {
     local writes commits hits creates

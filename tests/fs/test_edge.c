@@ -482,7 +482,7 @@ static uint64_t stat_of(const char *stats_path, const char *name)
     while (line != NULL && line != text && line[-1] != '\n')
         line = strstr(line + 1, name);
     assert_non_null(line);
-    assert_int_equal(sscanf(line + strlen(name), " %llu", &value), 1);
+    assert_int_equal(sscanf(line + strlen(name), "{%*[^}]} %llu", &value), 1);
     return value;
 }
 

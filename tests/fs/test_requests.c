@@ -45,9 +45,11 @@ static struct counts count_now(void **state)
 
     for (; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
-        if (sscanf(line, "kvfs_fuse_requests_total{kind=\"%23[a-z_0-9]\"} %ld", name, &count) == 2)
+        if (sscanf(line, "kvfs_fuse_requests_total{mount=\"%*[^\"]\",kind=\"%23[a-z_0-9]\"} %ld", name, &count) ==
+            2)
             *count_of(&counts, name) = count;
-        if (sscanf(line, "kvfs_fuse_notifications_total{kind=\"%23[a-z_0-9]\"} %ld", name, &count) == 2) {
+        if (sscanf(line, "kvfs_fuse_notifications_total{mount=\"%*[^\"]\",kind=\"%23[a-z_0-9]\"} %ld", name,
+                   &count) == 2) {
             snprintf(full, sizeof(full), "notify:%s", name);
             *count_of(&counts, full) = count;
         }
@@ -263,7 +265,7 @@ static void a_listing_of_many_makes_few_known_unless_they_are_looked_at(void **s
     mount_make_keys(*state, MANY);
     mount_start(*state, LONG);
     expect_of(state, "ls -f", "opendir 1, getattr 3, lookup 4, readdirplus 10000, releasedir 1", 1, list_names);
-    inodes = strtol(strstr(mount_text(P(".kvfs/stats")), "\nkvfs_inodes ") + strlen("\nkvfs_inodes "), NULL, 10);
+    inodes = strtol(strstr(strstr(mount_text(P(".kvfs/stats")), "\nkvfs_inodes{"), "} ") + 2, NULL, 10);
     assert_in_range(inodes, 1, KNOWN + 1000);
     expect_of(state, "ls -l", "opendir 1, getattr 3, lookup 3000, readdirplus 10000, releasedir 1", 1,
               list_with_attributes);

@@ -101,7 +101,8 @@ static void fill(struct engine *engine)
 
 static void make_base(void)
 {
-    uint64_t used, limit;
+    struct kv_storage storage = {0};
+    uint64_t used;
     struct engine *engine;
     int rc, fd;
 
@@ -111,7 +112,8 @@ static void make_base(void)
     FUZZ_CHECK(rc == 0);
     snprintf(log_path, sizeof(log_path), "%s/log", dir);
     fill(engine);
-    engine->ops->usage(engine, &used, &limit);
+    engine->ops->usage(engine, &storage);
+    used = storage.used_bytes;
     engine->ops->close(engine);
     pages_take(path, used);
     fd = open(log_path, O_RDONLY);

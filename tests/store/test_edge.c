@@ -24,11 +24,11 @@ static int shared_begin(struct engine *engine, bool write, struct engine_txn **o
 
 static void shared_close(struct engine *engine) { free(engine); }
 
-static void shared_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
+static void shared_usage(struct engine *engine, struct kv_storage *out)
 {
     struct engine *central = ((struct shared *)engine)->central;
 
-    central->ops->usage(central, used, limit);
+    central->ops->usage(central, out);
 }
 
 /* The rest is called through the transaction's own table. */

@@ -40,6 +40,15 @@ static int remove_directory(void **state)
     return access(directory, F_OK) == 0 ? -1 : 0;
 }
 
+static void use_of(struct engine *engine, uint64_t *used, uint64_t *limit)
+{
+    struct kv_storage storage = {0};
+
+    engine->ops->usage(engine, &storage);
+    *used = storage.used_bytes;
+    *limit = storage.limit_bytes;
+}
+
 static struct engine *open_store(bool create, bool read_only, size_t map_bytes)
 {
     struct engine *engine;
@@ -134,7 +143,7 @@ static void a_new_store_is_small_and_may_become_large(void **state)
     struct stat data;
 
     (void)state;
-    engine->ops->usage(engine, &used, &limit);
+    use_of(engine, &used, &limit);
     assert_true(used < MIB);
     assert_true(limit >= 1024 * MIB);
     assert_int_equal(stat(in_directory("data.mdb"), &data), 0);
@@ -324,7 +333,7 @@ static void a_file_that_was_cut_off_is_refused(void **state)
     (void)state;
     for (int i = 0; i < 10; i++)
         put_and_commit(engine, ENGINE_KEYS, "key", "value");
-    engine->ops->usage(engine, &used, &limit);
+    use_of(engine, &used, &limit);
     engine->ops->close(engine);
     assert_int_equal(truncate(in_directory("data.mdb"), (off_t)used - 1), 0);
     assert_refused(true, false, -EIO, "cut off");
@@ -507,7 +516,7 @@ static int opens_in_little_address_space(void)
     if (setrlimit(RLIMIT_AS, &limit) != 0 ||
         engine_lmdb_open(directory, &(struct lmdb_options){.create = true}, &engine, &error) != 0)
         return 1;
-    engine->ops->usage(engine, &used, &most);
+    use_of(engine, &used, &most);
     engine->ops->close(engine);
     return most >= 1024 * MIB && most < 10240 * MIB ? 0 : 2;
 }
@@ -626,7 +635,7 @@ static void a_full_map_is_survived(void **state)
 
     (void)state;
     live_with_full_space(engine, 4);
-    engine->ops->usage(engine, &used, &limit);
+    use_of(engine, &used, &limit);
     assert_int_equal(limit, 32 * MIB);
     assert_true(used <= limit);
     engine->ops->close(engine);
@@ -1071,7 +1080,7 @@ static void growth_beyond_the_own_map_is_followed(void **state)
     txn->ops->abort(txn);
     for (unsigned i = 0; i < 20; i++)
         assert_int_equal(del_parts(engine, i, 4), 0);
-    engine->ops->usage(engine, &used, &limit);
+    use_of(engine, &used, &limit);
     assert_true(used > 20 * MIB);
     assert_int_equal(limit, 4 * MIB);
     engine->ops->close(engine);
@@ -1085,10 +1094,10 @@ static uint64_t growth_by_overwriting(struct engine *engine)
 
     for (int i = 0; i < 5; i++)
         assert_int_equal(put_parts(engine, 0, 4), 0);
-    engine->ops->usage(engine, &before, &limit);
+    use_of(engine, &before, &limit);
     for (int i = 0; i < 20; i++)
         assert_int_equal(put_parts(engine, 0, 4), 0);
-    engine->ops->usage(engine, &after, &limit);
+    use_of(engine, &after, &limit);
     return after - before;
 }
 

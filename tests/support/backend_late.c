@@ -116,9 +116,9 @@ static int late_wait(struct backend *backend, uint64_t epoch, int64_t timeout_ns
 
 static void late_wake(struct backend *backend) { late_of(backend)->inner->ops->wake(late_of(backend)->inner); }
 
-static void late_usage(struct backend *backend, uint64_t *used, uint64_t *limit)
+static void late_usage(struct backend *backend, struct kv_storage *out)
 {
-    late_of(backend)->inner->ops->usage(late_of(backend)->inner, used, limit);
+    late_of(backend)->inner->ops->usage(late_of(backend)->inner, out);
 }
 
 static pid_t late_writer(struct backend *backend)

@@ -123,11 +123,11 @@ static int share_flush(struct engine *engine, int64_t wait_ns)
     return engine_flush(share->central->inner, wait_ns);
 }
 
-static void share_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
+static void share_usage(struct engine *engine, struct kv_storage *out)
 {
     struct engine *inner = ((struct share *)engine)->central->inner;
 
-    inner->ops->usage(inner, used, limit);
+    inner->ops->usage(inner, out);
 }
 
 static void share_close(struct engine *engine)

@@ -198,11 +198,11 @@ static int fault_flush(struct engine *engine, int64_t wait_ns)
 
 static int fault_rest(struct engine *engine) { return engine_rest(((struct fault *)engine)->inner); }
 
-static void fault_usage(struct engine *engine, uint64_t *used, uint64_t *limit)
+static void fault_usage(struct engine *engine, struct kv_storage *out)
 {
     struct fault *fault = (struct fault *)engine;
 
-    fault->inner->ops->usage(fault->inner, used, limit);
+    fault->inner->ops->usage(fault->inner, out);
 }
 
 static int fault_acquire(struct engine *engine, int64_t wait_ns)

@@ -41,3 +41,19 @@ bool cli_parse_number(const char *text, bool units, uint64_t *out)
     *out = number << shift;
     return true;
 }
+
+bool cli_parse_time(const char *text, int64_t *ms)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+    size_t digits = strspn(text, "0123456789"), unit = 0, count = sizeof(units) / sizeof(units[0]);
+
+    while (unit < count && strcmp(text + digits, units[unit].name) != 0)
+        unit++;
+    if (digits == 0 || digits > 9 || unit == count)
+        return false;
+    *ms = (int64_t)(strtoull(text, NULL, 10) * units[unit].ms);
+    return true;
+}

@@ -16,6 +16,9 @@ void cli_say(const char *program, const char *format, va_list args) __attribute_
  * returns  false where the text is no such number, or it is over 2^63 - 1 */
 bool cli_parse_number(const char *text, bool units, uint64_t *out);
 
+/* A time: a whole number of seconds, or one with ms, s, m or h behind it. returns  false where the text is none */
+bool cli_parse_time(const char *text, int64_t *ms);
+
 /* What the daemon of a mount says of itself in .kvfs/config, lines NAME=VALUE. This waits where it is stopped.
  * dir_fd   the root of the mount
  * device   its device: what another mount answers is not taken

@@ -107,6 +107,24 @@ const struct ctl_command ctl_commands[] = {
      "Print each change as a line of JSON when it is committed, until a signal. Changes were missed: exit 5.",
      ctl_watch_help, false},
 
+    {NULL, "status", CTL_FORM_STORE, "", 0, 0, 0, CTL_READ, 0, ctl_status,
+     "Print what the store is and holds, and who has it mounted.",
+     "A store that is mounted read-only from a read-only disk does not show its mounts. MOUNTPOINT is asked "
+     "which\n"
+     "store it serves; where its daemon is stopped, name the store by --store.\n",
+     false},
+    {NULL, "health", CTL_FORM_NONE, "MOUNTPOINT", 1, 1, CTL_BIT(CTL_TIMEOUT), CTL_NO_STORE, 0, ctl_health,
+     "Does the mount answer, and does its store take changes? If not, say why, and exit 1.",
+     "Nothing is written, and a daemon that is stopped is not waited for longer than --timeout.\n", false},
+    {NULL, "top", CTL_FORM_NONE, "[MOUNTPOINT...]", 0, SIZE_MAX, CTL_BIT(CTL_INTERVAL) | CTL_BIT(CTL_ONCE),
+     CTL_NO_STORE, 0, ctl_top, "Show what these mounts, or all, do, until q is typed.",
+     "Without a terminal, and with --once: one screen as text. A mount does not answer: exit 1.\n", false},
+    {NULL, "stats", CTL_FORM_NONE, "[MOUNTPOINT...]", 0, SIZE_MAX, CTL_BIT(CTL_TIMEOUT), CTL_NO_STORE, 0,
+     ctl_stats, "Print the figures of these mounts, or of all, as one text for Prometheus.",
+     "It is what each has in .kvfs/stats, merged so that one file holds all, and kvfs_up, which is 0 for a mount\n"
+     "that does not answer; then exit 1.\n",
+     false},
+
     {NULL, "env", CTL_FORM_PROJECT, "", 0, 0, CTL_BIT(CTL_MOUNT) | CTL_BIT(CTL_ENV_FORMAT), CTL_READ, 2, ctl_env,
      "Print a project's variables: for eval \"$(kvctl env ...)\" in a shell, or as a file of variables.", NULL,
      false},

@@ -47,7 +47,8 @@ enum ctl_form {
     CTL_FORM_KEYS, /* all arguments: see keys.h. The dispatcher leaves them to the command */
     CTL_FORM_PROJECT,
     CTL_FORM_WATCH,
-    CTL_FORM_TREE, /* may be left out */
+    CTL_FORM_TREE,  /* may be left out */
+    CTL_FORM_STORE, /* any path below a mount; may be left out */
 };
 
 enum ctl_option {
@@ -91,6 +92,9 @@ enum ctl_option {
     CTL_REPAIR,
     CTL_SINCE,
     CTL_EXEC,
+    CTL_TIMEOUT,
+    CTL_INTERVAL,
+    CTL_ONCE,
     CTL_OPTIONS
 };
 #define CTL_BIT(option) (UINT64_C(1) << (option))
@@ -145,6 +149,7 @@ struct ctl_request {
     uint64_t bytes, namespaces, keys, bindings; /* of the last two 0: no limit */
     const char *owner, *mode;                   /* as they are given */
     uint64_t if_version, skip;
+    int64_t timeout_ms, interval_ms;
     struct kv_feed since;
     struct kv_xattrs meta;
     enum ctl_env_format env_format;
@@ -327,5 +332,9 @@ int ctl_compact(struct ctl_request *request);
 int ctl_env(struct ctl_request *request);
 int ctl_run(struct ctl_request *request);
 int ctl_watch(struct ctl_request *request);
+int ctl_status(struct ctl_request *request);
+int ctl_health(struct ctl_request *request);
+int ctl_top(struct ctl_request *request);
+int ctl_stats(struct ctl_request *request);
 
 #endif

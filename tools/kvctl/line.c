@@ -60,6 +60,9 @@ const struct ctl_option_rule ctl_options[CTL_OPTIONS] = {
                     "repair what can be repaired without a loss; nobody else may have the store open"},
     [CTL_SINCE] = {"since", "TOKEN", OPTIONAL, "begin behind the change that was told with this token"},
     [CTL_EXEC] = {"exec", "COMMAND", OPTIONAL, "run sh -c COMMAND for each change, with the line as its input"},
+    [CTL_TIMEOUT] = {"timeout", "TIME", OPTIONAL, "wait for an answer no longer than this (default 5s)"},
+    [CTL_INTERVAL] = {"interval", "TIME", OPTIONAL, "ask anew after so long (default 1s)"},
+    [CTL_ONCE] = {"once", NULL, OPTIONAL, "print one screen as text, with the rates since each node began"},
 };
 
 uint64_t ctl_known_options(const struct ctl_command *command)
@@ -124,6 +127,14 @@ static int line_set_number(const struct ctl_request *request, enum ctl_option op
 {
     return cli_parse_number(value, false, out) ? CTL_OK
                                                : line_fail_value(request, option, value, "this is a whole number");
+}
+
+static int line_set_time(const struct ctl_request *request, enum ctl_option option, const char *value,
+                         int64_t *out)
+{
+    return cli_parse_time(value, out) && *out >= 10 && *out <= 3600000
+               ? CTL_OK
+               : line_fail_value(request, option, value, "this is a time of 10ms to 1h, as in 500ms, 5s or 2m");
 }
 
 /* Keep what an option says. Returns a status. */
@@ -211,6 +222,10 @@ static int line_set(struct ctl_request *request, enum ctl_option option, const c
     case CTL_EXEC:
         request->exec = value;
         break;
+    case CTL_TIMEOUT:
+        return line_set_time(request, option, value, &request->timeout_ms);
+    case CTL_INTERVAL:
+        return line_set_time(request, option, value, &request->interval_ms);
     default: /* takes none */
         break;
     }

@@ -197,7 +197,7 @@ static int dispatch(struct ctl_request *request, int argc, char **argv)
 
 int ctl_main(int argc, char **argv)
 {
-    struct ctl_request request = {.store_dir = getenv("KVFS_STORE")};
+    struct ctl_request request = {.store_dir = getenv("KVFS_STORE"), .timeout_ms = 5000, .interval_ms = 1000};
     int status;
 
     request.umask = umask(0);

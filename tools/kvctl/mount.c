@@ -54,14 +54,13 @@ static void mount_unescape(char *text)
 }
 
 /* A line of /proc/self/mountinfo: NUMBER PARENT DEVICE ROOT POINT OPTIONS [FIELD...] - TYPE SOURCE OPTIONS
- * returns  false where it is of another mount, or there is no memory */
-static bool mount_parse(char *line, long number, struct mount_info *out)
+ * returns  false where it is none, or there is no memory */
+static bool mount_parse(char *line, long *number, struct mount_info *out)
 {
     char *rest = strstr(line, " - "), *root, *point, *type, *options, *user;
-    long found;
     int at = 0;
 
-    if (rest == NULL || sscanf(line, "%ld %*d %*s %n", &found, &at) != 1 || found != number || at == 0)
+    if (rest == NULL || sscanf(line, "%ld %*d %*s %n", number, &at) != 1 || at == 0)
         return false;
     *rest = '\0';
     type = strtok_r(rest + 3, " \n", &rest);
@@ -78,21 +77,79 @@ static bool mount_parse(char *line, long number, struct mount_info *out)
     return out->point != NULL;
 }
 
-bool mount_find(int fd, struct mount_info *out)
+/* Visit mounts until `visit` answers true. A mount's point is its own to free, or to keep. returns its last answer */
+static bool mount_visit(bool (*visit)(void *arg, long number, struct mount_info *mount), void *arg)
 {
     FILE *mounts = fopen("/proc/self/mountinfo", "re");
-    long number = mount_number(fd);
+    struct mount_info mount;
     bool found = false;
     char *line = NULL;
     size_t size = 0;
+    long number;
 
     if (mounts == NULL)
         return false;
-    while (!found && number >= 0 && getline(&line, &size, mounts) > 0)
-        found = mount_parse(line, number, out);
+    while (!found && getline(&line, &size, mounts) > 0)
+        if (mount_parse(line, &number, &mount))
+            found = visit(arg, number, &mount);
     free(line);
     fclose(mounts);
     return found;
+}
+
+struct mount_wanted {
+    long number;
+    struct mount_info *out;
+};
+
+static bool mount_is_wanted(void *arg, long number, struct mount_info *mount)
+{
+    struct mount_wanted *wanted = arg;
+
+    if (number == wanted->number)
+        *wanted->out = *mount;
+    else
+        free(mount->point);
+    return number == wanted->number;
+}
+
+bool mount_find(int fd, struct mount_info *out)
+{
+    struct mount_wanted wanted = {mount_number(fd), out};
+
+    return wanted.number >= 0 && mount_visit(mount_is_wanted, &wanted);
+}
+
+static bool mount_add(void *arg, long number, struct mount_info *mount)
+{
+    struct mount_points *points = arg;
+    char **items = NULL;
+
+    (void)number;
+    if (mount->is_kvfs && mount->is_whole)
+        items = reallocarray(points->items, points->count + 1, sizeof(*items));
+    if (items == NULL) {
+        free(mount->point);
+        return false;
+    }
+    points->items = items;
+    points->items[points->count++] = mount->point;
+    return false;
+}
+
+struct mount_points mount_all(void)
+{
+    struct mount_points points = {.items = NULL};
+
+    (void)mount_visit(mount_add, &points);
+    return points;
+}
+
+void mount_points_free(struct mount_points *points)
+{
+    for (size_t i = 0; i < points->count; i++)
+        free(points->items[i]);
+    free(points->items);
 }
 
 int mount_ask(const char *subject, int root, struct mount_served *out)

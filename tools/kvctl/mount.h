@@ -19,6 +19,14 @@ long mount_number(int fd);
 /* What is known of that mount. returns false: nothing */
 bool mount_find(int fd, struct mount_info *out);
 
+/* The mount points of kvfs that this process sees. */
+struct mount_points {
+    char **items;
+    size_t count;
+};
+struct mount_points mount_all(void);
+void mount_points_free(struct mount_points *points);
+
 /* Which store the daemon of a mount says that it serves. */
 struct mount_served {
     char *dir; /* to be freed */

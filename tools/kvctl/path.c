@@ -20,6 +20,7 @@ static const struct {
     [CTL_FORM_PROJECT] = {"ACCOUNT/PROJECT", 2, 2, {KV_NAME_ACCOUNT, KV_NAME_PROJECT}, false},
     [CTL_FORM_WATCH] =
         {"ACCOUNT[/NAMESPACE[/KEY]]", 1, 3, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE, KV_NAME_KEY}, false},
+    [CTL_FORM_STORE] = {"[MOUNTPOINT]", 0, 0, {0}, true},
     [CTL_FORM_TREE] = {"[ACCOUNT[/NAMESPACE]]", 0, 2, {KV_NAME_ACCOUNT, KV_NAME_NAMESPACE}, true},
 };
 
@@ -83,7 +84,11 @@ int ctl_parse_path(struct ctl_request *request, enum ctl_form form, const char *
 
     if (ctl_is_file(request, text))
         status = ctl_names_of_file(request, form, text, &names);
-    if (status == CTL_OK)
+    else if (form == CTL_FORM_STORE)
+        status =
+            ctl_fail_usage(request, CTL_STORE, "%.*s: this is no path below a mount; it begins with /, ./ or ../",
+                           SHOWN_MAX, text);
+    if (status == CTL_OK && form != CTL_FORM_STORE)
         status = parse_names(request, form, names != NULL ? names : text, names != NULL, &path);
     free(names);
     if (status == CTL_OK)
