@@ -32,6 +32,8 @@ void fs_options_usage(const char *program)
         "  map_size=SIZE          upper bound of the store's file, 4M or more (large, sparse)\n"
         "  memory_size=SIZE       open values beyond this are kept in unlinked files in STORE (512M, or a\n"
         "                         quarter of a container's memory, or twice the cache_size)\n"
+        "  io_uring               take requests over io_uring, which is faster; needs Linux 6.14, where root has\n"
+        "                         switched it on: echo Y > /sys/module/fuse/parameters/enable_uring\n"
         "  run_as=USER            started by root: mount, and then be this user, whose store it is\n"
         "  log_file=FILE          write the log there, and not to the system log or the journal; SIGHUP opens it\n"
         "                         anew\n"
