@@ -4,10 +4,11 @@
  * A thread starts another one when it takes a request and nobody is left to take the next, so there are as many as
  * handlers that wait, up to THREADS_MAX; and one that comes back while IDLE_MAX wait for requests ends.
  *
- * With the option io_uring most requests come through rings (uring_internal.h): each CPU's queue is a source of its own,
- * whose threads have a ring each and stay. A request there keeps its thread until it is answered. So a change is counted
- * as served until then, waits for its turn in its thread, and is refused where too many wait; and so is a lock, which
- * can be waited for without end. What is left of the URING_MAX rings is for reads.
+ * With the option io_uring most requests come through rings (uring_internal.h). A queue's keeper starts a thread for
+ * each that it takes, which stays with its ring. A request there keeps its thread until it is answered. So a change is
+ * counted as served until then, waits for its turn in its thread, and is refused where too many wait; and so is a lock,
+ * which can be waited for without end. What is left of the URING_MAX rings is for reads. When none is left, the keeper
+ * serves.
  *
  * The main thread waits for signals. Then it lets what was taken be served, and puts the session to its end, while
  * requests that still come are refused: whoever made one may hold pages locked, which a handler or the session's end
@@ -41,16 +42,16 @@
 #define WAKE_NS 10000000
 #define SECOND_NS 1000000000
 
-/* Where requests come from. */
+/* Where requests come from: the device, or a CPU's queue. */
 struct source {
     unsigned count, idle; /* threads; idle: of them, those that wait for a request */
-    unsigned queue;       /* of a CPU; else it is the device */
 };
 
 struct thread {
     struct loop *loop;
     struct source *source;
-    struct uring *ring; /* NULL: the device */
+    struct uring *ring; /* NULL: of the device */
+    bool keeps;
     pthread_t id;
     struct thread *prev, *next;
 };
@@ -104,23 +105,19 @@ static void loop_end_locked(struct loop *loop, int rc)
 
 static void *loop_run(void *arg);
 
-/* returns 0; -ENOMEM, -EAGAIN, -EMFILE; what uring_new() returns else */
-static int loop_add_thread_locked(struct loop *loop, struct source *source)
+/* ring: the thread's, or NULL. returns 0; -ENOMEM, -EAGAIN */
+static int loop_add_thread_locked(struct loop *loop, struct source *source, struct uring *ring, bool keeps)
 {
-    struct thread *thread = calloc(1, sizeof(*thread));
-    int rc = thread == NULL ? -ENOMEM : 0;
+    struct thread *thread = malloc(sizeof(*thread));
+    int rc;
 
-    if (rc == 0 && source != &loop->device)
-        rc = uring_new(source->queue, fuse_session_fd(loop->fs->session), fs_channel_payload(), &thread->ring);
-    if (rc == 0) {
-        thread->loop = loop;
-        thread->source = source;
-        rc =
-            -pthread_create(&thread->id, NULL, loop_run, thread); /* a ring without one is freed with the others */
-    }
-    if (rc < 0) {
+    if (thread == NULL)
+        return -ENOMEM;
+    *thread = (struct thread){.loop = loop, .source = source, .ring = ring, .keeps = keeps};
+    rc = pthread_create(&thread->id, NULL, loop_run, thread);
+    if (rc != 0) {
         free(thread);
-        return rc;
+        return -rc;
     }
     pthread_detach(thread->id);
     DL_APPEND(loop->threads, thread);
@@ -253,6 +250,15 @@ static void loop_serve_locked(struct loop *loop, struct uring *ring, const struc
     pthread_cond_signal(&loop->less);
 }
 
+/* returns 0; as loop_add_thread_locked() and uring_new_keeper() */
+static int loop_add_keeper_locked(struct loop *loop, unsigned queue)
+{
+    struct uring *ring;
+    int rc = uring_new_keeper(queue, fuse_session_fd(loop->fs->session), fs_channel_payload(), &ring);
+
+    return rc == 0 ? loop_add_thread_locked(loop, &loop->queues[queue], ring, true) : rc;
+}
+
 /* INIT was served: is the kernel content? The lock is let go meanwhile. */
 static void loop_begin_locked(struct loop *loop)
 {
@@ -264,7 +270,7 @@ static void loop_begin_locked(struct loop *loop)
     if (loop->fs->options->io_uring && state != FS_CHANNEL_URING)
         rc = -EOPNOTSUPP;
     for (unsigned i = 0; rc == 0 && i < loop->queue_count; i++)
-        rc = loop_add_thread_locked(loop, &loop->queues[i]);
+        rc = loop_add_keeper_locked(loop, i);
     if (rc < 0) {
         loop_end_locked(loop, rc);
         return;
@@ -274,22 +280,42 @@ static void loop_begin_locked(struct loop *loop)
     pthread_mutex_lock(&loop->lock);
 }
 
-/* Must there be another thread behind one that has just taken a request? */
-static bool loop_lacks_thread(const struct loop *loop, const struct source *source)
+/* Pass on what a keeper has taken to a thread of its own. returns false: there can be none more */
+static bool loop_pass_locked(struct thread *keeper)
 {
-    return source->idle == 0 && (source != &loop->device || source->count < THREADS_MAX);
+    struct uring *ring;
+
+    if (uring_new_for(keeper->ring, &ring) < 0)
+        return false;
+    if (loop_add_thread_locked(keeper->loop, keeper->source, ring, false) < 0) {
+        uring_spare_it(ring);
+        return false;
+    }
+    uring_passed(keeper->ring);
+    return true;
 }
 
-/* What the device is told of the end ends the session. What a ring is told ends its thread, unless it is not of the end:
- * then nobody takes requests any more. */
-static void loop_lose_locked(struct thread *thread, int rc)
+/* A request was taken: see to it that there is somebody to take the next, and serve it. */
+static void loop_taken_locked(struct thread *thread, const struct fuse_buf *request)
 {
+    uint32_t opcode = ((const struct fuse_in_header *)request->mem)->opcode;
     struct loop *loop = thread->loop;
 
-    if (thread->ring == NULL)
-        loop_end_locked(loop, rc == -ECONNABORTED ? 0 : rc); /* some unmounts end in this, instead of in 0 */
-    else if (rc < 0 && thread->source->count == 1)
-        loop_end_locked(loop, rc);
+    if (thread->keeps && loop_pass_locked(thread))
+        return;
+    if (thread->ring == NULL && loop->device.idle == 0 && loop->device.count < THREADS_MAX)
+        (void)!loop_add_thread_locked(loop, &loop->device, NULL, false); /* else requests wait a little longer */
+    loop_serve_locked(loop, thread->ring, request);
+    if (opcode == FUSE_INIT)
+        loop_begin_locked(loop);
+}
+
+/* What the device is told of the end ends the session. A ring hears of it, too; what else becomes of it must not be. */
+static void loop_lose_locked(const struct thread *thread, int rc)
+{
+    if (thread->ring == NULL || rc < 0)
+        loop_end_locked(thread->loop,
+                        rc == -ECONNABORTED ? 0 : rc); /* some unmounts end in this, instead of in 0 */
 }
 
 static void *loop_run(void *arg)
@@ -309,13 +335,7 @@ static void *loop_run(void *arg)
         int rc = loop_take_locked(thread, &request);
 
         if (rc > 0) {
-            uint32_t opcode = ((const struct fuse_in_header *)request.mem)->opcode;
-
-            if (loop_lacks_thread(loop, source))
-                (void)!loop_add_thread_locked(loop, source); /* without it requests wait a little longer */
-            loop_serve_locked(loop, thread->ring, &request);
-            if (opcode == FUSE_INIT)
-                loop_begin_locked(loop);
+            loop_taken_locked(thread, &request);
         } else if (rc != -EINTR && rc != -EAGAIN && rc != -ENOMEM) {
             loop_lose_locked(thread, rc);
             gone = true;
@@ -368,8 +388,6 @@ static int loop_make_queues(struct loop *loop)
 {
     loop->queue_count = loop->fs->options->io_uring ? uring_queues() : 0;
     loop->queues = calloc(loop->queue_count + 1, sizeof(*loop->queues));
-    for (unsigned i = 0; loop->queues != NULL && i < loop->queue_count; i++)
-        loop->queues[i].queue = i;
     return loop->queues == NULL ? -ENOMEM : 0;
 }
 
@@ -379,7 +397,7 @@ static void loop_start(struct loop *loop)
 
     pthread_mutex_lock(&loop->lock);
     if (rc == 0)
-        rc = loop_add_thread_locked(loop, &loop->device);
+        rc = loop_add_thread_locked(loop, &loop->device, NULL, false);
     if (rc < 0)
         loop_end_locked(loop, rc);
     pthread_mutex_unlock(&loop->lock);

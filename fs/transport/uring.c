@@ -13,23 +13,22 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define SUBMISSION 128           /* bytes */
 #define KEPT ((size_t)128 << 10) /* bytes of a payload that are not given back while the ring waits */
 #define FAIL(error, rc, ...) (snprintf((error)->text, sizeof((error)->text), __VA_ARGS__), (rc))
 
-enum uring_state { URING_NEW, URING_ARMED, URING_TAKEN, URING_ANSWERED };
+enum uring_state { URING_NEW, URING_ARMED, URING_PASSED, URING_TAKEN, URING_ANSWERED };
 
-/* The entry's memory is a page and the payload. The page begins with the headers. It ends with the request's head, which
+/* An entry's memory is a page and the payload. The page begins with the headers. It ends with the request's head, which
  * is copied there, so that all of a request lies together, as libfuse wants it. */
 struct uring {
     struct io_uring io;
     int device;
-    unsigned queue;
-    enum uring_state state; /* the thread's own */
-    struct uring_abi_headers *headers;
-    char *payload;
+    unsigned queue, lacks;             /* lacks: entries that a keeper has passed on */
+    enum uring_state state;            /* the thread's own */
+    struct uring_abi_headers *headers; /* of the entry that has come last */
     size_t payload_size;
     size_t touched;              /* bytes of the payload that the last request and its answer took */
-    struct iovec parts[2];       /* headers and payload, for the kernel */
     atomic_uint_fast64_t number; /* of the request that is to be answered; 0: none */
     sem_t answered, turn;
 };
@@ -37,16 +36,17 @@ struct uring {
 /* Slots are filled one after the other, and emptied by uring_free_all(). */
 static _Atomic(struct uring *) urings[URING_MAX];
 static atomic_uint uring_count;
+static struct uring *uring_spare; /* one of them, without a thread */
 static _Thread_local struct uring *uring_own;
 
 /* ------------------------------------------------------------------------- making */
 
-static int uring_open(struct io_uring *io)
+static int uring_open(struct io_uring *io, unsigned entries)
 {
     struct io_uring_params params = {.flags = IORING_SETUP_SQE128 | IORING_SETUP_R_DISABLED |
                                               IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
 
-    return io_uring_queue_init_params(1, io, &params);
+    return io_uring_queue_init_params(entries, io, &params);
 }
 
 /* Is the parameter of the module switched on? returns -ENOENT where there is none */
@@ -80,7 +80,7 @@ int fs_uring_check(struct kv_error *error)
         return FAIL(error, -EOPNOTSUPP,
                     "io_uring: FUSE over io_uring is switched off; switch it on, as root, with: "
                     "echo Y > /sys/module/fuse/parameters/enable_uring");
-    rc = uring_open(&io);
+    rc = uring_open(&io, 1);
     if (rc < 0)
         return FAIL(
             error, rc,
@@ -114,37 +114,33 @@ unsigned uring_queues(void)
 
 static size_t uring_page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static int uring_map(struct uring *ring, size_t payload)
+static char *uring_payload(const struct uring *ring) { return (char *)ring->headers + uring_page(); }
+
+/* Memory for an entry. Nothing of it is there before it is used. returns NULL: there is none */
+static struct uring_abi_headers *uring_map(size_t payload)
 {
-    char *memory = mmap(NULL, uring_page() + payload, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t size = uring_page() + payload;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (memory == MAP_FAILED)
-        return -errno;
-    (void)madvise(memory, uring_page() + payload,
-                  MADV_NOHUGEPAGE); /* most payloads are small; fails where there are none */
-    ring->headers = (void *)memory;
-    ring->payload = memory + uring_page();
-    ring->payload_size = payload;
-    ring->parts[0] = (struct iovec){memory, sizeof(*ring->headers)};
-    ring->parts[1] = (struct iovec){ring->payload, payload};
-    return 0;
+        return NULL;
+    (void)madvise(memory, size, MADV_NOHUGEPAGE); /* most payloads are small; fails where no page is huge */
+    return memory;
 }
 
-int uring_new(unsigned queue, int device, size_t payload, struct uring **out)
+static int uring_new(unsigned queue, int device, size_t payload, unsigned entries, struct uring **out)
 {
     unsigned slot = atomic_load_explicit(&uring_count, memory_order_relaxed);
     struct uring *ring = slot < URING_MAX ? calloc(1, sizeof(*ring)) : NULL;
-    int rc = ring == NULL ? (slot < URING_MAX ? -ENOMEM : -EMFILE) : uring_map(ring, payload);
+    int rc = ring != NULL ? uring_open(&ring->io, entries) : slot < URING_MAX ? -ENOMEM : -EMFILE;
 
-    if (rc == 0 && (rc = uring_open(&ring->io)) < 0)
-        munmap(ring->headers, uring_page() + payload);
     if (rc < 0) {
         free(ring);
         return rc;
     }
     ring->queue = queue;
     ring->device = device;
+    ring->payload_size = payload;
     sem_init(&ring->answered, 0, 0);
     sem_init(&ring->turn, 0, 0);
     atomic_store_explicit(&urings[slot], ring, memory_order_relaxed);
@@ -153,6 +149,40 @@ int uring_new(unsigned queue, int device, size_t payload, struct uring **out)
     return 0;
 }
 
+int uring_new_keeper(unsigned queue, int device, size_t payload, struct uring **out)
+{
+    int rc = uring_new(queue, device, payload, URING_STOCK, out);
+
+    if (rc == 0)
+        (*out)->lacks = URING_STOCK;
+    return rc;
+}
+
+int uring_new_for(const struct uring *keeper, struct uring **out)
+{
+    struct uring *ring = uring_spare;
+    int rc = ring != NULL ? 0 : uring_new(keeper->queue, keeper->device, keeper->payload_size, 1, &ring);
+
+    if (rc < 0)
+        return rc;
+    uring_spare = NULL;
+    ring->queue = keeper->queue;
+    ring->headers = keeper->headers;
+    ring->state = URING_PASSED;
+    *out = ring;
+    return 0;
+}
+
+void uring_spare_it(struct uring *ring) { uring_spare = ring; }
+
+void uring_passed(struct uring *keeper)
+{
+    atomic_store_explicit(&keeper->number, 0, memory_order_relaxed);
+    keeper->state = URING_ARMED;
+    keeper->lacks++;
+}
+
+/* The kernel lets go of the entries with the descriptor, and the process of their memory with its end. */
 void uring_free_all(void)
 {
     unsigned count = atomic_exchange(&uring_count, 0);
@@ -161,7 +191,6 @@ void uring_free_all(void)
         struct uring *ring = atomic_exchange(&urings[i], NULL);
 
         io_uring_queue_exit(&ring->io);
-        munmap(ring->headers, uring_page() + ring->payload_size);
         sem_destroy(&ring->answered);
         sem_destroy(&ring->turn);
         free(ring);
@@ -180,22 +209,50 @@ void uring_await_turn(struct uring *ring) { uring_wait(&ring->turn); }
 
 /* ------------------------------------------------------------------------- asking */
 
-static void uring_prepare(struct uring *ring, enum uring_abi_command command)
+static void uring_prepare(struct uring *ring, enum uring_abi_command command, struct uring_abi_headers *headers,
+                          const struct iovec *parts)
 {
-    struct uring_abi_command_area area = {.commit_id = ring->headers->commit_id, .queue = (uint16_t)ring->queue};
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->io); /* there is one: a ring has one entry */
+    struct uring_abi_command_area area = {.queue = (uint16_t)ring->queue};
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->io); /* there is one: a ring is as large as its stock */
 
-    memset(sqe, 0, 128);
+    memset(sqe, 0, SUBMISSION);
     sqe->opcode = IORING_OP_URING_CMD;
     sqe->fd = ring->device;
     sqe->cmd_op = command;
+    sqe->user_data = (uintptr_t)headers;
     if (command == URING_ABI_REGISTER) {
-        area.commit_id = 0;
-        sqe->addr = (uintptr_t)ring->parts;
+        sqe->addr = (uintptr_t)parts;
         sqe->len = 2;
+    } else {
+        area.commit_id = headers->commit_id;
     }
     memcpy(sqe->cmd, &area, sizeof(area));
+}
+
+static void uring_commit(struct uring *ring)
+{
+    uring_prepare(ring, URING_ABI_COMMIT_AND_FETCH, ring->headers, NULL);
     ring->state = URING_ARMED;
+}
+
+/* Register what a keeper lacks: seldom, since new entries come before those that were armed earlier, and each one that is
+ * used costs a thread. Without memory it has less: it tries again when the next request comes. */
+static int uring_register(struct uring *ring)
+{
+    struct uring_abi_headers *headers;
+    int rc = 0;
+
+    if (ring->lacks < URING_STOCK / 2)
+        return 0;
+    while (rc >= 0 && ring->lacks > 0 && (headers = uring_map(ring->payload_size)) != NULL) {
+        const struct iovec parts[2] = {{headers, sizeof(*headers)},
+                                       {(char *)headers + uring_page(), ring->payload_size}};
+
+        uring_prepare(ring, URING_ABI_REGISTER, headers, parts);
+        rc = io_uring_submit(&ring->io); /* one by one: `parts` is read now */
+        ring->lacks--;
+    }
+    return rc < 0 ? rc : 0;
 }
 
 /* On the CPU of its queue a thread is woken, and wakes whoever it answers, without a word to another CPU. */
@@ -212,18 +269,15 @@ static void uring_settle(const struct uring *ring)
     CPU_FREE(set);
 }
 
+/* For a thread that begins with its ring. */
 static int uring_begin(struct uring *ring)
 {
-    int rc = io_uring_register((unsigned)ring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
-                               0); /* liburing 2.3 exports no function for it */
-
-    if (rc < 0)
-        return rc;
+    if (uring_own == ring)
+        return 0;
     uring_own = ring;
     uring_settle(ring);
-    (void)!io_uring_register_ring_fd(&ring->io); /* each call is a little faster where it works */
-    uring_prepare(ring, URING_ABI_REGISTER);
-    return 0;
+    /* liburing 2.3 exports no function for it */
+    return io_uring_register((unsigned)ring->io.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 /* Give back what a large request or answer has touched, now that the answer is given. The kernel fills the entry only
@@ -233,7 +287,7 @@ static int uring_trim(struct uring *ring)
     int rc = io_uring_submit(&ring->io);
 
     if (rc >= 0 && io_uring_cq_ready(&ring->io) == 0)
-        (void)madvise(ring->payload + KEPT, ring->payload_size - KEPT, MADV_DONTNEED);
+        (void)madvise(uring_payload(ring) + KEPT, ring->payload_size - KEPT, MADV_DONTNEED);
     return rc < 0 ? rc : 0;
 }
 
@@ -250,7 +304,7 @@ static int uring_gather(struct uring *ring, struct fuse_buf *request)
 {
     const struct fuse_in_header *header = (const void *)ring->headers->head;
     size_t payload = ring->headers->payload_size, operation = header->len - sizeof(*header) - payload;
-    char *start = ring->payload - operation - sizeof(*header);
+    char *start = uring_payload(ring) - operation - sizeof(*header);
 
     if (payload > ring->payload_size || operation > sizeof(ring->headers->operation))
         return -EPROTO;
@@ -266,21 +320,24 @@ static int uring_gather(struct uring *ring, struct fuse_buf *request)
 int uring_take(struct uring *ring, bool trims, struct fuse_buf *request)
 {
     struct io_uring_cqe *cqe;
-    int rc = 0;
+    int rc = uring_begin(ring);
 
+    if (rc == 0 && ring->state == URING_PASSED)
+        return uring_gather(ring, request);
     uring_await(ring);
-    if (ring->state == URING_NEW)
-        rc = uring_begin(ring);
-    else if (ring->state == URING_ANSWERED) {
-        uring_prepare(ring, URING_ABI_COMMIT_AND_FETCH);
+    if (ring->state == URING_ANSWERED) {
+        uring_commit(ring);
         if (trims && ring->touched > KEPT)
             rc = uring_trim(ring);
     }
+    if (rc == 0)
+        rc = uring_register(ring);
     if (rc == 0)
         rc = io_uring_submit_and_wait(&ring->io, 1);
     if (io_uring_peek_cqe(&ring->io, &cqe) < 0)
         return rc < 0 ? rc : -EINTR;
     rc = cqe->res;
+    ring->headers = (void *)(uintptr_t)cqe->user_data;
     io_uring_cqe_seen(&ring->io, cqe);
     return rc == 0 ? uring_gather(ring, request) : rc == -ENOTCONN || rc == -ECONNABORTED ? 0 : rc;
 }
@@ -290,7 +347,7 @@ void uring_leave(struct uring *ring)
     uring_await(ring);
     if (ring->state != URING_ANSWERED)
         return;
-    uring_prepare(ring, URING_ABI_COMMIT_AND_FETCH);
+    uring_commit(ring);
     (void)!io_uring_submit(&ring->io); /* the session ends: who waits for the answer hears of that else */
 }
 
@@ -328,7 +385,7 @@ bool uring_answer(const struct iovec *parts, int count)
             size = 0;
             break;
         }
-        memcpy(ring->payload + size, parts[i].iov_base, parts[i].iov_len);
+        memcpy(uring_payload(ring) + size, parts[i].iov_base, parts[i].iov_len);
         size += parts[i].iov_len;
     }
     memcpy(ring->headers->head, &header, sizeof(header));

@@ -1,17 +1,20 @@
 /* Rings: requests that come over io_uring in place of /dev/fuse.
  *
- * The kernel has a queue of requests for each CPU, and gives them to the queue's *entries*: buffers of ours, registered
- * through some io_uring. A ring here is one io_uring with one entry and one thread:
+ * The kernel has a queue of requests for each CPU, and gives them to the queue's *entries*: buffers of ours, which some
+ * io_uring has submitted. Who submitted an entry last fetches its next request, too. A ring here is an io_uring with a
+ * thread, and mostly with one entry:
  *
- *   NEW       not registered yet
  *   ARMED     the entry is the kernel's, and the thread waits in io_uring_enter(2)
  *   TAKEN     a request is in the entry, and the thread serves it, or waits for who answers it
  *   ANSWERED  the answer is in the entry; the thread's next wait gives it back and arms it, in one system call
  *
- * So the kernel gives a request only to a thread that waits, and takes the one that waited last first: a request never
- * stands behind another one, as it would in a ring with more entries. (Who submitted an entry last has to fetch its
- * next request, too; so no other thread answers through it, but wakes its thread.) The price is that a request that is
- * not answered keeps a thread, and not only a buffer: loop.c says how many there can be.
+ * So the kernel gives a request only to a thread that waits, and to the one that armed its entry last: none stands
+ * behind another one, as it would where a thread has more entries. Others who answer a request fill its entry and wake
+ * its thread. The price is that a request that is not answered keeps a thread; loop.c says how many there can be.
+ *
+ * A request that finds no entry waits in the kernel until one is answered in its queue: a new one does not fetch it. So
+ * each queue has a *keeper*, a ring with URING_STOCK entries that were armed first, and so come last. Its thread serves
+ * nothing: it passes each request, in its entry, on to a new ring, and registers others when half are gone.
  *
  * An entry once armed cannot be taken back, but by the end of its thread, which fails a request that comes just then.
  * So rings stay until the session ends. What large requests have touched is given back while it waits.
@@ -25,17 +28,24 @@
 #include <semaphore.h>
 #include <sys/uio.h>
 
-#define URING_MAX 2048 /* rings */
+#define URING_MAX 2048  /* rings */
+#define URING_STOCK 256 /* entries of a keeper: requests that can come to a CPU at once */
 
 struct uring;
 
 /* The number of queues: CPUs that there can ever be. returns 0 where nobody knows */
 unsigned uring_queues(void);
 
-/* Make a ring for a queue. payload: bytes that the kernel asks for.
+/* Make the keeper of a queue. payload: bytes that the kernel asks for.
  * returns  0; -EMFILE there are URING_MAX, or no descriptors; another negative errno
- * threads  one at a time */
-KV_CHECKED int uring_new(unsigned queue, int device, size_t payload, struct uring **out);
+ * threads  one at a time, of all that make or spare a ring */
+KV_CHECKED int uring_new_keeper(unsigned queue, int device, size_t payload, struct uring **out);
+/* Make a ring that takes first what the keeper has taken. returns as above */
+KV_CHECKED int uring_new_for(const struct uring *keeper, struct uring **out);
+/* It has a thread, so the keeper has it no more. The keeper's thread. */
+void uring_passed(struct uring *keeper);
+/* It gets none: keep the ring for the next time. */
+void uring_spare_it(struct uring *ring);
 /* Free all rings. Their threads have ended, and nothing is answered any more. */
 void uring_free_all(void);
 
