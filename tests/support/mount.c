@@ -538,6 +538,9 @@ int mount_teardown(void **state)
     struct mount_test *test = *state;
     int rc = 0;
 
+    for (size_t i = 0; i < test->node_count; i++) /* a test may have stopped it, and nobody who waits for it ends */
+        if (test->nodes[i].daemon > 0)
+            kill(test->nodes[i].daemon, SIGCONT);
     for (size_t i = 0; i < test->child_count; i++) /* one may wait for another */
         kill(test->children[i], SIGKILL);
     for (size_t i = 0; i < test->child_count; i++)
@@ -549,7 +552,6 @@ int mount_teardown(void **state)
 
         if (node->daemon == 0)
             continue;
-        kill(node->daemon, SIGCONT); /* a test may have stopped it */
         if (unmount(node->path) < 0) {
             printf("cannot unmount %s: %s\n", node->path, strerror(errno));
             detach(node->path);
