@@ -14,6 +14,7 @@
 #include "fs/transport/mountpoint.h"
 #include "fs/transport/privileges.h"
 #include "fs/transport/service.h"
+#include "fs/transport/uring.h"
 #include "tools/cli/cli.h"
 
 #include <errno.h>
@@ -217,7 +218,7 @@ static int run(struct fs_options *options)
     fs_loop_block_signals();
     if (options->foreground) /* else the daemon is nobody's service */
         fs_service_begin();
-    if (fs_privileges_begin(options, &error) < 0) {
+    if (fs_privileges_begin(options, &error) < 0 || (options->io_uring && fs_uring_check(&error) < 0)) {
         fs_say("%s", error.text);
         return EXIT_FAILURE;
     }

@@ -37,6 +37,7 @@ enum {
     KEY_FOREIGN_STORE,
     KEY_CREATE,
     KEY_NO_CREATE,
+    KEY_IO_URING,
     KEY_DEBUG
 };
 
@@ -77,6 +78,7 @@ static const struct fuse_opt templates[] = {
     FLAG("foreign_store", KEY_FOREIGN_STORE),
     FLAG("create", KEY_CREATE),
     FLAG("nocreate", KEY_NO_CREATE),
+    FLAG("io_uring", KEY_IO_URING),
     FUSE_OPT_END,
 };
 
@@ -188,6 +190,9 @@ static int options_argument(void *data, const char *text, int key, struct fuse_a
     case KEY_CREATE:
     case KEY_NO_CREATE:
         options->create = key == KEY_CREATE;
+        return 0;
+    case KEY_IO_URING:
+        options->io_uring = true;
         return 0;
     case KEY_FOREGROUND:
         options->foreground = true;

@@ -12,7 +12,7 @@
 
 struct changes_user {
     uid_t uid;
-    unsigned running;
+    unsigned running, waiting;        /* waiting: aside, of rings */
     struct change *aside;             /* oldest first */
     struct changes_user *prev, *next; /* in changes->turns, while anything is aside */
     UT_hash_handle hh;
@@ -73,15 +73,18 @@ static struct changes_user *changes_user_locked(struct changes *changes, uid_t u
     return user;
 }
 
-static struct change *changes_copy(const struct fuse_buf *request)
+/* A change that is put aside: with its bytes, but where its own thread will serve it. */
+static struct change *changes_keep(const struct fuse_buf *request, sem_t *turn)
 {
-    struct change *change = malloc(sizeof(*change) + request->size);
+    size_t size = turn == NULL ? request->size : 0;
+    struct change *change = malloc(sizeof(*change) + size);
 
     if (change == NULL)
         return NULL;
     change->since_ns = changes_now_ns();
-    change->size = request->size;
-    memcpy(change->bytes, request->mem, request->size);
+    change->turn = turn;
+    change->size = size;
+    memcpy(change->bytes, request->mem, size);
     return change;
 }
 
@@ -91,24 +94,43 @@ static void changes_run_locked(struct changes *changes, struct changes_user *use
     user->running++;
 }
 
-bool changes_enter_locked(struct changes *changes, const struct fuse_buf *request, struct changes_user **user)
+/* Whoever has none any more is forgotten. */
+static void changes_leave_locked(struct changes *changes, struct changes_user *user)
+{
+    if (user->running > 0 || user->aside != NULL)
+        return;
+    HASH_DEL(changes->users, user);
+    free(user);
+}
+
+enum changes_verdict changes_enter_locked(struct changes *changes, const struct fuse_buf *request, sem_t *turn,
+                                          struct changes_user **user)
 {
     const struct fuse_in_header *header = request->mem;
     struct change *change = NULL;
 
     *user = changes_has(request) ? changes_user_locked(changes, header->uid) : NULL;
     if (*user == NULL)
-        return true;
-    if (changes->running >= FS_CHANGES || (*user)->running >= FS_CHANGES / 2)
-        change = changes_copy(request);
+        return CHANGES_SERVE;
+    if (changes->running >= FS_CHANGES || (*user)->running >= FS_CHANGES / 2) {
+        /* a release gives back, and the kernel lets only few of them wait */
+        if (turn != NULL && header->opcode != FUSE_RELEASE &&
+            (changes->aside >= CHANGES_ASIDE_MAX || (*user)->waiting >= CHANGES_ASIDE_MAX / 2)) {
+            changes_leave_locked(changes, *user);
+            return CHANGES_REFUSE;
+        }
+        change = changes_keep(request, turn);
+    }
     if (change == NULL) {
         changes_run_locked(changes, *user);
-        return true;
+        return CHANGES_SERVE;
     }
     if ((*user)->aside == NULL)
         DL_APPEND(changes->turns, *user);
     DL_APPEND((*user)->aside, change);
-    return false;
+    changes->aside += turn != NULL;
+    (*user)->waiting += turn != NULL;
+    return CHANGES_ASIDE;
 }
 
 struct change *changes_next_locked(struct changes *changes, struct changes_user **user)
@@ -117,10 +139,8 @@ struct change *changes_next_locked(struct changes *changes, struct changes_user 
     struct change *change;
 
     changes->running--;
-    if (--(*user)->running == 0 && (*user)->aside == NULL) {
-        HASH_DEL(changes->users, *user);
-        free(*user);
-    }
+    (*user)->running--;
+    changes_leave_locked(changes, *user);
     if (changes->running >= FS_CHANGES) /* without memory there can be more */
         return NULL;
     DL_FOREACH(changes->turns, next) /* no two users have their half now */
@@ -133,6 +153,8 @@ struct change *changes_next_locked(struct changes *changes, struct changes_user 
     DL_DELETE(changes->turns, next);
     if (next->aside != NULL)
         DL_APPEND(changes->turns, next);
+    changes->aside -= change->turn != NULL;
+    next->waiting -= change->turn != NULL;
     changes_run_locked(changes, next);
     *user = next;
     return change;

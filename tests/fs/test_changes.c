@@ -40,7 +40,7 @@ static bool enter(struct request *request, struct changes_user **user)
 {
     const struct fuse_buf buf = {.mem = request, .size = sizeof(*request)};
 
-    return changes_enter_locked(&changes, &buf, user);
+    return changes_enter_locked(&changes, &buf, NULL, user) == CHANGES_SERVE;
 }
 
 static bool enter_change(uid_t uid, unsigned number, struct changes_user **user)
@@ -65,8 +65,27 @@ static int end(struct changes_user **user, uid_t *uid)
     return (int)request.number;
 }
 
+static enum changes_verdict enter_by_ring(uint32_t opcode, uid_t uid, sem_t *turn, struct changes_user **user)
+{
+    struct request request = request_of(opcode, uid, 0);
+
+    return changes_enter_locked(&changes, &(struct fuse_buf){.mem = &request, .size = sizeof(request)}, turn,
+                                user);
+}
+
+/* End a change of the user. returns the turn that comes next, or NULL */
+static sem_t *end_by_ring(struct changes_user **user)
+{
+    struct change *change = changes_next_locked(&changes, user);
+    sem_t *turn = change != NULL ? change->turn : NULL;
+
+    free(change);
+    return turn;
+}
+
 static void expect_empty(void)
 {
+    assert_int_equal(changes.aside, 0);
     assert_int_equal(changes.running, 0);
     assert_null(changes.users);
     assert_null(changes.turns);
@@ -202,6 +221,49 @@ static void whatever_happens_all_are_served_in_order(void **state)
     expect_empty();
 }
 
+static void a_ring_waits_for_its_turn_and_only_so_many_do(void **state)
+{
+    static sem_t turns[CHANGES_ASIDE_MAX]; /* only their places count */
+    struct changes_user *first[FS_CHANGES / 2], *user, *waiting;
+    unsigned most = CHANGES_ASIDE_MAX / 2;
+
+    (void)state;
+    for (unsigned i = 0; i < FS_CHANGES / 2; i++)
+        assert_int_equal(enter_by_ring(FUSE_FLUSH, 1, &turns[0], &first[i]), CHANGES_SERVE);
+    for (unsigned i = 0; i < most; i++)
+        assert_int_equal(enter_by_ring(FUSE_FLUSH, 1, &turns[i], &waiting), CHANGES_ASIDE);
+    assert_int_equal(enter_by_ring(FUSE_FLUSH, 1, &turns[0], &user), CHANGES_REFUSE);
+    assert_int_equal(enter_by_ring(FUSE_RELEASE, 1, &turns[most], &user), CHANGES_ASIDE); /* it gives back */
+    assert_int_equal(enter_by_ring(FUSE_LOOKUP, 1, &turns[0], &user), CHANGES_SERVE);
+    assert_null(user);
+    assert_int_equal(enter_by_ring(FUSE_FLUSH, 2, &turns[0], &user), CHANGES_SERVE);
+    assert_null(end_by_ring(&user));
+    for (unsigned i = 0; i <= most; i++) {
+        assert_ptr_equal(end_by_ring(&first[0]), &turns[i]);
+        assert_ptr_equal(first[0], waiting);
+    }
+    for (unsigned i = 0; i < FS_CHANGES / 2; i++)
+        assert_null(end_by_ring(&first[i]));
+    expect_empty();
+}
+
+static void where_all_that_may_wait_do_others_are_refused_and_forgotten(void **state)
+{
+    struct changes_user *running[FS_CHANGES], *user;
+    sem_t turn; /* never posted */
+
+    (void)state;
+    for (unsigned i = 0; i < FS_CHANGES; i++)
+        assert_int_equal(enter_by_ring(FUSE_FLUSH, i % 2, &turn, &running[i]), CHANGES_SERVE);
+    for (unsigned i = 0; i < CHANGES_ASIDE_MAX; i++)
+        assert_int_equal(enter_by_ring(FUSE_FLUSH, i % 2, &turn, &user), CHANGES_ASIDE);
+    assert_int_equal(enter_by_ring(FUSE_FLUSH, 3, &turn, &user), CHANGES_REFUSE);
+    for (unsigned i = 0; i < FS_CHANGES; i++)
+        while (end_by_ring(&running[i]) != NULL)
+            ;
+    expect_empty();
+}
+
 static void a_ledger_keeps_to_its_limits(void **state)
 {
     struct fs_ledger *ledger;
@@ -235,6 +297,8 @@ int main(void)
         cmocka_unit_test(one_user_leaves_half_to_the_others),
         cmocka_unit_test(users_take_turns),
         cmocka_unit_test(whatever_happens_all_are_served_in_order),
+        cmocka_unit_test(a_ring_waits_for_its_turn_and_only_so_many_do),
+        cmocka_unit_test(where_all_that_may_wait_do_others_are_refused_and_forgotten),
         cmocka_unit_test(a_ledger_keeps_to_its_limits),
     };
 

@@ -148,6 +148,24 @@ static void remove_tree(const char *path)
 
 /* ------------------------------------------------------------------ supervisor */
 
+/* Does every mount of the run need io_uring, which this kernel does not have? */
+static bool lacks_io_uring(void)
+{
+    const char *options = getenv("KVFS_TEST_OPTIONS");
+    char value = 'N';
+    int fd;
+
+    if (options == NULL || strstr(options, "io_uring") == NULL)
+        return false;
+    fd = open("/sys/module/fuse/parameters/enable_uring", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, &value, 1) != 1)
+            value = 'N';
+        close(fd);
+    }
+    return value != 'Y';
+}
+
 /* Why nothing can be mounted here, or NULL. */
 static const char *why_not(void)
 {
@@ -158,6 +176,10 @@ static const char *why_not(void)
     if (fd < 0) {
         snprintf(reason, sizeof(reason), "/dev/fuse: %s", strerror(errno));
         return reason;
+    }
+    if (lacks_io_uring()) {
+        close(fd);
+        return "the kernel has no FUSE over io_uring, or it is switched off";
     }
     if (geteuid() == 0) {
         snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
@@ -374,10 +396,19 @@ void mount_again(struct mount_node *node, const char *options)
 {
     struct mount_test *test = node->test;
     struct search search = {.test = test};
-    const char *argv[] = {
-        getenv("KVFS_BIN"), test->store, node->path, options != NULL ? "-o" : NULL, options, NULL};
-    int status = mount_run(test, argv);
+    const char *more = getenv("KVFS_TEST_OPTIONS"), *argv[8] = {getenv("KVFS_BIN"), test->store, node->path};
+    size_t count = 3;
+    int status;
 
+    if (options != NULL) {
+        argv[count++] = "-o";
+        argv[count++] = options;
+    }
+    if (more != NULL) {
+        argv[count++] = "-o";
+        argv[count++] = more;
+    }
+    status = mount_run(test, argv);
     if (status != 0)
         fail_msg("kvfs: exit status %d: %s", status, test->output);
     each_child(find_daemon, &search); /* it became a child of this process when its parent ended */
@@ -507,6 +538,9 @@ int mount_teardown(void **state)
     struct mount_test *test = *state;
     int rc = 0;
 
+    for (size_t i = 0; i < test->node_count; i++) /* a test may have stopped it, and nobody who waits for it ends */
+        if (test->nodes[i].daemon > 0)
+            kill(test->nodes[i].daemon, SIGCONT);
     for (size_t i = 0; i < test->child_count; i++) /* one may wait for another */
         kill(test->children[i], SIGKILL);
     for (size_t i = 0; i < test->child_count; i++)
@@ -518,7 +552,6 @@ int mount_teardown(void **state)
 
         if (node->daemon == 0)
             continue;
-        kill(node->daemon, SIGCONT); /* a test may have stopped it */
         if (unmount(node->path) < 0) {
             printf("cannot unmount %s: %s\n", node->path, strerror(errno));
             detach(node->path);

@@ -10,6 +10,8 @@
  * setup mounts one (unless the test says otherwise); its teardown unmounts all and fails where a daemon does
  * not end, or ends badly, as it does when a sanitizer finds something.
  *
+ * The environment's KVFS_TEST_OPTIONS, as io_uring, are options of every mount.
+ *
  * All functions fail the running test where they cannot do their job, so they are not for children
  * made by mount_fork().
  */

@@ -4,11 +4,14 @@
 # own, bounded by $case_seconds, in an empty directory of its own, where $store and $mnt name a store and a
 # mount point. However it ends, everything is unmounted behind it; a daemon that does not end then, or a mount
 # that was forgotten, fails the case. Usage: KVFS_BIN=PROGRAM KVCTL_BIN=PROGRAM test_WHAT.sh [CASE...]
+# The environment's KVFS_TEST_OPTIONS, as io_uring, are options of every mount.
 set -u
 LC_ALL=C
 export LC_ALL
 kvfs=${KVFS_BIN:?KVFS_BIN names the program to be tested}
 kvctl=${KVCTL_BIN:?KVCTL_BIN names the program to be tested}
+kvfs_program=$(realpath "$kvfs")
+[ -z "${KVFS_TEST_OPTIONS:-}" ] || kvfs=$(realpath "${BASH_SOURCE%/*}/kvfs_with_options.sh")
 case_seconds=${case_seconds:-180}
 
 # ------------------------------------------------------------------ vocabulary
@@ -47,7 +50,7 @@ daemons() {
     local pid
     for pid in $(grep -lzxsF "KVFS_TEST_CASE=${KVFS_TEST_CASE:-none}" /proc/[0-9]*/environ | cut -d/ -f3); do
         case $(readlink "/proc/$pid/exe") in
-        "$(realpath "$kvfs")") echo "$pid" ;;
+        "$kvfs_program") echo "$pid" ;;
         esac
     done
 }
@@ -136,6 +139,14 @@ why_not() {
         return
     fi
     exec 3>&-
+    case ${KVFS_TEST_OPTIONS:-} in
+    *io_uring*)
+        if [ "$(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null)" != Y ]; then
+            echo "the kernel has no FUSE over io_uring, or it is switched off"
+            return
+        fi
+        ;;
+    esac
     if ! command -v fusermount3 >/dev/null; then
         echo "fusermount3 is not installed"
     elif [ "$(id -u)" = 0 ]; then
