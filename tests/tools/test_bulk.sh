@@ -286,7 +286,7 @@ case_a_load_goes_on_behind_a_line() {
 case_what_is_there_stays_where_that_is_wanted() {
     does put a/n/k old
     printf '{"key":"k","value":"new"}\n{"key":"l","value":"new"}\n' >lines
-    prints 0 '{"loaded":1,"there":1,"refused":0}'$'\n' load a/n --file lines --if-absent --json
+    prints 0 '{"loaded":1,"there":1,"refused":0,"expired":0}'$'\n' load a/n --file lines --if-absent --json
     prints 0 old get a/n/k
     prints 0 new get a/n/l
 }
