@@ -1,9 +1,10 @@
 /* Removing keys that have expired.
  *
  * The sweeper is a thread that sleeps until the next expiry that the store knows of, until another process commits
- * something, which may be an earlier one, or until this process is told of an earlier one (store_sweep_hear()). It looks at most once in PAUSE_MS, so that a store that is written
- * all the time costs a small read a second, and one that nobody writes, and where no key has an expiry, nothing.
- * Several processes may sweep one store: who comes second finds nothing to do. */
+ * something, which may be an earlier one, or until this process is told of an earlier one (store_sweep_hear()). It
+ * looks at most once in PAUSE_MS, so that a store that is written all the time costs a small read a second, and one
+ * that nobody writes, and where no key has an expiry, nothing. Several processes may sweep one store: who comes
+ * second finds nothing to do. */
 #include "store/api/store.h"
 
 #include <errno.h>

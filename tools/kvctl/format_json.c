@@ -6,8 +6,9 @@
  *   account, project, variable, namespace     a binding
  *   account, namespace, key, value or base64  a key
  *
- * Each may have metadata (user.* attributes that are text), metadata_base64 (others) and attributes (mode, uid, gid,
- * and of a key modified), and a key expires: a time as in RFC 3339, or null for never. version and size, which get and list print, are of no meaning here. */
+ * Each may have metadata (user.* attributes that are text), metadata_base64 (others) and attributes (mode, uid,
+ * gid, and of a key modified), and a key expires: a time as in RFC 3339, or null for never. version and size, which
+ * get and list print, are of no meaning here. */
 #include "tools/kvctl/base64.h"
 #include "tools/kvctl/bulk.h"
 
