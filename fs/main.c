@@ -120,6 +120,7 @@ static int open_store(struct fs_options *options, struct kv_store **out)
     int rc;
 
     store_options.read_only = options->read_only;
+    store_options.sweep = true;
     store_options.create = options->create;
     store_options.foreign_store = options->foreign_store;
     store_options.verify_pages = VERIFY_PAGES;

@@ -29,6 +29,7 @@ enum backend_kind {
     BACKEND_CHILD,      /* backend_node: by parent and name */
     BACKEND_SEEN,       /* backend_seen */
     BACKEND_QUOTA,      /* backend_quota */
+    BACKEND_EXPIRY,     /* backend_expiry */
     BACKEND_LIST_KEYS,  /* backend_list */
     BACKEND_LIST_NODES, /* backend_list */
     BACKEND_SUBMIT,     /* backend_submit */
@@ -53,7 +54,8 @@ struct backend_call {
 };
 
 /* ------------------------------------------------------------------------- reading
- * Each is as of one moment, which lies between start() and done(). */
+ * Each is as of one moment, which lies between start() and done(). A key that has expired is told like any other, until
+ * it is swept: the caller compares (kv_expired()). */
 
 /* A key's metadata, and its value, with the checksum verified, where it is wanted.
  * value    with want_value: NULL, or a value that the caller has already, of version meta.version. It stays where that
@@ -70,6 +72,13 @@ struct backend_xattrs {
     struct backend_call call;
     const struct kv_ref *ref; /* a key or a node */
     struct kv_xattrs *xattrs; /* the result */
+    struct kv_meta meta;      /* of a key; else zeros */
+};
+
+/* When the first of all keys expires, or has expired; 0: none does. */
+struct backend_expiry {
+    struct backend_call call;
+    int64_t first_ns;
 };
 
 struct backend_node {
@@ -94,6 +103,7 @@ struct backend_quota {
     const struct kv_ref *ref;
     size_t size;
     uint64_t extra;
+    int64_t now_ns; /* since the epoch */
 };
 
 /* As kv_scan() and kv_node_scan(): visit is called by whatever thread it is, one at a time, before done(). */

@@ -95,8 +95,16 @@ struct kv_meta {
     struct kv_attr attr;
     uint64_t version;
     uint64_t size;
+    int64_t expires_ns; /* since the epoch; 0: never */
     bool has_xattrs;
 };
+
+/* Is the key over at this time? From then on it is absent for everybody who reads or changes it, by the clock of the
+ * machine, although its record stays, and is counted, until it is swept. */
+static inline bool kv_expired(const struct kv_meta *meta, int64_t now_ns)
+{
+    return meta->expires_ns != 0 && meta->expires_ns <= now_ns;
+}
 
 /* Names an object: the key in namespace `node`, or, where `size` is 0, the node itself. */
 struct kv_ref {
@@ -132,6 +140,21 @@ bool kv_xattrs_next(const struct kv_xattrs *set, size_t *pos, const char **name,
 enum { KV_XATTR_CREATE = 1, KV_XATTR_REPLACE = 2 };
 KV_CHECKED int kv_xattrs_set(struct kv_xattrs *set, const char *name, size_t name_size, const void *value,
                              size_t value_size, int flags);
+
+/* ------------------------------------------------------------------- times of expiry
+ *
+ * As people write them, in nanoseconds. */
+
+/* "90", "90s", "5m", "1h", "2d", "1w". returns  0; -EINVAL; -ERANGE it is more than 292 years */
+KV_CHECKED int kv_duration_parse(const char *text, int64_t *out);
+/* A time as in RFC 3339, seconds since the epoch (with or without a fraction), or "+" and a duration from now on; since
+ * the epoch. "never" is 0. What was before the epoch is 1.
+ * now_ns   since the epoch
+ * returns  0; -EINVAL; -ERANGE it is after the year 2261 */
+KV_CHECKED int kv_expiry_parse(const char *text, int64_t now_ns, int64_t *out);
+/* The other way: RFC 3339, in UTC, with a fraction where it has one. 0 is "never". */
+#define KV_EXPIRY_TEXT 32
+void kv_expiry_text(int64_t expires_ns, char out[KV_EXPIRY_TEXT]);
 
 /* -------------------------------------------------------------------- values
  *
@@ -206,6 +229,7 @@ struct kv_options {
     int64_t
         commit_timeout_ms; /* the longest time that a change waits for the writer's lock, or anything for the central;
                                    * at least 1 */
+    bool sweep;            /* remove expired keys soon after they expired, by a thread that sleeps until then */
     mode_t umask;          /* permission bits that kv_put() and kv_node_make() leave out */
     const struct kv_clock *clock; /* borrowed, outlives the store; NULL: the system's */
     struct backend *backend;      /* the store's on success; NULL: that of `dir` */
@@ -247,14 +271,14 @@ void kv_close(struct kv_store *store);
 /* How fresh an answer is. */
 struct kv_fresh {
     int64_t age_ms;       /* since it was fetched from the central */
-    int64_t remaining_ms; /* how much longer this node may serve it; 0 when the ttl is 0 */
+    int64_t remaining_ms; /* how much longer this node may serve it: not beyond its expiry; 0 when the ttl is 0 */
     bool from_cache;
 };
 
 /* Read a key's metadata, or its whole value with it, through the edge cache.
  * fresh    may be NULL; also filled when the answer is -ENOENT
  * value    on success owned by the caller: give back with kv_value_unref()
- * returns  0; -ENOENT no such key (or namespace); -EIO damaged or unreadable; -ENOMEM */
+ * returns  0; -ENOENT no such key (or namespace), or it has expired; -EIO damaged or unreadable; -ENOMEM */
 KV_CHECKED int kv_stat(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
                        struct kv_fresh *fresh);
 KV_CHECKED int kv_get(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta,
@@ -302,7 +326,7 @@ KV_CHECKED int kv_check_seen(struct kv_store *store, const struct kv_seen *seen,
 /* Attributes of a key or node, from the central. returns 0; -ENOENT the object is gone; -EIO */
 KV_CHECKED int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out);
 
-/* Visit a namespace's keys, or a node's child nodes, in byte order of their names.
+/* Visit a namespace's keys, but not those that have expired, or a node's child nodes, in byte order of their names.
  *
  * from     the visit starts at the first name >= from (or > from, where `after`); size 0: at the start
  * visit    called inside a read transaction: it must be quick and must not call the store;
@@ -392,7 +416,7 @@ enum kv_change_kind {
     KV_DELETE,      /* ref [, condition] */
     KV_CHECK,       /* ref, condition: changes nothing. For what is done together: kv_submit_all() */
     KV_RENAME,      /* ref, to, flags; both in namespaces of one account -> meta of what is at `to` */
-    KV_SETATTR,     /* ref (key or node), attr, attr_mask -> meta or node */
+    KV_SETATTR,     /* ref (key or node), attr, attr_mask [, expiry] -> meta or node */
     KV_SETXATTR,    /* ref (key or node), xattr_*  */
     KV_NODE_CREATE, /* node.{kind,parent,name,attr,target} -> node. Bindings: target is a namespace id */
     KV_NODE_DELETE, /* node.{parent,name}; must be empty. An account goes with its empty PROJECTS,
@@ -403,7 +427,14 @@ enum kv_change_kind {
     KV_DROP_BROKEN, /* node.id: a namespace. Its keys whose records or names are damaged are removed; what else is
                         there is counted anew -> node, dropped. What remains of their values is for kv_check(). The
                        edge cache is not told */
+    KV_SWEEP,       /* private to the store: some keys that have expired are removed -> dropped */
     KV_RESERVE_IDS, /* private to the store */
+};
+
+/* When a key ends that is put or changed. */
+enum kv_expiry {
+    KV_EXPIRY_KEEP, /* when the one that is there does. What a put makes, or replaces (kv_change.replace), never ends */
+    KV_EXPIRY_SET /* at kv_change.expires_ns */
 };
 
 enum { KV_NOREPLACE = 1, KV_EXCHANGE = 2 }; /* flags */
@@ -429,6 +460,10 @@ struct kv_change {
     bool replace;
     /* KV_PUT: replace the attributes by these; NULL: a key that is there keeps its own. Borrowed. */
     const struct kv_xattrs *xattrs;
+    /* KV_PUT, KV_SETATTR of a key (which leaves its version as it is). A rename takes the key's own along. */
+    enum kv_expiry expiry;
+    int64_t
+        expires_ns; /* since the epoch; 0: never; in the past: the key is absent from now on; below 0: -EINVAL */
 
     /* KV_PUT, KV_DELETE, KV_CHECK: only if the key's version is this; 0: only if it is not there, or is the very object
      * that attr.ino names: a first put may be followed by others before it is known to be done.
@@ -466,7 +501,7 @@ struct kv_change {
 
     struct kv_meta meta; /* results */
     struct kv_node node; /* argument of node changes; a result where the kind says so */
-    uint64_t dropped;    /* KV_DROP_BROKEN: keys that were removed */
+    uint64_t dropped;    /* KV_DROP_BROKEN, KV_SWEEP: keys that were removed */
 
     /* Called once, from a thread of the store, from one that submits another change, or within kv_submit(): it must be
      * quick and must not wait for another change. The change is the submitter's again from here on. */
@@ -487,6 +522,10 @@ struct kv_change {
 /* A key whose record is damaged reads as -EIO. KV_DELETE removes it, and KV_PUT and KV_RENAME replace it as if it had
  * not been there; its namespace is counted anew in the same transaction. Nothing is known of what it was: a condition
  * is not met, and -EIO is the answer where it would have to go with what was seen. */
+
+/* A key that has expired when a change is committed is not there for it: a put makes a new key, and a delete, a rename
+ * and a change of attributes are -ENOENT. A namespace that has only expired keys is empty, but where there are more
+ * than KV_BATCH_MAX of them, which have to be swept first. */
 
 /* Errors of changes (through done or kv_apply):
  *   -ENOENT the key, node or namespace is not there     -EEXIST it is there already
@@ -523,6 +562,12 @@ KV_CHECKED int kv_apply_all(struct kv_store *store, struct kv_change *changes, s
  * returns  0; -EIO, -ETIMEDOUT the disk has failed: what was done since the last kv_sync() that answered 0 may be lost,
  *          and after -EIO the store takes no more changes until all its users have closed it */
 KV_CHECKED int kv_sync(struct kv_store *store);
+
+/* Remove all keys that have expired by now; each is a change of its own for who follows.
+ * swept     how many; set on failure, too
+ * next_ns   when the next key expires, since the epoch; 0: none will. Set on success only
+ * returns   0; -EROFS opened read-only; else as a change */
+KV_CHECKED int kv_sweep(struct kv_store *store, uint64_t *swept, int64_t *next_ns);
 
 /* An inode number for a key that will be put later. Numbers are leased from the central in blocks. */
 KV_CHECKED int kv_new_ino(struct kv_store *store, uint64_t *out);
@@ -701,7 +746,7 @@ KV_CHECKED int kv_announced(struct kv_store *store, kv_announced_visit *visit, v
  * 24 bytes of memory for a key and about 400 for a node.
  */
 struct kv_finding {
-    /* database, format, counter, node, name, count, limit, binding, key, value, chunk, number: see check.h */
+    /* database, format, counter, node, name, count, limit, binding, key, expiry, value, chunk, number: see check.h */
     const char *kind;
     const char *where; /* ACCOUNT/NAMESPACE/KEY, or what comes nearest */
     const char *what;  /* in words */

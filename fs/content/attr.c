@@ -40,7 +40,7 @@ static void getattr_open_locked(struct fs *fs, struct fs_inode *inode, struct st
     fs_tell_key(fs, inode, &meta, out);
     if (removed)
         out->st_nlink = 0;
-    *timeout = local || removed ? fs_timeout_full(fs) : getattr_remaining(fs, &ref);
+    *timeout = local || removed ? fs_timeout_of_key(fs, &meta) : getattr_remaining(fs, &ref);
 }
 
 /* Where the kernel has no pages of a closed inode, another version of the object is as good. */

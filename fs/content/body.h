@@ -33,6 +33,7 @@ struct fs_body {
     struct kv_meta meta;      /* version, attributes; size is the value's */
     unsigned changed;         /* KV_MODE ...: attributes changed here that the next put carries */
     struct kv_xattrs *xattrs; /* of a body that is not STORED, or whose inode is not CURRENT; NULL: none */
+    enum kv_expiry expiry;    /* SET: that of meta was set here, and the next put carries it */
     bool exclusive;           /* NEW: created with O_EXCL: only where no other node has put the key */
     unsigned writers;         /* handles that can write */
     uint64_t written, put, mapped;

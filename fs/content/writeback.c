@@ -52,6 +52,7 @@ static void put_succeeded(struct fs *fs, const struct put *put)
 {
     const struct kv_meta *meta = &put->change.meta;
     struct fs_body *body = put->body;
+    bool expires;
 
     pthread_rwlock_wrlock(&body->io);
     body->puts--;
@@ -65,6 +66,9 @@ static void put_succeeded(struct fs *fs, const struct put *put)
     body->meta.attr.ino = meta->attr.ino;
     body->meta.attr.btime_ns = meta->attr.btime_ns;
     body->meta.has_xattrs = meta->has_xattrs;
+    expires = body->expiry == KV_EXPIRY_KEEP && body->meta.expires_ns != meta->expires_ns;
+    if (expires)
+        body->meta.expires_ns = meta->expires_ns;
     if (put->change.xattrs != NULL && body->xattrs != NULL && body->xattrs->size == put->xattrs.size &&
         memcmp(body->xattrs->data, put->xattrs.data, put->xattrs.size) == 0) {
         free(body->xattrs); /* they are there, too, and none was set meanwhile */
@@ -73,6 +77,8 @@ static void put_succeeded(struct fs *fs, const struct put *put)
     fs_body_charge(fs, body);
     pthread_rwlock_unlock(&body->io);
     fs_inode_set_local(fs, body->inode, false);
+    if (expires) /* the key has one, as is known now; the kernel was told of none, or of another one */
+        fs_notify_attr(fs, body->inode->id);
     if (fs_inode_make_current(fs, body->inode))
         fs_notify_epoch(fs);
 }
@@ -93,6 +99,8 @@ static void put_done(struct kv_change *change, int rc)
         pthread_rwlock_wrlock(&body->io);
         body->puts--;
         body->changed |= change->attr_mask;
+        if (change->expiry == KV_EXPIRY_SET)
+            body->expiry = KV_EXPIRY_SET;
         if (body->state == FS_BODY_SUBMITTED)
             body->state = FS_BODY_NEW;
         pthread_rwlock_unlock(&body->io);
@@ -127,7 +135,10 @@ static void put_fill_locked(struct put *put)
         put->xattrs = *body->xattrs;
         change->xattrs = &put->xattrs;
     }
+    change->expiry = body->expiry;
+    change->expires_ns = body->meta.expires_ns;
     body->changed = 0;
+    body->expiry = KV_EXPIRY_KEEP;
     body->puts++;
     if (body->state == FS_BODY_NEW)
         body->state = FS_BODY_SUBMITTED;

@@ -1,5 +1,7 @@
 #include "fs/content/attr.h"
 
+#include "fs/base/notify.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +11,7 @@
 
 #define USER "user."
 #define COMPUTED "user.kvfs."
+#define EXPIRES COMPUTED "expires" /* the only one of them that can be set */
 
 static bool xattr_starts_with(const char *text, const char *prefix)
 {
@@ -54,6 +57,39 @@ static int xattr_computed_of_key(struct fs *fs, struct fs_inode *inode, const ch
     if (strcmp(what, "source") == 0)
         return snprintf(text, size, "%s", fresh.from_cache ? "cache" : "central");
     return -ENODATA;
+}
+
+/* The expiry of a key that is there, or of what only this node knows. returns  0; -ESTALE; as kv_stat() */
+static int xattr_expiry(struct fs *fs, struct fs_inode *inode, int64_t *out)
+{
+    struct kv_ref ref = fs_inode_ref(fs, inode);
+    struct fs_body *body = fs_body_pin(fs, inode);
+    bool stored = fs_body_is_stored(fs, inode, body);
+    struct kv_meta meta;
+    int rc = stored ? kv_stat(fs->store, &ref, &meta, NULL) : -ENOENT;
+
+    if (rc == -ENOENT && body != NULL) {
+        pthread_rwlock_rdlock(&body->io);
+        meta = body->meta;
+        pthread_rwlock_unlock(&body->io);
+        rc = 0;
+    }
+    if (body != NULL)
+        fs_body_unpin(fs, inode);
+    if (rc == 0)
+        *out = meta.expires_ns;
+    return rc == -ENOENT ? -ESTALE : rc;
+}
+
+static int xattr_expiry_text(struct fs *fs, struct fs_inode *inode, char text[KV_EXPIRY_TEXT])
+{
+    int64_t expires_ns;
+    int rc = xattr_expiry(fs, inode, &expires_ns);
+
+    if (rc < 0 || expires_ns == 0)
+        return rc < 0 ? rc : -ENODATA;
+    kv_expiry_text(expires_ns, text);
+    return (int)strlen(text);
 }
 
 static int xattr_computed_of_node(struct fs *fs, struct fs_inode *inode, const char *what, char *text, size_t size)
@@ -136,7 +172,7 @@ int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name, char *o
     size_t pos = 0, other_size, value_size;
     struct kv_xattrs set;
     const void *value;
-    char text[32];
+    char text[KV_EXPIRY_TEXT];
     int rc;
 
     if (!xattr_starts_with(name, USER))
@@ -145,8 +181,12 @@ int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name, char *o
         rc = fs_check_seen(fs, inode, NULL);
         if (rc < 0)
             return rc;
-        rc = inode->kind == FS_KEY ? xattr_computed_of_key(fs, inode, what, text, sizeof(text))
-                                   : xattr_computed_of_node(fs, inode, what, text, sizeof(text));
+        if (inode->kind != FS_KEY)
+            rc = xattr_computed_of_node(fs, inode, what, text, sizeof(text));
+        else if (strcmp(name, EXPIRES) == 0)
+            rc = xattr_expiry_text(fs, inode, text);
+        else
+            rc = xattr_computed_of_key(fs, inode, what, text, sizeof(text));
         return rc < 0 ? rc : xattr_give(text, (size_t)rc, out, capacity);
     }
     rc = xattr_load(fs, inode, &set);
@@ -227,7 +267,7 @@ static int xattr_flags(int flags)
 }
 
 /* Set an attribute that is kept with a body. */
-static int xattr_set_body(struct fs_body *body, const char *name, const void *value, size_t size, int flags)
+static int xattr_set_body(struct fs_body *body, const struct kv_change *change)
 {
     int rc = -ENOMEM;
 
@@ -235,36 +275,31 @@ static int xattr_set_body(struct fs_body *body, const char *name, const void *va
     if (body->xattrs == NULL)
         body->xattrs = calloc(1, sizeof(*body->xattrs));
     if (body->xattrs != NULL)
-        rc = kv_xattrs_set(body->xattrs, name, strlen(name), value, size, xattr_flags(flags));
+        rc = kv_xattrs_set(body->xattrs, change->xattr_name, change->xattr_name_size, change->xattr_value,
+                           change->xattr_value_size, change->xattr_flags);
     pthread_rwlock_unlock(&body->io);
     return rc;
 }
 
-/* Set an attribute of the node, or of the object that the kernel was told of. */
-static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *name, const void *value,
-                            size_t size, int flags)
+/* Change the node, or the object that the kernel was told of. */
+static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, struct kv_change *change)
 {
     struct kv_attr told = fs_told(fs, inode);
     struct fs_body *body;
     struct fs_seen seen;
-    struct kv_change change = {.kind = KV_SETXATTR,
-                               .ref = fs_inode_ref(fs, inode),
-                               .xattr_name = name,
-                               .xattr_name_size = strlen(name),
-                               .xattr_value = value,
-                               .xattr_value_size = size,
-                               .xattr_flags = xattr_flags(flags),
-                               .object = inode->kind == FS_KEY ? &told : NULL,
-                               .strict = true};
-    int rc = fs_see(fs, inode, NULL, &seen, &change);
+    int rc = fs_see(fs, inode, NULL, &seen, change);
 
     if (rc < 0)
         return rc;
-    rc = kv_apply(fs->store, &change);
+    change->ref = fs_inode_ref(fs, inode);
+    change->object = inode->kind == FS_KEY ? &told : NULL;
+    change->strict = true;
+    rc = kv_apply(fs->store, change);
     body = rc == 0 && inode->kind == FS_KEY ? fs_body_pin(fs, inode) : NULL;
     if (body != NULL) {
         pthread_rwlock_wrlock(&body->io);
-        body->meta.has_xattrs = change.meta.has_xattrs;
+        body->meta.has_xattrs = change->meta.has_xattrs;
+        body->meta.expires_ns = change->meta.expires_ns;
         body->meta.attr.ctime_ns = fs_now_ns();
         pthread_rwlock_unlock(&body->io);
         fs_body_unpin(fs, inode);
@@ -272,20 +307,36 @@ static int xattr_set_stored(struct fs *fs, struct fs_inode *inode, const char *n
     return rc == -ENOENT ? -ESTALE : rc;
 }
 
-static int xattr_set_key(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
-                         int flags)
+/* Keep the change with a body, whose put brings it along. */
+static int xattr_keep_change(struct fs_body *body, const struct kv_change *change)
+{
+    if (change->kind == KV_SETXATTR)
+        return xattr_set_body(body, change);
+    pthread_rwlock_wrlock(&body->io);
+    body->meta.expires_ns = change->expires_ns;
+    body->expiry = KV_EXPIRY_SET;
+    pthread_rwlock_unlock(&body->io);
+    return 0;
+}
+
+static int xattr_set_key(struct fs *fs, struct fs_inode *inode, struct kv_change *change)
 {
     struct fs_name *locked = fs_name_lock_of(fs, inode);
     struct fs_body *body = fs_body_pin(fs, inode);
     bool stored = fs_body_is_stored(fs, inode, body);
-    int rc = stored ? xattr_set_stored(fs, inode, name, value, size, flags) : -ESTALE;
+    int rc = stored ? xattr_set_stored(fs, inode, change) : -ESTALE;
 
     if (rc == -ESTALE && body != NULL && (!stored || fs_inode_state(fs, inode) != FS_CURRENT))
-        rc = xattr_set_body(body, name, value, size, flags);
+        rc = xattr_keep_change(body, change);
     if (body != NULL)
         fs_body_unpin(fs, inode);
     fs_name_unlock(fs, locked);
     return rc;
+}
+
+static int xattr_set(struct fs *fs, struct fs_inode *inode, struct kv_change *change)
+{
+    return inode->kind == FS_NODE ? xattr_set_stored(fs, inode, change) : xattr_set_key(fs, inode, change);
 }
 
 /* Would this be more than an object may have? */
@@ -298,18 +349,57 @@ static bool xattr_is_over_limit(struct fs *fs, struct fs_inode *inode, const cha
            kv_xattrs_set(&set, name, strlen(name), value, size, xattr_flags(flags)) == -ENOSPC;
 }
 
+/* value NULL: never */
+static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *value, size_t size, int flags)
+{
+    struct kv_change change = {.kind = KV_SETATTR, .expiry = KV_EXPIRY_SET};
+    char text[2 * KV_EXPIRY_TEXT] = "never";
+    int64_t was_ns = 0;
+    int rc = size < sizeof(text) ? 0 : -EINVAL;
+
+    if (inode->kind == FS_NODE)
+        return fs_because(-EPERM, "an account, a namespace or a project has no expiry: only keys have");
+    if (rc == 0 && value != NULL) {
+        memcpy(text, value, size);
+        text[size] = '\0';
+    }
+    if (rc == 0)
+        rc = kv_expiry_parse(text, fs_now_ns(), &change.expires_ns);
+    if (rc < 0)
+        return fs_because(-EINVAL, "an expiry is a time as 2026-12-01T12:00:00Z, seconds since 1970, +90s, +5m, "
+                                   "+1h, +2d, +1w, or never");
+    if (value == NULL || flags != 0)
+        rc = xattr_expiry(fs, inode, &was_ns);
+    if (rc == 0 && (value == NULL || flags & XATTR_REPLACE) && was_ns == 0)
+        return -ENODATA;
+    if (rc == 0 && flags & XATTR_CREATE && was_ns != 0)
+        return -EEXIST;
+    if (rc == 0)
+        rc = xattr_set(fs, inode, &change);
+    if (rc == 0) /* it may believe for longer than that what it was told before */
+        fs_notify_attr(fs, inode->id);
+    return fs_stale_if(fs, inode, rc);
+}
+
 int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size, int flags)
 {
+    struct kv_change change = {.kind = KV_SETXATTR,
+                               .xattr_name = name,
+                               .xattr_name_size = strlen(name),
+                               .xattr_value = value,
+                               .xattr_value_size = size,
+                               .xattr_flags = xattr_flags(flags)};
     int rc;
 
     if (!xattr_starts_with(name, USER))
         return -ENOTSUP;
     if (name[strlen(USER)] == '\0')
         return -EINVAL;
+    if (strcmp(name, EXPIRES) == 0)
+        return xattr_set_expiry(fs, inode, value, size, flags);
     if (xattr_starts_with(name, COMPUTED))
         return -EPERM;
-    rc = inode->kind == FS_NODE ? xattr_set_stored(fs, inode, name, value, size, flags)
-                                : xattr_set_key(fs, inode, name, value, size, flags);
+    rc = xattr_set(fs, inode, &change);
     if (rc == -ENOSPC && xattr_is_over_limit(fs, inode, name, value, size, flags))
         return fs_because(
             rc, "the names and values of an object's attributes are limited to 1024 bytes together: remove "

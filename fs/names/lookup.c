@@ -77,7 +77,7 @@ static int lookup_open_locked(struct fs *fs, struct fs_inode *inode, const struc
     pthread_rwlock_wrlock(&body->io);
     if (fs_body_is_local_locked(body)) {
         out->meta = body->meta;
-        out->timeout = fs_timeout_full(fs);
+        out->timeout = fs_timeout_of_key(fs, &body->meta);
     } else {
         rc = lookup_ask(fs, inode, ref, out);
         out->other =
@@ -196,7 +196,7 @@ int fs_lookup_listed_key(struct fs *fs, struct fs_inode *namespace, const char *
         return lookup_key(fs, namespace, key, size, NULL, 0, entry);
     }
     fs_tell_key(fs, inode, meta, &entry->attr);
-    lookup_fill(fs, inode, fs_timeout_full(fs), entry);
+    lookup_fill(fs, inode, fs_timeout_of_key(fs, meta), entry);
     return 0;
 }
 

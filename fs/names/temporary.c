@@ -93,6 +93,8 @@ static int temporary_put(struct fs *fs, struct fs_body *body, struct kv_change *
     change->value = kv_value_ref(body->value);
     change->attr = body->meta.attr;
     change->xattrs = body->xattrs != NULL ? body->xattrs : &none; /* the name's lock keeps them as they are */
+    change->expiry = KV_EXPIRY_SET;
+    change->expires_ns = body->meta.expires_ns;
     *generation = body->written;
     pthread_rwlock_unlock(&body->io);
     change->attr.ctime_ns = fs_now_ns();
@@ -113,6 +115,7 @@ static void temporary_become_key(struct fs *fs, struct fs_body *body, const stru
     body->meta.version = change->meta.version;
     body->meta.attr.ctime_ns = change->meta.attr.ctime_ns;
     body->meta.has_xattrs = change->meta.has_xattrs;
+    body->expiry = KV_EXPIRY_KEEP;
     fs_body_charge(fs, body);
     pthread_rwlock_unlock(&body->io);
     fs_inode_set_local(fs, body->inode, false);

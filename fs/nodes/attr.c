@@ -16,6 +16,13 @@ double fs_timeout_of(const struct kv_fresh *fresh) { return timeout_of(fresh->re
 
 double fs_timeout_full(const struct fs *fs) { return timeout_of(fs->options->cache_ttl_ms); }
 
+double fs_timeout_of_key(const struct fs *fs, const struct kv_meta *meta)
+{
+    int64_t left_ms = (meta->expires_ns - fs_now_ns()) / 1000000, ttl_ms = fs->options->cache_ttl_ms;
+
+    return timeout_of(meta->expires_ns != 0 && left_ms < ttl_ms ? left_ms : ttl_ms);
+}
+
 static struct timespec attr_time(int64_t ns)
 {
     struct timespec time = {ns / 1000000000, ns % 1000000000};

@@ -8,6 +8,8 @@
 double fs_timeout_of(const struct kv_fresh *fresh);
 /* For an answer that this node just made or got from the central storage. */
 double fs_timeout_full(const struct fs *fs);
+/* The same of a key: not beyond its expiry. */
+double fs_timeout_of_key(const struct fs *fs, const struct kv_meta *meta);
 
 /* Size and links of a directory tell nothing: who may not read it sees them, too. */
 void fs_stat_of_node(struct fs *fs, const struct kv_node *node, struct stat *out);

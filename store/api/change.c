@@ -17,6 +17,8 @@ void store_settled(void *arg, const struct kv_change *change, int rc)
 
     if (change->ref.size == 0 || change->kind == KV_CHECK)
         return; /* not about a key, or not changed */
+    if (rc == 0 && (change->kind == KV_PUT || change->kind == KV_SETATTR))
+        store_sweep_hear(store, change->meta.expires_ns);
     if (rc == 0 && change->kind == KV_PUT) {
         cache_write(store->cache, &change->ref, &change->meta, change->value, since);
     } else if (rc == 0 && (change->kind == KV_SETATTR || change->kind == KV_SETXATTR)) {
@@ -179,7 +181,7 @@ int kv_sync(struct kv_store *store) { return store->queue != NULL ? commit_sync(
 
 int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra)
 {
-    struct backend_quota quota = {.ref = ref, .size = size, .extra = extra};
+    struct backend_quota quota = {.ref = ref, .size = size, .extra = extra, .now_ns = store_real_ns(store)};
 
     return backend_ask(store->backend, BACKEND_QUOTA, store->timeout_ns, &quota.call);
 }
@@ -188,7 +190,7 @@ int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size
 
 static struct kv_attr own_attr(struct kv_store *store, uint32_t mode)
 {
-    int64_t now_ns = store->clock.real_ns(store->clock.arg);
+    int64_t now_ns = store_real_ns(store);
 
     return (struct kv_attr){.mode = mode & ~store->umask & 07777,
                             .uid = geteuid(),

@@ -3,16 +3,30 @@
 
 #include <errno.h>
 
-static void fill_fresh(struct kv_store *store, const struct cache_answer *answer, struct kv_fresh *fresh)
+static void fill_fresh(struct kv_store *store, const struct cache_answer *answer, int64_t real_ns,
+                       struct kv_fresh *fresh)
 {
-    int64_t age_ns;
+    int64_t age_ns, remaining_ns, expires_ns = answer->absent ? 0 : answer->meta.expires_ns;
 
     if (fresh == NULL)
         return;
     age_ns = store_now_ns(store) - answer->fetched_ns;
+    remaining_ns = age_ns < store->ttl_ns ? store->ttl_ns - age_ns : 0;
+    if (expires_ns != 0 && expires_ns - real_ns < remaining_ns)
+        remaining_ns = expires_ns - real_ns;
     fresh->age_ms = age_ns / 1000000;
-    fresh->remaining_ms = age_ns < store->ttl_ns ? (store->ttl_ns - age_ns) / 1000000 : 0;
+    fresh->remaining_ms = remaining_ns / 1000000;
     fresh->from_cache = answer->from_cache;
+}
+
+/* The cache, and the central until it is swept, still tell of a key that has expired: nobody else is told of it. */
+static void edge_expire(struct cache_answer *answer, int64_t real_ns)
+{
+    if (answer->absent || !kv_expired(&answer->meta, real_ns))
+        return;
+    kv_value_unref(answer->value);
+    answer->value = NULL;
+    answer->absent = true;
 }
 
 /* Ask the central, and let the cache and its waiters know. */
@@ -43,10 +57,11 @@ static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_r
 {
     struct cache_fetch *under_way;
     int rc = kv_name_check(KV_NAME_KEY, ref->key, ref->size);
+    int64_t real_ns;
 
     *answer = (struct cache_answer){.fetched_ns = store_now_ns(store)};
     if (rc < 0) { /* no such key can be there */
-        fill_fresh(store, answer, fresh);
+        fill_fresh(store, answer, 0, fresh);
         return -ENOENT;
     }
     store_catch_up(store);
@@ -55,7 +70,9 @@ static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_r
         rc = fetch(store, ref, want_value, under_way, answer);
     if (rc < 0)
         return rc;
-    fill_fresh(store, answer, fresh);
+    real_ns = store_real_ns(store);
+    edge_expire(answer, real_ns);
+    fill_fresh(store, answer, real_ns, fresh);
     return answer->absent ? -ENOENT : 0;
 }
 
@@ -100,12 +117,13 @@ int kv_get_newest(struct kv_store *store, const struct kv_ref *ref, struct kv_me
 int kv_peek(struct kv_store *store, const struct kv_ref *ref, struct kv_meta *meta, struct kv_fresh *fresh)
 {
     struct cache_answer answer = {0};
+    int64_t real_ns = store_real_ns(store);
 
     store_catch_up(store);
-    if (!cache_peek(store->cache, ref, &answer) || answer.absent)
+    if (!cache_peek(store->cache, ref, &answer) || answer.absent || kv_expired(&answer.meta, real_ns))
         return -ENOENT;
     *meta = answer.meta;
-    fill_fresh(store, &answer, fresh);
+    fill_fresh(store, &answer, real_ns, fresh);
     return 0;
 }
 
@@ -137,15 +155,21 @@ int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t cou
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
 {
-    struct backend_xattrs xattrs = {.ref = ref, .xattrs = out};
+    struct kv_xattrs found;
+    struct backend_xattrs xattrs = {.ref = ref, .xattrs = &found};
+    int rc = backend_ask(store->backend, BACKEND_XATTRS, store->timeout_ns, &xattrs.call);
 
-    return backend_ask(store->backend, BACKEND_XATTRS, store->timeout_ns, &xattrs.call);
+    if (rc == 0 && kv_expired(&xattrs.meta, store_real_ns(store)))
+        rc = -ENOENT;
+    if (rc == 0)
+        *out = found;
+    return rc;
 }
 
 struct key_scan {
     struct kv_store *store;
     uint64_t namespace_id;
-    int64_t seen_ns;
+    int64_t seen_ns, real_ns;
     kv_key_visit *visit;
     void *arg;
 };
@@ -155,13 +179,13 @@ static int note_key(void *arg, const char *key, size_t size, const struct kv_met
     struct key_scan *scan = arg;
 
     cache_note(scan->store->cache, scan->namespace_id, key, size, meta, scan->seen_ns);
-    return scan->visit(scan->arg, key, size, meta);
+    return kv_expired(meta, scan->real_ns) ? 0 : scan->visit(scan->arg, key, size, meta);
 }
 
 int kv_scan(struct kv_store *store, uint64_t namespace_id, const char *from, size_t size, bool after,
             kv_key_visit *visit, void *arg)
 {
-    struct key_scan scan = {store, namespace_id, store_now_ns(store), visit, arg};
+    struct key_scan scan = {store, namespace_id, store_now_ns(store), store_real_ns(store), visit, arg};
     struct backend_list list = {
         .parent = namespace_id, .from = from, .size = size, .after = after, .visit_key = note_key, .arg = &scan};
 

@@ -89,7 +89,7 @@ static int check_format(struct kv_store *store, const char *dir, const struct kv
                         struct kv_error *error)
 {
     struct backend_format format = {.create = options->create && !options->read_only,
-                                    .now_ns = store->clock.real_ns(store->clock.arg)};
+                                    .now_ns = store_real_ns(store)};
     int rc = backend_ask(store->backend, BACKEND_FORMAT, store->timeout_ns, &format.call);
 
     store->format = format.version;
@@ -133,6 +133,8 @@ static int start(struct kv_store *store, const char *dir, const struct kv_option
         store_follow(store, options->invalidate == KV_INVALIDATE_PUSH && options->cache_ttl_ms > 0);
     if (rc == 0 && !options->read_only)
         rc = commit_queue_new(store->backend, &store->clock, &store->stats, &commit, &store->queue);
+    if (rc == 0 && options->sweep && !options->read_only)
+        rc = store_sweep_start(store);
     return rc == 0 ? 0 : fail(error, rc, "%s: cannot open the store: %s", dir, strerror(-rc));
 }
 
@@ -197,8 +199,10 @@ int kv_open(const char *dir, const struct kv_options *options, struct kv_store *
 
 void kv_close(struct kv_store *store)
 {
+    store_sweep_stop(store);
     if (store->queue != NULL)
         commit_queue_free(store->queue);
+    store_sweep_free(store);
     if (store->cache != NULL)
         cache_free(store->cache);
     lease_destroy(&store->lease);
@@ -240,8 +244,7 @@ void kv_stats(struct kv_store *store, struct kv_stats *out)
 
 int kv_check(struct kv_store *store, const struct kv_check_options *options, struct kv_check_report *report)
 {
-    struct backend_check check = {
-        .options = options, .now_ns = store->clock.real_ns(store->clock.arg), .report = report};
+    struct backend_check check = {.options = options, .now_ns = store_real_ns(store), .report = report};
 
     if (options->repair && store->queue == NULL)
         return -EROFS;

@@ -8,6 +8,7 @@
  *   follow.c  what others have changed
  *   list.c    pages of keys
  *   mounts.c  what processes have it open for
+ *   sweep.c   removing keys that have expired
  *   look.c    looking for damaged pages
  *   copy.c    copies, restoring and compacting: with store.c the one that knows that a store is an LMDB
  *
@@ -52,9 +53,19 @@ struct kv_store {
         pthread_mutex_t lock;
         struct store_home *homes; /* accounts by namespace */
     } lines;
+    struct store_sweeper *sweeper; /* NULL: this process does not sweep */
 };
 
 static inline int64_t store_now_ns(struct kv_store *store) { return store->clock.mono_ns(store->clock.arg); }
+
+static inline int64_t store_real_ns(struct kv_store *store) { return store->clock.real_ns(store->clock.arg); }
+
+/* Start the thread that sweeps, and end it. It is freed once no change is under way any more. returns 0; -EAGAIN */
+KV_CHECKED int store_sweep_start(struct kv_store *store);
+void store_sweep_stop(struct kv_store *store);
+void store_sweep_free(struct kv_store *store);
+/* A key expires then, by a change of this process, which is committed; 0: never. */
+void store_sweep_hear(struct kv_store *store, int64_t expires_ns);
 
 /* Let the cache follow from now on, or not at all. */
 void store_follow(struct kv_store *store, bool on);

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { EXPIRY_HEAD = 16 }; /* of an entry of the index: before the key's own name */
+
 enum alphabet { ALPHABET_KEY, ALPHABET_NAME, ALPHABET_VARIABLE };
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -160,6 +162,29 @@ int name_of_key(uint64_t namespace_id, const char *key, size_t size, struct name
             return packed;
     }
     out->size = 8 + (size_t)packed;
+    return 0;
+}
+
+void name_of_expiry(int64_t expires_ns, struct slice key, struct name *out)
+{
+    name_put_u64(out->data, 0);
+    name_put_u64(out->data + 8, (uint64_t)expires_ns);
+    memcpy(out->data + EXPIRY_HEAD, key.data, key.size);
+    out->size = EXPIRY_HEAD + key.size;
+}
+
+bool name_is_expiry(struct slice name) { return name.size >= 8 && name_get_u64(name.data) == 0; }
+
+int name_split_expiry(struct slice name, int64_t *expires_ns, struct slice *key)
+{
+    const uint8_t *at = name.data;
+    char symbols[KV_KEY_MAX + 1];
+
+    if (name.size <= EXPIRY_HEAD + 8 || !name_is_expiry(name) || (int64_t)name_get_u64(at + 8) <= 0 ||
+        name_unpack(at + EXPIRY_HEAD + 8, name.size - EXPIRY_HEAD - 8, symbols) < 0)
+        return -EIO;
+    *expires_ns = (int64_t)name_get_u64(at + 8);
+    *key = slice_of(at + EXPIRY_HEAD, name.size - EXPIRY_HEAD);
     return 0;
 }
 

@@ -29,6 +29,13 @@ struct name {
 
 /* ENGINE_KEYS: namespace id and packed key; size 0 names the place before the namespace's first key. */
 KV_CHECKED int name_of_key(uint64_t namespace_id, const char *key, size_t size, struct name *out);
+/* ENGINE_KEYS, too: an entry of the index of keys by expiry, in the order of time. It is the id 0, which no namespace
+ * has, the time, and the name that the key is kept under. A program that knows of no expiry never looks there. */
+void name_of_expiry(int64_t expires_ns, struct slice key, struct name *out);
+/* Is it one of them, whether or not it can be taken apart? */
+bool name_is_expiry(struct slice name);
+/* Take one apart; *key is borrowed from it. returns  0; -EIO it is no entry that name_of_expiry() makes */
+KV_CHECKED int name_split_expiry(struct slice name, int64_t *expires_ns, struct slice *key);
 /* ENGINE_NAMES: parent id and name (at most KV_NAME_MAX bytes). */
 void name_of_child(uint64_t parent, const char *child, size_t size, struct name *out);
 /* Does the node say itself that this is its name there? An entry that leads elsewhere is damage. */

@@ -175,7 +175,9 @@ void record_encode_key(struct slice name, const struct record_key *key, struct r
     put_uint(out, key->meta.version, 8);
     put_uint(out, key->meta.size, 8);
     put_uint(out, key->checksum, 8);
-    put_uint(out, key->cut, 1);
+    put_uint(out, key->meta.expires_ns != 0 ? key->cut | RECORD_EXPIRES : key->cut, 1);
+    if (key->meta.expires_ns != 0)
+        put_uint(out, (uint64_t)key->meta.expires_ns, 8);
     put_xattrs(out, key->xattrs);
     record_seal(ENGINE_KEYS, name, out);
     put_bytes(out, key->inlined.data, key->inlined.size);
@@ -187,6 +189,14 @@ static bool is_key_name(struct slice name)
     char key[KV_KEY_MAX + 1];
 
     return name.size > 8 && name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) > 0;
+}
+
+static void get_expiry(struct reader *in, struct record_key *key)
+{
+    key->cut &= (uint8_t)~RECORD_EXPIRES;
+    key->meta.expires_ns = (int64_t)get_u64(in);
+    if (key->meta.expires_ns <= 0)
+        in->bad = true;
 }
 
 int record_decode_key(struct slice name, struct slice bytes, struct record_key *out)
@@ -202,6 +212,8 @@ int record_decode_key(struct slice name, struct slice bytes, struct record_key *
     key.meta.size = get_u64(&in);
     key.checksum = get_u64(&in);
     key.cut = (uint8_t)get_uint(&in, 1);
+    if (key.cut & RECORD_EXPIRES)
+        get_expiry(&in, &key);
     key.xattrs = get_xattrs(&in);
     key.meta.has_xattrs = key.xattrs.size > 0;
     check_seal(&in, ENGINE_KEYS, name, bytes.data);
@@ -324,6 +336,19 @@ int record_decode_number(enum engine_table table, struct slice name, struct slic
         return -EIO;
     *out = name_get_u64(number.data);
     return 0;
+}
+
+void record_encode_empty(enum engine_table table, struct slice name, struct record_bytes *out)
+{
+    out->size = 0;
+    record_seal(table, name, out);
+}
+
+int record_decode_empty(enum engine_table table, struct slice name, struct slice bytes)
+{
+    struct slice rest;
+
+    return record_unseal(table, name, bytes, &rest) < 0 || rest.size != 0 ? -EIO : 0;
 }
 
 /* -------------------------------------------------------------------- values */

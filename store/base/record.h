@@ -41,6 +41,10 @@ struct record_node {
     struct slice xattrs;
 };
 
+/* In the byte of the cut: the expiry follows. A record without one has the bytes that it had before there were any; a
+ * program that knows of none takes such a record for a damaged one. */
+#define RECORD_EXPIRES 0x80u
+
 /* The records. `name` is what the record is kept under in its table. Encoding takes consistent structures and cannot
  * fail. Decoding fills all of *out; its slices are borrowed from `bytes`.
  * returns  0; -EIO the seal is broken, or it is nothing that encoding makes: names of keys and nodes obey their rules,
@@ -52,6 +56,10 @@ KV_CHECKED int record_decode_node(struct slice name, struct slice bytes, struct 
 /* ENGINE_NAMES: the child's id. ENGINE_META: the counter of ids. */
 void record_encode_number(enum engine_table table, struct slice name, uint64_t number, struct record_bytes *out);
 KV_CHECKED int record_decode_number(enum engine_table table, struct slice name, struct slice bytes, uint64_t *out);
+
+/* ENGINE_KEYS, an entry of the index of expiry (name_of_expiry()): nothing but a seal. */
+void record_encode_empty(enum engine_table table, struct slice name, struct record_bytes *out);
+KV_CHECKED int record_decode_empty(enum engine_table table, struct slice name, struct slice bytes);
 
 /* What they all are made with: put a seal behind the bytes of a record, or take it off.
  * returns  0 and the bytes before it, borrowed; -EIO it is broken, or there is none */

@@ -349,8 +349,8 @@ static void keep(struct cache *cache, const struct key *key, const struct cache_
 static bool same_meta(const struct kv_meta *a, const struct kv_meta *b)
 {
     return a->version == b->version && a->size == b->size && a->has_xattrs == b->has_xattrs &&
-           a->attr.ino == b->attr.ino && a->attr.mode == b->attr.mode && a->attr.uid == b->attr.uid &&
-           a->attr.gid == b->attr.gid && a->attr.atime_ns == b->attr.atime_ns &&
+           a->expires_ns == b->expires_ns && a->attr.ino == b->attr.ino && a->attr.mode == b->attr.mode &&
+           a->attr.uid == b->attr.uid && a->attr.gid == b->attr.gid && a->attr.atime_ns == b->attr.atime_ns &&
            a->attr.mtime_ns == b->attr.mtime_ns && a->attr.ctime_ns == b->attr.ctime_ns;
 }
 

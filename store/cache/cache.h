@@ -19,6 +19,7 @@
  *     or the next fetch, and has been shown: so an entry that differs goes, too, and
  *     a fetch under way is overtaken in its turn. No answer is older than an earlier one.
  *   - A failure is never cached, and is told to everybody who waited for it.
+ *   - That a key has an expiry is nothing to the cache: an entry holds what was put, and who asks compares the times.
  *   - A value belongs to its version: when metadata comes without a value, a
  *     cached value of the same version stays, any other goes.
  *   - Eviction is S3-FIFO (Yang et al., SOSP 2023): a small queue for newcomers, a

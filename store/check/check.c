@@ -287,7 +287,9 @@ static void free_noted(struct check *check)
     free(check->drop_chunks.bytes);
     free(check->drop_names.bytes);
     free(check->drop_settings.bytes);
+    free(check->drop_expiries.bytes);
     free(check->renumber.bytes);
+    free(check->add_expiries.bytes);
 }
 
 /* Look at the whole store, and repair what this look found. `again`: tell only what the repair before brought within

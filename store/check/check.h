@@ -21,6 +21,7 @@
  *   limit     of an account: beyond what anything can reach
  *   binding   its namespace does not exist, or is another account's: removed
  *   key       its record is damaged, or its namespace does not exist
+ *   expiry    the index of keys by expiry lacks a key that has one: added; or has an entry that no key has: removed
  *   value     it is not what was put: it reads as EIO, and can be put anew or deleted
  *   chunk     a part of a value that no key has: removed, unless the key may be one of those that cannot be read
  *   number    an inode number or version that two have, or that no counter gave out: a key gets another inode
@@ -111,8 +112,8 @@ struct check {
         uint64_t version, count, bytes;
     } orphans; /* chunks of one value, which nobody has */
 
-    struct check_records drop_chunks, drop_names, drop_settings; /* for the repair */
-    struct check_records renumber;                               /* keys */
+    struct check_records drop_chunks, drop_names, drop_settings, drop_expiries; /* for the repair */
+    struct check_records renumber, add_expiries;                                /* keys */
     bool raise_next_id;
 };
 

@@ -125,6 +125,48 @@ static int check_key_numbers(struct check *check, struct slice name, const struc
     return check_note_record(&check->renumber, name);
 }
 
+/* Has the index of expiry the key? */
+static int check_indexed(struct check *check, struct slice name, const struct kv_meta *meta, const char *where)
+{
+    struct slice bytes;
+    struct name entry;
+    int rc;
+
+    if (meta->expires_ns == 0)
+        return 0;
+    name_of_expiry(meta->expires_ns, name, &entry);
+    rc = check->txn->ops->get(check->txn, ENGINE_KEYS, name_slice(&entry), &bytes);
+    if (rc == 0 && record_decode_empty(ENGINE_KEYS, name_slice(&entry), bytes) == 0)
+        return 0;
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    check_found(check, "expiry", true, where, "it has an expiry, but would not be swept then");
+    return check_note_record(&check->add_expiries, name);
+}
+
+/* Is an entry of the index that of its key? One that cannot be read may have had any expiry. */
+static int check_entry(struct check *check, struct slice name)
+{
+    struct check_place place = {"(unreadable)"};
+    char text[KV_KEY_MAX + 1];
+    struct record_key record;
+    struct slice key, bytes;
+    int64_t at_ns;
+    int rc = name_split_expiry(name, &at_ns, &key);
+
+    if (rc == 0) {
+        if (name_unpack((const uint8_t *)key.data + 8, key.size - 8, text) > 0)
+            place = check_place_key(check, name_get_u64(key.data), text);
+        rc = check->txn->ops->get(check->txn, ENGINE_KEYS, key, &bytes);
+        if (rc < 0 && rc != -ENOENT)
+            return rc;
+        if (rc == 0 && (record_decode_key(key, bytes, &record) < 0 || record.meta.expires_ns == at_ns))
+            return 0;
+    }
+    check_found(check, "expiry", true, place.text, "an entry of the index of expiry that no key has");
+    return check_note_record(&check->drop_expiries, name);
+}
+
 static int check_record(struct check *check, struct slice name, struct slice value, const char *where,
                         struct check_sums *sums)
 {
@@ -147,6 +189,8 @@ static int check_record(struct check *check, struct slice name, struct slice val
         rc = check_note_ino(check, record.meta.attr.ino);
     if (rc == 0)
         rc = note_value(check, &record);
+    if (rc == 0)
+        rc = check_indexed(check, name, &record.meta, where);
     return rc == 0 ? check_value(check, &record, where) : rc;
 }
 
@@ -159,6 +203,8 @@ static int visit_key(void *arg, struct slice name, struct slice value)
     char key[KV_KEY_MAX + 1];
     uint64_t id;
 
+    if (name_is_expiry(name))
+        return check_entry(check, name);
     check->report.keys++;
     if (name.size <= 8) {
         check_found(check, "key", false, "(no name)", "a key's record is kept under no name");
@@ -298,7 +344,8 @@ static int visit_doubles(void *arg, struct slice name, struct slice value)
     char key[KV_KEY_MAX + 1];
     struct check_place place;
 
-    if (name.size <= 8 || name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) < 0 ||
+    if (name.size <= 8 || name_is_expiry(name) ||
+        name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) < 0 ||
         record_decode_key(name, value, &record) < 0)
         return 0;
     place = check_place_key(check, name_get_u64(name.data), key);

@@ -145,6 +145,24 @@ static int renumber_key(struct repair *repair, struct slice name)
     return put(repair, ENGINE_KEYS, name, record_slice(&bytes));
 }
 
+/* Let the index of expiry have a key. */
+static int index_key(struct repair *repair, struct slice name)
+{
+    struct record_bytes bytes;
+    struct record_key record;
+    struct name entry;
+    struct slice found;
+    int rc = repair->txn->ops->get(repair->txn, ENGINE_KEYS, name, &found);
+
+    if (rc == 0)
+        rc = record_decode_key(name, found, &record);
+    if (rc < 0 || record.meta.expires_ns == 0)
+        return rc;
+    name_of_expiry(record.meta.expires_ns, name, &entry);
+    record_encode_empty(ENGINE_KEYS, name_slice(&entry), &bytes);
+    return put(repair, ENGINE_KEYS, name_slice(&entry), record_slice(&bytes));
+}
+
 static int find_next_id(struct repair *repair)
 {
     int rc = check_read_counter(repair->txn, &repair->next_id);
@@ -179,10 +197,15 @@ static int mend(struct repair *repair)
         rc = drop_all(repair, ENGINE_META, &check->drop_settings);
     if (rc == 0)
         rc = drop_all(repair, ENGINE_NAMES, &check->drop_names); /* before others take their place */
+    if (rc == 0)
+        rc = drop_all(repair, ENGINE_KEYS, &check->drop_expiries);
     for (struct check_node *node = check->nodes; rc == 0 && node != NULL; node = node->hh.next)
         rc = mend_node(repair, node);
     while (rc == 0 && check_next_record(&check->renumber, &pos, &name))
         rc = renumber_key(repair, name);
+    pos = 0;
+    while (rc == 0 && check_next_record(&check->add_expiries, &pos, &name))
+        rc = index_key(repair, name);
     return rc == 0 ? put_next_id(repair) : rc;
 }
 

@@ -79,6 +79,8 @@ int apply(struct tx *tx, struct kv_change *change)
         return apply_node_limits(tx, change);
     case KV_DROP_BROKEN:
         return apply_drop_damaged(tx, change);
+    case KV_SWEEP:
+        return apply_sweep(tx, change);
     case KV_RESERVE_IDS:
         change->first_id = tx_reserve_ids(tx, change->ids);
         return 0;

@@ -19,6 +19,16 @@ KV_CHECKED int apply_delete(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_check(struct tx *tx, struct kv_change *change);
 KV_CHECKED int apply_rename(struct tx *tx, struct kv_change *change);
 
+/* expiry.c: keys that have expired */
+KV_CHECKED int apply_sweep(struct tx *tx, struct kv_change *change);
+/* Is every key of a namespace one that has expired, and are they few enough to be removed with it?
+ * returns  0; -ENOTEMPTY; -EIO, -ENOMEM */
+KV_CHECKED int apply_check_all_expired(struct tx *tx, const struct tx_node *namespace);
+/* Remove them. A failure breaks the transaction. */
+KV_CHECKED int apply_drop_all_expired(struct tx *tx, struct tx_node *namespace);
+/* What is kept under this name expires at `to_ns`, and no more at `from_ns`; 0: never. */
+KV_CHECKED int apply_index(struct tx *tx, const struct name *name, int64_t from_ns, int64_t to_ns);
+
 /* damaged.c */
 KV_CHECKED int apply_drop_damaged(struct tx *tx, struct kv_change *change);
 
@@ -47,18 +57,24 @@ KV_CHECKED int apply_check_quota(const struct apply_place *place, bool one_more,
 struct apply_key {
     bool there;
     bool damaged; /* there, but it cannot be read: `record` is not set */
+    bool expired; /* not there any more, but its record still is */
     struct name name;
     struct record_key record; /* its slices point into `bytes` */
     struct record_bytes bytes;
-    /* What the counts of its namespace lose with it; 0 where not there. Of a damaged one they lose what a recount does
-     * not find: that can be anything. */
+    /* What the counts of its namespace lose with its record; 0 where there is none. Of a damaged one they lose what a
+     * recount does not find: that can be anything. */
     int64_t keys, charge;
+    int64_t indexed_ns; /* the index has it under this expiry; 0: not at all, or it is damaged, and nobody knows */
 };
 /* returns  0, whether it is there or not; -EINVAL, -ENAMETOOLONG; -ENOENT a damaged one in no namespace; -EIO */
 KV_CHECKED int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *out);
 /* Private to apply_key_load(): fill in what is known of a damaged key. */
 KV_CHECKED int apply_key_damaged(struct tx *tx, uint64_t namespace_id, struct apply_key *out);
-KV_CHECKED int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record);
+/* Put a record in the place of what was loaded, or take that away, with its entry of the index. Chunks and counts are
+ * left to the caller. */
+KV_CHECKED int apply_key_write(struct tx *tx, const struct apply_key *old, const struct record_key *record);
+/* Remove what was loaded altogether, and count it out. */
+KV_CHECKED int apply_key_remove(struct tx *tx, const struct apply_place *place, const struct apply_key *old);
 
 /* Does what is there go with what was seen (kv_change.object)? Where a change has no `seen`, always.
  * A put that does not `replace` would go into a key with these attributes; it needs no `seen`. */

@@ -60,6 +60,11 @@ static int edit_node(struct tx *tx, struct kv_change *change, attr_edit *edit)
     return 0;
 }
 
+static bool sets_expiry(const struct kv_change *change)
+{
+    return change->kind == KV_SETATTR && change->expiry == KV_EXPIRY_SET;
+}
+
 /* Write a key with other attributes back, which can be charged otherwise. */
 static int write_edited(struct tx *tx, const struct kv_change *change, const struct apply_key *key)
 {
@@ -68,12 +73,12 @@ static int write_edited(struct tx *tx, const struct kv_change *change, const str
     int rc;
 
     if (growth == 0)
-        return apply_key_write(tx, &key->name, &key->record);
+        return apply_key_write(tx, key, &key->record);
     rc = apply_place_of(tx, change->ref.node, &place);
     if (rc == 0)
         rc = apply_check_quota(&place, false, growth);
     if (rc == 0)
-        rc = apply_key_write(tx, &key->name, &key->record);
+        rc = apply_key_write(tx, key, &key->record);
     return rc == 0 ? apply_count(tx, &place, 0, growth) : rc;
 }
 
@@ -98,6 +103,8 @@ static int edit_key(struct tx *tx, struct kv_change *change, attr_edit *edit)
         return rc;
     old.record.xattrs = slice_of(xattrs.data, xattrs.size);
     old.record.meta.has_xattrs = xattrs.size > 0;
+    if (sets_expiry(change))
+        old.record.meta.expires_ns = change->expires_ns;
     rc = write_edited(tx, change, &old);
     if (rc == 0)
         change->meta = old.record.meta;
@@ -106,7 +113,11 @@ static int edit_key(struct tx *tx, struct kv_change *change, attr_edit *edit)
 
 static int edit_attr(struct tx *tx, struct kv_change *change, struct kv_attr *attr, struct kv_xattrs *xattrs)
 {
+    int rc = sets_expiry(change) && change->expires_ns != 0 ? tx_room(tx, ENGINE_KEY_MAX, ENGINE_KEY_MAX) : 0;
+
     (void)xattrs;
+    if (rc < 0)
+        return rc;
     attr->ctime_ns = tx->now_ns;
     kv_attr_set(attr, &change->attr, change->attr_mask);
     return 0;
@@ -131,6 +142,11 @@ static int edit(struct tx *tx, struct kv_change *change, attr_edit *edit_object)
     return change->ref.size == 0 ? edit_node(tx, change, edit_object) : edit_key(tx, change, edit_object);
 }
 
-int apply_setattr(struct tx *tx, struct kv_change *change) { return edit(tx, change, edit_attr); }
+int apply_setattr(struct tx *tx, struct kv_change *change)
+{
+    if (sets_expiry(change) && (change->ref.size == 0 || change->expires_ns < 0))
+        return -EINVAL;
+    return edit(tx, change, edit_attr);
+}
 
 int apply_setxattr(struct tx *tx, struct kv_change *change) { return edit(tx, change, edit_xattr); }

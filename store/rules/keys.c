@@ -55,8 +55,8 @@ int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *ou
         rc = name_of_key(ref->node, ref->key, ref->size, &out->name);
     if (rc < 0)
         return rc;
-    out->damaged = false;
-    out->keys = out->charge = 0;
+    out->damaged = out->expired = false;
+    out->keys = out->charge = out->indexed_ns = 0;
     rc = tx_get(tx, ENGINE_KEYS, &out->name, &bytes);
     out->there = rc == 0;
     if (rc < 0)
@@ -67,17 +67,29 @@ int apply_key_load(struct tx *tx, const struct kv_ref *ref, struct apply_key *ou
     memcpy(out->bytes.data, bytes.data, bytes.size);
     if (record_decode_key(name_slice(&out->name), record_slice(&out->bytes), &out->record) < 0)
         return apply_key_damaged(tx, ref->node, out);
+    out->expired = kv_expired(&out->record.meta, tx->now_ns);
+    out->there = !out->expired;
     out->keys = 1;
     out->charge = (int64_t)record_charge(ref->size, &out->record);
+    out->indexed_ns = out->record.meta.expires_ns;
     return 0;
 }
 
-int apply_key_write(struct tx *tx, const struct name *name, const struct record_key *record)
+int apply_key_write(struct tx *tx, const struct apply_key *old, const struct record_key *record)
 {
     struct record_bytes bytes;
+    int rc;
 
-    record_encode_key(name_slice(name), record, &bytes);
-    return tx_put(tx, ENGINE_KEYS, name, record_slice(&bytes));
+    record_encode_key(name_slice(&old->name), record, &bytes);
+    rc = tx_put(tx, ENGINE_KEYS, &old->name, record_slice(&bytes));
+    return rc == 0 ? apply_index(tx, &old->name, old->indexed_ns, record->meta.expires_ns) : rc;
+}
+
+static int drop_record(struct tx *tx, const struct apply_key *old)
+{
+    int rc = tx_del(tx, ENGINE_KEYS, &old->name);
+
+    return rc == 0 ? apply_index(tx, &old->name, old->indexed_ns, 0) : rc;
 }
 
 static int write_chunks(struct tx *tx, const struct record_key *record, const struct kv_value *value)
@@ -103,7 +115,8 @@ static int write_chunks(struct tx *tx, const struct record_key *record, const st
 static int drop_chunks(struct tx *tx, const struct apply_key *key)
 {
     const struct record_key *record = &key->record;
-    uint32_t chunks = key->there && !key->damaged ? record_chunks(record->meta.size, record->cut) : 0;
+    bool known = (key->there || key->expired) && !key->damaged;
+    uint32_t chunks = known ? record_chunks(record->meta.size, record->cut) : 0;
 
     for (uint32_t i = 0; i < chunks; i++) {
         struct name name;
@@ -178,6 +191,8 @@ static struct record_key put_record(const struct kv_change *change, const struct
     if (change->xattrs != NULL)
         record.xattrs = slice_of(change->xattrs->data, change->xattrs->size);
     record.meta.has_xattrs = record.xattrs.size > 0;
+    if (change->expiry == KV_EXPIRY_SET)
+        record.meta.expires_ns = change->expires_ns;
     record.meta.size = value->size;
     record.checksum = change->checksum;
     record.inlined = slice_of(value->data, value->size <= RECORD_INLINE_MAX ? value->size : 0);
@@ -191,7 +206,7 @@ static int write_put(struct tx *tx, const struct kv_change *change, const struct
 
     if (rc == 0)
         rc = write_chunks(tx, record, change->value);
-    return rc == 0 ? apply_key_write(tx, &old->name, record) : rc;
+    return rc == 0 ? apply_key_write(tx, old, record) : rc;
 }
 
 int apply_put(struct tx *tx, struct kv_change *change)
@@ -206,6 +221,8 @@ int apply_put(struct tx *tx, struct kv_change *change)
 
     if (value->size > KV_VALUE_MAX)
         return -EFBIG;
+    if (change->expiry == KV_EXPIRY_SET && change->expires_ns < 0)
+        return -EINVAL;
     rc = apply_place_of(tx, change->ref.node, &place);
     if (rc == 0)
         rc = apply_key_load(tx, &change->ref, &old);
@@ -217,7 +234,7 @@ int apply_put(struct tx *tx, struct kv_change *change)
         return rc;
     record = put_record(change, &old);
     delta = (int64_t)record_charge(change->ref.size, &record) - old.charge;
-    rc = apply_check_quota(&place, !old.there, delta);
+    rc = apply_check_quota(&place, !old.there && !old.expired, delta);
     if (rc == 0)
         rc = choose_cut(tx, value->size, &cut);
     if (rc < 0)
@@ -238,6 +255,20 @@ int apply_put(struct tx *tx, struct kv_change *change)
     return 0;
 }
 
+int apply_key_remove(struct tx *tx, const struct apply_place *place, const struct apply_key *old)
+{
+    int rc = drop_record(tx, old);
+
+    if (rc == 0)
+        rc = drop_chunks(tx, old);
+    if (rc == 0)
+        rc = apply_count(tx, place, -old->keys, -old->charge);
+    if (rc < 0)
+        return rc;
+    tx_node_touch(tx, place->namespace);
+    return 0;
+}
+
 int apply_delete(struct tx *tx, struct kv_change *change)
 {
     struct apply_place place;
@@ -253,18 +284,7 @@ int apply_delete(struct tx *tx, struct kv_change *change)
     if (!old.there)
         return -ENOENT;
     rc = check_remove(change, place.namespace, &old, change->object);
-    if (rc < 0)
-        return rc;
-
-    rc = tx_del(tx, ENGINE_KEYS, &old.name);
-    if (rc == 0)
-        rc = drop_chunks(tx, &old);
-    if (rc == 0)
-        rc = apply_count(tx, &place, -old.keys, -old.charge);
-    if (rc < 0)
-        return rc;
-    tx_node_touch(tx, place.namespace);
-    return 0;
+    return rc == 0 ? apply_key_remove(tx, &place, &old) : rc;
 }
 
 int apply_check(struct tx *tx, struct kv_change *change)
@@ -285,9 +305,9 @@ static int exchange_keys(struct tx *tx, struct kv_change *change, struct apply_k
     int rc;
 
     from->record.meta.attr.ctime_ns = to->record.meta.attr.ctime_ns = tx->now_ns;
-    rc = apply_key_write(tx, &from->name, &to->record);
+    rc = apply_key_write(tx, from, &to->record);
     if (rc == 0)
-        rc = apply_key_write(tx, &to->name, &from->record);
+        rc = apply_key_write(tx, to, &from->record);
     if (rc == 0)
         rc = apply_count(tx, from_place, 0, grown);
     if (rc == 0)
@@ -306,11 +326,11 @@ static int move_key(struct tx *tx, struct kv_change *change, struct apply_key *f
     if (rc < 0)
         return rc;
     from->record.meta.attr.ctime_ns = tx->now_ns;
-    rc = tx_del(tx, ENGINE_KEYS, &from->name);
+    rc = drop_record(tx, from);
     if (rc == 0)
         rc = drop_chunks(tx, to);
     if (rc == 0)
-        rc = apply_key_write(tx, &to->name, &from->record);
+        rc = apply_key_write(tx, to, &from->record);
     if (rc == 0)
         rc = apply_count(tx, from_place, -from->keys, -from->charge);
     if (rc == 0)

@@ -208,8 +208,12 @@ static int check_empty(struct tx *tx, struct tx_node *slot, struct tx_node **pro
     *projects = NULL;
     if (rule_of(node->kind) == NULL)
         return -EPERM;
-    if (node->children > 0 || node->keys > 0)
+    if (node->children > 0)
         return -ENOTEMPTY;
+    if (node->keys > 0)
+        rc = node->kind == KV_NAMESPACE ? apply_check_all_expired(tx, slot) : -ENOTEMPTY;
+    if (rc < 0)
+        return rc;
     if (node->kind == KV_ACCOUNT) {
         rc = projects_of(tx, node->id, projects);
         if (rc == 0 && (*projects)->node.children > 0)
@@ -230,6 +234,8 @@ static int remove_node(struct tx *tx, struct tx_node *slot, struct tx_node *proj
         rc = account_of(tx, slot, &account);
     if (rc == 0 && is_counted(slot->node.kind))
         rc = count_binding(tx, account, false);
+    if (rc == 0 && slot->node.kind == KV_NAMESPACE && slot->node.keys > 0)
+        rc = apply_drop_all_expired(tx, slot);
     if (rc == 0 && slot->node.kind == KV_NAMESPACE)
         rc = namespace_bindings(tx, &slot->node, true);
     if (rc == 0 && projects != NULL)

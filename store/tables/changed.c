@@ -73,6 +73,8 @@ static int changed_tell(void *arg, const struct kv_feed *at, enum engine_table t
 
     switch (table) {
     case ENGINE_KEYS:
+        if (name_is_expiry(key))
+            return 0;
         rc = changed_key(&changed, key, value);
         break;
     case ENGINE_NODES:

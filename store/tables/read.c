@@ -146,7 +146,9 @@ int read_quota(struct engine *engine, const struct backend_quota *quota)
     if (rc < 0 && account.node.limit_keys != 0 && account.node.keys >= account.node.limit_keys)
         return -EDQUOT;
     growth = (int64_t)(quota->ref->size + quota->size);
-    if (rc == 0)
+    if (rc == 0 && kv_expired(&key.meta, quota->now_ns)) /* its attributes go with it */
+        growth -= (int64_t)record_charge(quota->ref->size, &key);
+    else if (rc == 0)
         growth -= (int64_t)(quota->ref->size + key.meta.size);
     if (growth <= 0)
         return 0;
@@ -222,7 +224,7 @@ int read_child(struct engine *engine, uint64_t parent, const char *name, size_t 
     return rc;
 }
 
-int read_xattrs(struct engine *engine, const struct kv_ref *ref, struct kv_xattrs *out)
+int read_xattrs(struct engine *engine, const struct kv_ref *ref, struct kv_xattrs *out, struct kv_meta *meta)
 {
     READING reading = {0};
     struct record_node node;
@@ -231,11 +233,14 @@ int read_xattrs(struct engine *engine, const struct kv_ref *ref, struct kv_xattr
 
     if (rc < 0)
         return rc;
+    *meta = (struct kv_meta){0};
     if (ref->size == 0) {
         rc = get_node(&reading, ref->node, &node);
         return rc == 0 ? record_xattrs(node.xattrs, out) : rc;
     }
     rc = get_key(&reading, ref, &key);
+    if (rc == 0)
+        *meta = key.meta;
     return rc == 0 ? record_xattrs(key.xattrs, out) : rc;
 }
 
@@ -356,4 +361,34 @@ int read_children(struct engine *engine, uint64_t parent, const char *from, size
     if (rc < 0)
         return rc;
     return run_scan(&scan, ENGINE_NAMES, &name, after, scan_child);
+}
+
+/* An entry that cannot be taken apart is one that is due. */
+static int first_expiry(void *arg, struct slice name, struct slice value)
+{
+    int64_t *first_ns = arg;
+    struct slice key;
+
+    (void)value;
+    if (!name_is_expiry(name))
+        return STOP_END;
+    if (name_split_expiry(name, first_ns, &key) < 0)
+        *first_ns = 1;
+    return STOP_VISITOR;
+}
+
+int read_expiry(struct engine *engine, int64_t *out)
+{
+    READING reading = {0};
+    int64_t first_ns = 0;
+    struct name from;
+    int rc = reading_begin(engine, &reading);
+
+    name_of_node(0, &from);
+    if (rc == 0)
+        rc = reading.txn->ops->scan(reading.txn, ENGINE_KEYS, name_slice(&from), first_expiry, &first_ns);
+    if (rc < 0)
+        return rc;
+    *out = first_ns;
+    return 0;
 }

@@ -19,7 +19,11 @@ KV_CHECKED int read_quota(struct engine *engine, const struct backend_quota *quo
 KV_CHECKED int read_node(struct engine *engine, uint64_t id, struct kv_node *out);
 KV_CHECKED int read_child(struct engine *engine, uint64_t parent, const char *name, size_t size,
                           struct kv_node *out);
-KV_CHECKED int read_xattrs(struct engine *engine, const struct kv_ref *ref, struct kv_xattrs *out);
+/* meta  of a key; zeros of a node */
+KV_CHECKED int read_xattrs(struct engine *engine, const struct kv_ref *ref, struct kv_xattrs *out,
+                           struct kv_meta *meta);
+/* When the first key expires, or has expired; 0: none does. */
+KV_CHECKED int read_expiry(struct engine *engine, int64_t *out);
 /* As kv_scan() and kv_node_scan(). */
 KV_CHECKED int read_keys(struct engine *engine, uint64_t namespace_id, const char *from, size_t size, bool after,
                          kv_key_visit *visit, void *arg);

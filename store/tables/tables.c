@@ -44,7 +44,7 @@ static int tables_get(struct engine *engine, struct backend_get *get)
 
 static int tables_xattrs(struct engine *engine, struct backend_xattrs *xattrs)
 {
-    return read_xattrs(engine, xattrs->ref, xattrs->xattrs);
+    return read_xattrs(engine, xattrs->ref, xattrs->xattrs, &xattrs->meta);
 }
 
 static int tables_seen(struct engine *engine, struct backend_seen *seen)
@@ -88,6 +88,8 @@ static int tables_do(struct backend *backend, struct backend_call *call)
         return tables_seen(engine, (struct backend_seen *)call);
     case BACKEND_QUOTA:
         return read_quota(engine, (const struct backend_quota *)call);
+    case BACKEND_EXPIRY:
+        return read_expiry(engine, &((struct backend_expiry *)call)->first_ns);
     case BACKEND_LIST_KEYS:
     case BACKEND_LIST_NODES:
         return tables_list(engine, (struct backend_list *)call);

@@ -22,11 +22,13 @@ static void check_slice(struct slice part, const uint8_t *bytes, size_t size)
     FUZZ_CHECK(part.size == 0 || (at >= bytes && part.size <= size - (size_t)(at - bytes)));
 }
 
-/* Where the seal of a key's record is: behind its attributes, whose size stands before them. */
+/* Where the seal of a key's record is: behind its attributes, whose size stands before them, and may stand behind an
+ * expiry. */
 static size_t key_seal_at(const uint8_t *bytes, size_t size)
 {
-    enum { SIZE_AT = 1 + 52 + 8 + 8 + 8 + 1 };
-    size_t at = size < SIZE_AT + 2 ? size : SIZE_AT + 2 + (size_t)(bytes[SIZE_AT] | bytes[SIZE_AT + 1] << 8);
+    enum { CUT_AT = 1 + 52 + 8 + 8 + 8 };
+    size_t size_at = CUT_AT + (size > CUT_AT && bytes[CUT_AT] & RECORD_EXPIRES ? 9 : 1);
+    size_t at = size < size_at + 2 ? size : size_at + 2 + (size_t)(bytes[size_at] | bytes[size_at + 1] << 8);
 
     return at < size ? at : size;
 }

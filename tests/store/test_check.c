@@ -3,7 +3,7 @@
  *
  * Damage is done through the engine, record by record, to a store in which there is one of everything:
  *
- *   acme/main      keys: small, empty, long (three parts), marked (with an attribute)
+ *   acme/main      keys: small, empty, long (three parts), marked (with an attribute), ending (with an expiry)
  *   acme/spare     nothing
  *   acme/.projects/web/DATA   bound to acme/main
  *   zeta/n         one key
@@ -25,6 +25,7 @@
 
 #define FINDINGS_MAX 64
 #define LONG_SIZE (2 * (size_t)RECORD_CHUNK + 1000)
+#define SAMPLE_EXPIRY_NS (2 * TEST_CLOCK_START_NS)
 #define NOT_THERE 77777u /* an id that nobody has */
 
 struct finding {
@@ -238,6 +239,10 @@ static struct kv_node spare, web, binding, zeta, n; /* ids are the same in every
 
 static void make_sample(struct test_store *test)
 {
+    struct kv_change expiry = {.kind = KV_SETATTR,
+                               .ref = test_key(test, "ending"),
+                               .expiry = KV_EXPIRY_SET,
+                               .expires_ns = SAMPLE_EXPIRY_NS};
     struct kv_ref ref = test_key(test, "marked");
     struct kv_change mark = {.kind = KV_SETXATTR,
                              .xattr_name = "user.mark",
@@ -252,6 +257,8 @@ static void make_sample(struct test_store *test)
     assert_int_equal(kv_apply(test->kv, &mark), 0);
     ref = test_key(test, "long");
     test_put_bytes(test, &ref, LONG_SIZE, 7);
+    test_put(test, "ending", "value");
+    assert_int_equal(kv_apply(test->kv, &expiry), 0);
     spare = test_make(test, KV_NAMESPACE, test->account.id, "spare");
     web = test_make(test, KV_PROJECT, test_projects(test, test->account.id).id, "web");
     assert_int_equal(kv_node_make(test->kv, KV_BINDING, web.id, "DATA", test->namespace.id, &binding), 0);
@@ -666,6 +673,59 @@ static void keys_have_the_same_version(struct test_store *test)
     change_key(test, "small", take_version);
 }
 
+static struct name expiry_name(struct test_store *test, const char *key, int64_t expires_ns)
+{
+    struct name name = key_name(test->namespace.id, key), entry;
+
+    name_of_expiry(expires_ns, name_slice(&name), &entry);
+    return entry;
+}
+
+static void index_lacks_a_key(struct test_store *test)
+{
+    struct name entry = expiry_name(test, "ending", SAMPLE_EXPIRY_NS);
+
+    del_record(test, ENGINE_KEYS, &entry);
+}
+
+static void index_has_a_damaged_entry(struct test_store *test)
+{
+    struct name entry = expiry_name(test, "ending", SAMPLE_EXPIRY_NS);
+
+    flip(test, ENGINE_KEYS, &entry, 3);
+}
+
+static void write_expiry(struct test_store *test, const char *key, int64_t expires_ns)
+{
+    struct name entry = expiry_name(test, key, expires_ns);
+    struct record_bytes bytes;
+
+    record_encode_empty(ENGINE_KEYS, name_slice(&entry), &bytes);
+    put_record(test, ENGINE_KEYS, &entry, bytes.data, bytes.size);
+}
+
+static void index_has_a_key_that_is_not_there(struct test_store *test)
+{
+    write_expiry(test, "ghost", SAMPLE_EXPIRY_NS);
+}
+
+static void index_has_a_key_without_an_expiry(struct test_store *test)
+{
+    write_expiry(test, "small", SAMPLE_EXPIRY_NS);
+}
+
+static void index_has_a_key_at_another_time(struct test_store *test)
+{
+    write_expiry(test, "ending", SAMPLE_EXPIRY_NS + 1);
+}
+
+static void index_has_what_is_no_entry(struct test_store *test)
+{
+    struct name entry = {.size = 12};
+
+    put_record(test, ENGINE_KEYS, &entry, "nothing", 7);
+}
+
 static void value_is_damaged(struct test_store *test)
 {
     struct name name = key_name(test->namespace.id, "small");
@@ -790,6 +850,14 @@ static const struct damage damages[] = {
     {"keys of one inode number", keys_have_the_same_number, "number", "acme/main/small", 2, true, NULL},
     {"a key with a node's inode number", key_has_a_nodes_number, "number", "acme/main/small", 1, true, NULL},
     {"keys of one version", keys_have_the_same_version, "number", "acme/main/small", 2, false, NULL},
+    {"a key that is not in the index of expiry", index_lacks_a_key, "expiry", "acme/main/ending", 1, true, NULL},
+    {"a damaged entry of the index", index_has_a_damaged_entry, "expiry", "acme/main/ending", 1, true, NULL},
+    {"an entry of a key that is not there", index_has_a_key_that_is_not_there, "expiry", "acme/main/ghost", 1,
+     true, NULL},
+    {"an entry of a key without an expiry", index_has_a_key_without_an_expiry, "expiry", "acme/main/small", 1,
+     true, NULL},
+    {"an entry at another time", index_has_a_key_at_another_time, "expiry", "acme/main/ending", 1, true, NULL},
+    {"an entry that says nothing", index_has_what_is_no_entry, "expiry", "(unreadable)", 1, true, NULL},
     {"a damaged value", value_is_damaged, "value", "acme/main/small", 1, false, "small"},
     {"a damaged part", chunk_is_damaged, "value", "acme/main/long", 1, false, "long"},
     {"a missing part", chunk_is_missing, "value", "acme/main/long", 1, false, "long"},
@@ -934,6 +1002,23 @@ static void session_mark(struct session *session)
         may_be_refused(kv_apply(session->test->kv, &change));
 }
 
+/* A key gets an expiry, or time goes by, or what has expired is swept. */
+static void session_expire(struct session *session)
+{
+    struct test_store *test = session->test;
+    struct kv_change change = {.kind = KV_SETATTR, .ref = random_ref(session), .expiry = KV_EXPIRY_SET};
+    uint64_t swept;
+    int64_t next_ns;
+
+    change.expires_ns = TEST_CLOCK_START_NS + atomic_load(&test->now_ns) +
+                        (int64_t)test_random_below(&session->random, 3000) * 1000000;
+    may_be_refused(kv_apply(test->kv, &change));
+    if (test_random_below(&session->random, 2) == 0)
+        test_store_pass_ms(test, 500);
+    if (test_random_below(&session->random, 10) == 0)
+        assert_int_equal(kv_sweep(test->kv, &swept, &next_ns), 0);
+}
+
 /* A namespace comes or, with all that is in it and is bound to it, goes. */
 static void session_space(struct session *session)
 {
@@ -967,7 +1052,7 @@ static void session_step(struct session *session)
 {
     struct kv_ref ref = random_ref(session);
 
-    switch (test_random_below(&session->random, 12)) {
+    switch (test_random_below(&session->random, 14)) {
     case 0:
         session_space(session);
         break;
@@ -981,6 +1066,10 @@ static void session_step(struct session *session)
     case 4:
     case 5:
         may_be_refused(kv_delete(session->test->kv, &ref));
+        break;
+    case 6:
+    case 7:
+        session_expire(session);
         break;
     default:
         session_put(session);

@@ -224,6 +224,7 @@ void test_expect_same_meta(const struct kv_meta *a, const struct kv_meta *b)
     assert_int_equal(a->attr.btime_ns, b->attr.btime_ns);
     assert_int_equal(a->version, b->version);
     assert_int_equal(a->size, b->size);
+    assert_int_equal(a->expires_ns, b->expires_ns);
     assert_int_equal(a->has_xattrs, b->has_xattrs);
 }
 
@@ -343,6 +344,32 @@ static void sound_chunks(struct sound *sound, const struct record_key *record)
     sound->chunks += chunks;
 }
 
+/* The index of expiry has the key if it has an expiry. */
+static void sound_is_indexed(struct sound *sound, struct slice key, const struct record_key *record)
+{
+    struct slice bytes;
+    struct name entry;
+
+    if (record->meta.expires_ns == 0)
+        return;
+    name_of_expiry(record->meta.expires_ns, key, &entry);
+    assert_int_equal(sound->txn->ops->get(sound->txn, ENGINE_KEYS, name_slice(&entry), &bytes), 0);
+    assert_int_equal(record_decode_empty(ENGINE_KEYS, name_slice(&entry), bytes), 0);
+}
+
+/* An entry is that of a key. */
+static void sound_entry(struct sound *sound, struct slice entry)
+{
+    struct record_key record;
+    struct slice key, bytes;
+    int64_t expires_ns;
+
+    assert_int_equal(name_split_expiry(entry, &expires_ns, &key), 0);
+    assert_int_equal(sound->txn->ops->get(sound->txn, ENGINE_KEYS, key, &bytes), 0);
+    assert_int_equal(record_decode_key(key, bytes, &record), 0);
+    assert_int_equal(record.meta.expires_ns, expires_ns);
+}
+
 static int sound_visit_key(void *arg, struct slice key, struct slice value)
 {
     struct sound *sound = arg;
@@ -352,6 +379,10 @@ static int sound_visit_key(void *arg, struct slice key, struct slice value)
     struct record_key record;
     int size;
 
+    if (name_is_expiry(key)) {
+        sound_entry(sound, key);
+        return 0;
+    }
     assert_true(key.size > 8);
     size = name_unpack((const uint8_t *)key.data + 8, key.size - 8, text);
     assert_true(size > 0);
@@ -366,6 +397,7 @@ static int sound_visit_key(void *arg, struct slice key, struct slice value)
             node = sound_node(sound, node->node.parent);
     }
     assert_int_equal(node->node.id, KV_ROOT_ID);
+    sound_is_indexed(sound, key, &record);
     sound_chunks(sound, &record);
     note_id(sound, record.meta.version);
     note_id(sound, record.meta.attr.ino);

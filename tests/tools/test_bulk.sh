@@ -213,7 +213,7 @@ not json
 {"account":"a","namespace":"n","key":"k"}
 {"account":"a","namespace":"n","key":"k","value":5}
 {"account":"a","namespace":"n","key":"k","base64":"x"}
-{"account":"a","namespace":"n","key":"k","value":"1","expires":"2030-01-01T00:00:00Z"}
+{"account":"a","namespace":"n","key":"k","value":"1","expires":"soon"}
 {"account":"a","namespace":"n","key":"k","value":"1","colour":"red"}
 {"account":"a","namespace":"n","key":"k","value":"1","metadata":{"kvfs.version":"1"}}
 {"key":"k","value":"1"}
@@ -227,7 +227,7 @@ kvctl: lines: line 5: k: there is no namespace a/x; create it with: kvctl namesp
 kvctl: lines: line 6: the key has no "value" and no "base64"
 kvctl: lines: line 7: "value" is no string
 kvctl: lines: line 8: the value is no base64
-kvctl: lines: line 9: keys do not expire here: leave out "expires"
+kvctl: lines: line 9: its expiry is no time as 2026-12-01T12:00:00Z
 kvctl: lines: line 10: "colour" is no field of a record
 kvctl: lines: line 11: the metadata's name 'kvfs.version' begins with kvfs., as the store's own do
 kvctl: lines: line 12: k: it names no account, and neither does the command line
@@ -286,7 +286,7 @@ case_a_load_goes_on_behind_a_line() {
 case_what_is_there_stays_where_that_is_wanted() {
     does put a/n/k old
     printf '{"key":"k","value":"new"}\n{"key":"l","value":"new"}\n' >lines
-    prints 0 '{"loaded":1,"there":1,"refused":0}'$'\n' load a/n --file lines --if-absent --json
+    prints 0 '{"loaded":1,"there":1,"refused":0,"expired":0}'$'\n' load a/n --file lines --if-absent --json
     prints 0 old get a/n/k
     prints 0 new get a/n/l
 }

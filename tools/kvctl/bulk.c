@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* A value in JSON takes up to six bytes for one; and there are names and metadata. */
 #define BULK_TEXT_MAX ((size_t)6 * KV_VALUE_MAX + ((size_t)1 << 20))
@@ -13,14 +14,15 @@
 const char bulk_help[] =
     "Formats:\n"
     "  json       JSON Lines, with all there is: accounts and their limits, namespaces, projects, bindings, keys\n"
-    "  wrangler   an array of {key, value, base64, metadata}, as wrangler kv bulk has it\n"
-    "  csv        rows under a first one of key, value, base64 and metadata (a JSON object)\n"
-    "  env        lines KEY=VALUE, for shells and env files; no metadata\n"
+    "  wrangler   an array of {key, value, base64, metadata, expiration}, as wrangler kv bulk has it\n"
+    "  csv        rows under a first one of key, value, base64, metadata (a JSON object) and expires\n"
+    "  env        lines KEY=VALUE, for shells and env files; no metadata and no expiry\n"
     "All but json have only keys: they need an ACCOUNT/NAMESPACE. Where names are given to load, its records\n"
     "go there, whatever names they have. A key that is changed during a dump is in it as before or as after.\n"
     "load goes on behind a record that it refuses, says its line and why, and exits with 2. It can be repeated:\n"
     "what is loaded already does no harm. Records of accounts and namespaces make them where they are not\n"
-    "there. A key that is there keeps its metadata where the record has none.\n";
+    "there. A key that is there keeps its metadata and its expiry where the record has none. A record that has\n"
+    "expired is left out.\n";
 
 const struct bulk_format *bulk_format_find(const char *name)
 {
@@ -42,6 +44,8 @@ void bulk_clear(struct bulk_record *record, uint64_t number)
     record->value = NULL;
     record->has_metadata = false;
     record->metadata.size = 0;
+    record->expiry = KV_EXPIRY_KEEP;
+    record->expires_ns = 0;
     record->attr_mask = record->limit_mask = 0;
     record->attr = (struct kv_attr){.ino = 0};
     record->limit_bytes = record->limit_keys = record->limit_namespaces = record->limit_bindings = 0;
@@ -169,6 +173,28 @@ enum bulk_result bulk_set_base64(struct bulk_input *input, struct bulk_record *r
         result = bulk_fail(input, BULK_BAD, "the value is no base64");
     free(bytes);
     return result;
+}
+
+enum bulk_result bulk_set_expiry(struct bulk_input *input, struct bulk_record *record, const char *text)
+{
+    if (*text == '+' || kv_expiry_parse(text, 0, &record->expires_ns) < 0)
+        return bulk_fail(input, BULK_BAD, "its expiry is no time as 2026-12-01T12:00:00Z");
+    record->expiry = KV_EXPIRY_SET;
+    return BULK_RECORD;
+}
+
+enum bulk_result bulk_set_ttl(struct bulk_input *input, struct bulk_record *record, int64_t seconds)
+{
+    struct timespec now;
+    int64_t now_ns, ttl_ns;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (seconds < 0 || __builtin_mul_overflow(seconds, 1000000000, &ttl_ns) ||
+        __builtin_add_overflow(now_ns, ttl_ns, &record->expires_ns))
+        return bulk_fail(input, BULK_BAD, "its time to live is no number of seconds");
+    record->expiry = KV_EXPIRY_SET;
+    return BULK_RECORD;
 }
 
 enum bulk_result bulk_add_metadata(struct bulk_input *input, struct bulk_record *record, const char *name,

@@ -20,6 +20,8 @@ struct bulk_record {
     struct kv_value *value; /* of a key; the record's */
     bool has_metadata;
     struct kv_xattrs metadata;
+    enum kv_expiry expiry; /* KEEP: the text has none */
+    int64_t expires_ns;
     unsigned attr_mask; /* of KV_MODE, KV_UID, KV_GID, KV_MTIME */
     struct kv_attr attr;
     unsigned limit_mask; /* of enum bulk_limit; limits of which 0 means that there is none are 0 then */
@@ -99,6 +101,9 @@ enum bulk_result bulk_set_value(struct bulk_input *input, struct bulk_record *re
                                 size_t size);
 enum bulk_result bulk_set_base64(struct bulk_input *input, struct bulk_record *record, const char *text,
                                  size_t size);
+/* Set the expiry: text as kv_expiry_parse() takes it, but not "+1h"; seconds from now on, which are 0 or more. */
+enum bulk_result bulk_set_expiry(struct bulk_input *input, struct bulk_record *record, const char *text);
+enum bulk_result bulk_set_ttl(struct bulk_input *input, struct bulk_record *record, int64_t seconds);
 /* Add a user's attribute; name is without "user." */
 enum bulk_result bulk_add_metadata(struct bulk_input *input, struct bulk_record *record, const char *name,
                                    const void *bytes, size_t size);

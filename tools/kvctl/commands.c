@@ -11,11 +11,13 @@
 
 const struct ctl_command ctl_commands[] = {
     {NULL, "put", CTL_FORM_KEY, "[VALUE]", 0, 1,
-     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_EMPTY_PUT) | CONDITIONS, CTL_WRITE, 2, ctl_put,
-     "Put a value: replace it, or create the key.",
+     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_TTL) | CTL_BIT(CTL_EXPIRES) | CTL_BIT(CTL_EMPTY_PUT) |
+         CONDITIONS,
+     CTL_WRITE, 2, ctl_put, "Put a value: replace it, or create the key.",
      "Without VALUE and --file the value is what standard input has. It must not be empty: an empty one is\n"
-     "what a command that failed leaves in a pipe. With --meta, standard input is not read, and only the\n"
-     "metadata of a key that is there is changed; --file - reads it. VALUE may be ''.\n",
+     "what a command that failed leaves in a pipe. With --meta, --ttl or --expires, standard input is not\n"
+     "read, and only that is changed of a key that is there; --file - reads it. VALUE may be ''.\n"
+     "A key that is put again keeps its expiry, unless --ttl or --expires gives it another one.\n",
      false},
     {NULL, "get", CTL_FORM_KEYS, "...", 0, SIZE_MAX,
      CTL_BIT(CTL_TYPE) | CTL_BIT(CTL_META_GET) | CTL_BIT(CTL_EMPTY_GET) | CTL_BIT(CTL_PREFIX) |
@@ -29,10 +31,11 @@ const struct ctl_command ctl_commands[] = {
     {NULL, "rename", CTL_FORM_KEY, "NEW", 1, 1, CTL_BIT(CTL_IF_ABSENT), CTL_WRITE, 2, ctl_rename,
      "Rename a key, within its account; a key that is called NEW is replaced.",
      "NEW is a KEY of the same namespace, or ACCOUNT/NAMESPACE/KEY.\n", false},
-    {NULL, "incr", CTL_FORM_KEY, "[N]", 0, 1, 0, CTL_WRITE, 2, ctl_incr,
+    {NULL, "incr", CTL_FORM_KEY, "[N]", 0, 1, CTL_BIT(CTL_TTL), CTL_WRITE, 2, ctl_incr,
      "Add N, or 1, to a whole number, and print what it is then.",
      "One step, whoever else adds at the same time. An absent key and an empty value count as 0; an end of\n"
-     "line behind the number stays. N may be negative.\n",
+     "line behind the number stays. N may be negative. --ttl is for a key that is absent: one that is there\n"
+     "keeps its expiry, so that what is counted is counted within that time.\n",
      true},
     {NULL, "append", CTL_FORM_KEY, "[VALUE]", 0, 1, CTL_BIT(CTL_FILE) | CTL_BIT(CTL_EMPTY_PUT), CTL_WRITE, 2,
      ctl_append, "Add to the end of a value, in one step; a key that is not there is created.",
@@ -102,6 +105,8 @@ const struct ctl_command ctl_commands[] = {
      "Make a store in a new or empty directory of a backup: a directory, a file, or standard input.", NULL, false},
     {NULL, "compact", CTL_FORM_NONE, "", 0, 0, 0, CTL_WRITE, 0, ctl_compact,
      "Give back the space that the store does not need; nobody else may have it open.", NULL, false},
+    {NULL, "sweep", CTL_FORM_NONE, "", 0, 0, 0, CTL_WRITE, 0, ctl_sweep,
+     "Remove the keys that have expired, as a mount does by itself, and print how many as JSON.", NULL, false},
 
     {NULL, "watch", CTL_FORM_WATCH, "", 0, 0, CTL_BIT(CTL_SINCE) | CTL_BIT(CTL_EXEC), CTL_READ, 0, ctl_watch,
      "Print each change as a line of JSON when it is committed, until a signal. Changes were missed: exit 5.",

@@ -64,6 +64,8 @@ enum ctl_option {
     CTL_META_WITH, /* list --meta: with the metadata */
     CTL_VALUES,
     CTL_JSON_LINES,
+    CTL_TTL,
+    CTL_EXPIRES,
     CTL_EMPTY_PUT,   /* put --empty: an empty value may come from standard input */
     CTL_EMPTY_GET,   /* get --empty: an empty value has an exit status of its own */
     CTL_KEY_VERSION, /* get --version: of the key */
@@ -150,6 +152,7 @@ struct ctl_request {
     const char *owner, *mode;                   /* as they are given */
     uint64_t if_version, skip;
     int64_t timeout_ms, interval_ms;
+    int64_t expires_ns; /* --ttl, --expires; 0: never */
     struct kv_feed since;
     struct kv_xattrs meta;
     enum ctl_env_format env_format;
@@ -169,6 +172,12 @@ struct ctl_request {
 static inline bool ctl_given(const struct ctl_request *request, enum ctl_option option)
 {
     return (request->given & CTL_BIT(option)) != 0;
+}
+
+/* Is --ttl or --expires given? */
+static inline bool ctl_expires(const struct ctl_request *request)
+{
+    return (request->given & (CTL_BIT(CTL_TTL) | CTL_BIT(CTL_EXPIRES))) != 0;
 }
 
 /* ---------------------------------------------------------------------- errors */
@@ -268,6 +277,9 @@ extern const char ctl_watch_help[]; /* behind the summary */
  * gone. Return a status. */
 KV_CHECKED int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace);
 KV_CHECKED int ctl_remove_project(struct ctl_request *request, const struct kv_node *project);
+/* Remove a namespace without keys. Where more have expired in it than go with it, all are swept first. returns 0; an
+ * error of the store */
+KV_CHECKED int ctl_remove_empty(struct ctl_request *request, const struct kv_node *namespace);
 
 /* ------------------------------------------------------------------------ JSON */
 
@@ -280,6 +292,8 @@ KV_CHECKED int ctl_print_json(json_t *json, size_t flags);
 json_t *ctl_json_limit(uint64_t limit);
 /* ISO 8601 in UTC with nanoseconds. */
 json_t *ctl_json_time(int64_t ns);
+/* A time of expiry; null: never. */
+json_t *ctl_json_expiry(int64_t expires_ns);
 /* Add id, owner, mode and times of a node to a JSON object. returns 0 or -1 */
 KV_CHECKED int ctl_json_attr(json_t *object, const struct kv_node *node);
 /* Add a value to a JSON object: "value" where it is text, and else "base64". returns 0 or -1 */
@@ -329,6 +343,7 @@ int ctl_check(struct ctl_request *request);
 int ctl_backup(struct ctl_request *request);
 int ctl_restore(struct ctl_request *request);
 int ctl_compact(struct ctl_request *request);
+int ctl_sweep(struct ctl_request *request);
 int ctl_env(struct ctl_request *request);
 int ctl_run(struct ctl_request *request);
 int ctl_watch(struct ctl_request *request);

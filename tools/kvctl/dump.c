@@ -116,6 +116,7 @@ static int dump_key(struct ctl_request *request, void *arg)
     dump_name(record->namespace, request->path.second);
     dump_name(record->key, request->path.key);
     dump_attributes(record, &meta.attr, KV_MTIME);
+    record->expires_ns = meta.expires_ns;
     dump_write(request, dump);
     dump_count(request, dump, &meta);
     return CTL_OK;

@@ -1,5 +1,5 @@
 /* kvctl: keys as comma separated values (RFC 4180). The first row names the columns: key and value, base64 in place of
- * a value, and metadata, a JSON object. */
+ * a value, metadata, a JSON object, and expires, a time as in RFC 3339. */
 #include "tools/kvctl/base64.h"
 #include "tools/kvctl/bulk.h"
 
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum csv_column { CSV_KEY, CSV_VALUE, CSV_BASE64, CSV_METADATA, CSV_COLUMNS };
+enum csv_column { CSV_KEY, CSV_VALUE, CSV_BASE64, CSV_METADATA, CSV_EXPIRES, CSV_COLUMNS };
 
-static const char *const csv_names[CSV_COLUMNS] = {"key", "value", "base64", "metadata"};
+static const char *const csv_names[CSV_COLUMNS] = {"key", "value", "base64", "metadata", "expires"};
 
 /* The fields of a row, one behind the other in the input's text. */
 struct csv_row {
@@ -102,8 +102,8 @@ static enum bulk_result csv_read_head(struct bulk_input *input)
         if (column == CSV_COLUMNS || seen & 1u << column)
             return bulk_fail(
                 input, BULK_BROKEN,
-                "the first row names the columns, of key, value, base64 and metadata, and '%.32s' is %s", name,
-                column == CSV_COLUMNS ? "none" : "there twice");
+                "the first row names the columns, of key, value, base64, metadata and expires, and '%.32s' is %s",
+                name, column == CSV_COLUMNS ? "none" : "there twice");
         seen |= 1u << column;
         input->columns[i] = column;
     }
@@ -137,6 +137,8 @@ static enum bulk_result csv_set(struct bulk_input *input, struct bulk_record *re
         return size > 0 || record->value == NULL ? bulk_set_value(input, record, text, size) : BULK_RECORD;
     case CSV_BASE64:
         return size > 0 || record->value == NULL ? bulk_set_base64(input, record, text, size) : BULK_RECORD;
+    case CSV_EXPIRES: /* a field ends with a NUL */
+        return size > 0 ? bulk_set_expiry(input, record, text) : BULK_RECORD;
     default:
         return size > 0 ? csv_read_metadata(input, record, text, size) : BULK_RECORD;
     }
@@ -183,7 +185,7 @@ static enum bulk_result csv_write(const struct bulk_record *record, bool first, 
     json_t *object = json_object(), *metadata;
     const char *field[] = {"value", "base64"};
     enum bulk_result result = BULK_RECORD;
-    char *text = NULL;
+    char *text = NULL, expires[KV_EXPIRY_TEXT] = "";
     int rc = ctl_json_value(object, record->value->data, record->value->size) |
              ctl_json_metadata(object, &record->metadata);
 
@@ -208,13 +210,15 @@ static enum bulk_result csv_write(const struct bulk_record *record, bool first, 
         }
         putchar(',');
         csv_write_field(text != NULL ? text : "", text != NULL ? strlen(text) : 0);
-        putchar('\n');
+        if (record->expires_ns != 0)
+            kv_expiry_text(record->expires_ns, expires);
+        printf(",%s\n", expires);
     }
     free(text);
     json_decref(object);
     return result;
 }
 
-static void csv_begin(void) { puts("key,value,base64,metadata"); }
+static void csv_begin(void) { puts("key,value,base64,metadata,expires"); }
 
 const struct bulk_format bulk_csv = {"csv", "line", true, csv_read, csv_begin, NULL, csv_write};

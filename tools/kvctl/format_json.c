@@ -6,8 +6,9 @@
  *   account, project, variable, namespace     a binding
  *   account, namespace, key, value or base64  a key
  *
- * Each may have metadata (user.* attributes that are text), metadata_base64 (others) and attributes (mode, uid, gid,
- * and of a key modified). version and size, which get and list print, are of no meaning here. */
+ * Each may have metadata (user.* attributes that are text), metadata_base64 (others) and attributes (mode, uid,
+ * gid, and of a key modified), and a key expires: a time as in RFC 3339, or null for never. version and size, which
+ * get and list print, are of no meaning here. */
 #include "tools/kvctl/base64.h"
 #include "tools/kvctl/bulk.h"
 
@@ -172,11 +173,11 @@ static enum bulk_result json_read_limits(struct bulk_input *input, struct bulk_r
     return BULK_RECORD;
 }
 
-/* A key that is to expire must not stay for ever. */
-static enum bulk_result json_expires(struct bulk_input *input, json_t *value)
+static enum bulk_result json_expires(struct bulk_input *input, struct bulk_record *record, json_t *value)
 {
-    return json_is_null(value) ? BULK_RECORD
-                               : bulk_fail(input, BULK_BAD, "keys do not expire here: leave out \"expires\"");
+    if (!json_is_null(value) && !json_is_string(value))
+        return json_bad(input, "expires", "no string");
+    return bulk_set_expiry(input, record, json_is_null(value) ? "never" : json_string_value(value));
 }
 
 static enum bulk_result json_field(struct bulk_input *input, struct bulk_record *record, const char *field,
@@ -203,7 +204,7 @@ static enum bulk_result json_field(struct bulk_input *input, struct bulk_record 
     if (strcmp(field, "limits") == 0)
         return json_read_limits(input, record, value);
     if (strcmp(field, "expires") == 0)
-        return json_expires(input, value);
+        return json_expires(input, record, value);
     if (strcmp(field, "version") == 0 || strcmp(field, "size") == 0)
         return BULK_RECORD;
     return bulk_fail(input, BULK_BAD, "\"%.32s\" is no field of a record", field);
@@ -226,8 +227,9 @@ static enum bulk_result json_kind(struct bulk_input *input, struct bulk_record *
         return bulk_fail(input, BULK_BAD, "the key has no \"value\" and no \"base64\"");
     if (record->kind == BULK_KEY && (record->project[0] != '\0' || record->variable[0] != '\0'))
         return bulk_fail(input, BULK_BAD, "a key has no \"project\" and no \"variable\"");
-    if (record->kind != BULK_KEY && record->value != NULL)
-        return bulk_fail(input, BULK_BAD, "there is a value, and no \"key\"");
+    if (record->kind != BULK_KEY && (record->value != NULL || record->expires_ns != 0))
+        return bulk_fail(input, BULK_BAD, "there is %s, and no \"key\"",
+                         record->value != NULL ? "a value" : "an expiry");
     if (record->kind == BULK_BINDING && (record->project[0] == '\0' || record->namespace[0] == '\0'))
         return bulk_fail(input, BULK_BAD, "a \"variable\" needs a \"project\" and a \"namespace\"");
     if (record->kind == BULK_PROJECT && record->namespace[0] != '\0')
@@ -325,6 +327,8 @@ static enum bulk_result json_write(const struct bulk_record *record, bool first,
     if (record->value != NULL)
         rc |= ctl_json_value(object, record->value->data, record->value->size);
     rc |= ctl_json_metadata(object, &record->metadata);
+    if (record->expires_ns != 0)
+        rc |= json_object_set_new(object, "expires", ctl_json_expiry(record->expires_ns));
     rc |= json_set_attributes(object, record);
     rc |= json_set_limits(object, record);
     if (rc == 0)

@@ -25,6 +25,20 @@ static enum bulk_result wrangler_end(struct bulk_input *input)
                                        : bulk_fail(input, BULK_BROKEN, "there is something behind the array");
 }
 
+/* Seconds since the epoch, or from now on. */
+static enum bulk_result wrangler_expiration(struct bulk_input *input, struct bulk_record *record,
+                                            const char *field, json_t *value)
+{
+    char text[32];
+
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return bulk_fail(input, BULK_BAD, "\"%s\" is no number of seconds", field);
+    if (strcmp(field, "expiration_ttl") == 0)
+        return bulk_set_ttl(input, record, json_integer_value(value));
+    snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    return bulk_set_expiry(input, record, text);
+}
+
 static enum bulk_result wrangler_field(struct bulk_input *input, struct bulk_record *record, const char *field,
                                        json_t *value)
 {
@@ -36,9 +50,7 @@ static enum bulk_result wrangler_field(struct bulk_input *input, struct bulk_rec
         (strcmp(field, "base64") == 0 && (json_is_boolean(value) || json_is_null(value))))
         return BULK_RECORD; /* both together, behind the loop */
     if (strcmp(field, "expiration") == 0 || strcmp(field, "expiration_ttl") == 0)
-        return json_is_null(value)
-                   ? BULK_RECORD
-                   : bulk_fail(input, BULK_BAD, "keys do not expire here: leave out \"%s\"", field);
+        return json_is_null(value) ? BULK_RECORD : wrangler_expiration(input, record, field, value);
     return bulk_fail(input, BULK_BAD, "\"%.32s\" is not what wrangler has", field);
 }
 
@@ -113,6 +125,8 @@ static json_t *wrangler_make(const struct bulk_record *record)
         rc = json_object_set(object, "value", code) | json_object_set_new(object, "base64", json_true());
     if (rc == 0)
         rc = ctl_json_metadata(object, &record->metadata);
+    if (rc == 0 && record->expires_ns != 0) /* whole seconds: rather later than before its time */
+        rc = json_object_set_new(object, "expiration", json_integer((record->expires_ns - 1) / 1000000000 + 1));
     if (rc == 0)
         return object;
     json_decref(object);

@@ -112,7 +112,8 @@ static int get_meta(struct ctl_request *request, struct get *get)
     struct kv_ref ref = ctl_key(request);
     json_t *object = json_object(), *metadata;
     struct kv_xattrs set;
-    int status = CTL_OK, rc = kv_xattrs_get(request->store, &ref, &set);
+    struct kv_meta meta;
+    int status = CTL_OK, rc = record_fetch(request->store, &ref, &meta, NULL, &set);
 
     if (rc == -ENOENT) {
         status = get_note_absent(request, get);
@@ -128,8 +129,10 @@ static int get_meta(struct ctl_request *request, struct get *get)
                           request->path.text);
     } else {
         metadata = json_object_get(object, "metadata");
-        status = ctl_print_json(metadata != NULL ? json_incref(metadata) : json_object(),
-                                JSON_COMPACT | JSON_SORT_KEYS);
+        metadata = metadata != NULL ? json_incref(metadata) : json_object();
+        if (meta.expires_ns != 0) /* as the attribute on a mount; no user's is called so */
+            (void)json_object_set_new(metadata, "kvfs.expires", ctl_json_expiry(meta.expires_ns));
+        status = ctl_print_json(metadata, JSON_COMPACT | JSON_SORT_KEYS);
     }
     json_decref(object);
     return status;

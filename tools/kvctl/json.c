@@ -37,6 +37,16 @@ json_t *ctl_json_time(int64_t ns)
     return json_sprintf("%s.%09" PRId64 "Z", date, part);
 }
 
+json_t *ctl_json_expiry(int64_t expires_ns)
+{
+    char text[KV_EXPIRY_TEXT];
+
+    if (expires_ns == 0)
+        return json_null();
+    kv_expiry_text(expires_ns, text);
+    return json_string(text);
+}
+
 int ctl_json_attr(json_t *object, const struct kv_node *node)
 {
     const struct kv_attr *attr = &node->attr;

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <time.h>
 
 /* -------------------------------------------------------------------- options */
 
@@ -32,6 +33,9 @@ const struct ctl_option_rule ctl_options[CTL_OPTIONS] = {
     [CTL_IF_VERSION] = {"if-version", "V", OPTIONAL, "only if the key's version is V; 0: if it is absent"},
     [CTL_IF_UNCHANGED] = {"if-unchanged", "FILE", OPTIONAL,
                           "only if the key is what it was when get --version-file wrote FILE"},
+    [CTL_TTL] = {"ttl", "DURATION", OPTIONAL, "it expires so long from now on: 90s, 5m, 1h, 2d or 1w"},
+    [CTL_EXPIRES] = {"expires", "TIME|never", OPTIONAL,
+                     "it expires then: 2026-12-01T12:00:00Z, seconds since 1970, or +1h"},
     [CTL_EMPTY_PUT] = {"empty", NULL, OPTIONAL, "the value may be empty, also where it comes from standard input"},
     [CTL_EMPTY_GET] = {"empty", NULL, OPTIONAL, "exit with 3, and not with 1, where the value is empty"},
     [CTL_PREFIX] = {"prefix", "P", OPTIONAL, "only keys that start with P"},
@@ -137,6 +141,30 @@ static int line_set_time(const struct ctl_request *request, enum ctl_option opti
                : line_fail_value(request, option, value, "this is a time of 10ms to 1h, as in 500ms, 5s or 2m");
 }
 
+/* --ttl or --expires. Returns a status. */
+static int line_set_expiry(struct ctl_request *request, enum ctl_option option, const char *value)
+{
+    struct timespec now;
+    int64_t now_ns, ttl_ns;
+    int rc;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (ctl_given(request, CTL_TTL) && ctl_given(request, CTL_EXPIRES))
+        return ctl_fail_usage(request, option, "--ttl and --expires do not go together: give one");
+    if (option == CTL_EXPIRES) {
+        rc = kv_expiry_parse(value, now_ns, &request->expires_ns);
+        return rc == 0 ? CTL_OK
+                       : line_fail_value(request, option, value,
+                                         "a time is as 2026-12-01T12:00:00Z, or seconds since 1970, or as +1h, or "
+                                         "never");
+    }
+    rc = kv_duration_parse(value, &ttl_ns);
+    if (rc < 0 || ttl_ns == 0 || __builtin_add_overflow(now_ns, ttl_ns, &request->expires_ns))
+        return line_fail_value(request, option, value, "a duration is as 90s, 5m, 1h, 2d or 1w, and more than 0");
+    return CTL_OK;
+}
+
 /* Keep what an option says. Returns a status. */
 static int line_set(struct ctl_request *request, enum ctl_option option, const char *value)
 {
@@ -161,6 +189,9 @@ static int line_set(struct ctl_request *request, enum ctl_option option, const c
         break;
     case CTL_META_SET:
         return line_add_meta(request, value);
+    case CTL_TTL:
+    case CTL_EXPIRES:
+        return line_set_expiry(request, option, value);
     case CTL_PREFIX:
         request->prefix = value;
         break;

@@ -102,14 +102,33 @@ static int load_override(struct load *load, struct bulk_record *record)
     return CTL_OK;
 }
 
+/* A record that has expired is left out, and told. */
+static bool load_is_over(struct load *load, const struct bulk_record *record)
+{
+    char text[KV_EXPIRY_TEXT];
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (record->expires_ns == 0 || record->expires_ns > (int64_t)now.tv_sec * 1000000000 + now.tv_nsec)
+        return false;
+    kv_expiry_text(record->expires_ns, text);
+    ctl_say("%s: %s %" PRIu64 ": %s: it has expired at %s, and is left out", load->name, load->format->unit,
+            record->number, record->key, text);
+    load->expired++;
+    return true;
+}
+
 static int load_key(struct load *load, struct bulk_record *record)
 {
     struct window_slot *slot;
     struct kv_change *change;
     struct kv_ref ref;
     uint64_t id;
-    int status = load_find_namespace(load, record, &id);
+    int status;
 
+    if (load_is_over(load, record))
+        return CTL_OK;
+    status = load_find_namespace(load, record, &id);
     if (status != CTL_OK)
         return status;
     slot = window_take(&load->window);
@@ -123,6 +142,8 @@ static int load_key(struct load *load, struct bulk_record *record)
     kv_attr_set(&change->attr, &record->attr, record->attr_mask);
     change->attr_mask = record->attr_mask;
     change->conditional = ctl_given(load->request, CTL_IF_ABSENT);
+    change->expiry = record->expiry;
+    change->expires_ns = record->expires_ns;
     slot->number = record->number;
     if (record->has_metadata) {
         slot->xattrs = record->metadata;
@@ -243,8 +264,9 @@ static int load_report(struct load *load)
                           load->name, load->loaded, load->refused,
                           load->stop ? ", and what follows was not read" : "", load->first_refused - 1);
     if (ctl_given(load->request, CTL_JSON) &&
-        ctl_print_json(json_pack("{s:I, s:I, s:I}", "loaded", (json_int_t)load->loaded, "there",
-                                 (json_int_t)load->there, "refused", (json_int_t)load->refused),
+        ctl_print_json(json_pack("{s:I, s:I, s:I, s:I}", "loaded", (json_int_t)load->loaded, "there",
+                                 (json_int_t)load->there, "refused", (json_int_t)load->refused, "expired",
+                                 (json_int_t)load->expired),
                        JSON_COMPACT) != CTL_OK)
         return CTL_ERROR;
     return status;

@@ -17,6 +17,7 @@ struct load {
     uint64_t account_id, namespace_id;
 
     uint64_t loaded, there, refused; /* records: done; left as they were, because of --if-absent; not done */
+    uint64_t expired;                /* left out */
     uint64_t first_refused;          /* its number; 0: none */
     bool stop;                       /* nothing else can be done */
 

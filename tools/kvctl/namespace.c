@@ -17,7 +17,7 @@ int ctl_namespace_delete(struct ctl_request *request)
 
     if (ctl_given(request, CTL_RECURSIVE))
         return ctl_remove_namespace(request, &request->second);
-    rc = kv_node_remove(request->store, request->account.id, request->path.second);
+    rc = ctl_remove_empty(request, &request->second);
     return rc < 0 ? ctl_fail_store(request, request->path.text, "namespace", rc) : CTL_OK;
 }
 

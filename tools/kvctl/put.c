@@ -48,24 +48,30 @@ static size_t put_meta_changes(const struct kv_ref *ref, const struct kv_xattrs 
     return count;
 }
 
-/* Replace the metadata, in one step, and leave the value and its version alone. *meta is what the key is then.
+/* Replace the metadata, and set the expiry, as far as they are given, in one step, and leave the value and its version
+ * alone. *meta is what the key is then.
  * returns  0; -ENOENT; another error of the store */
 static int put_meta(struct ctl_request *request, const struct kv_ref *ref, struct kv_meta *meta)
 {
-    enum { MOST = 2 * KV_XATTR_MAX / (CTL_META_PREFIX_SIZE + 1) };
+    enum { MOST = 2 * KV_XATTR_MAX / (CTL_META_PREFIX_SIZE + 1) + 1 };
     struct kv_change *changes = calloc(MOST, sizeof(*changes));
     int rc = changes != NULL ? -ENODATA : -ENOMEM;
 
     /* -ENODATA: one of those to be removed is gone by now */
     for (int i = 0; i < PUT_META_TRIES && rc == -ENODATA; i++) {
         struct kv_xattrs old;
-        size_t count;
+        size_t count = 0;
 
         rc = kv_xattrs_get(request->store, ref, &old);
         if (rc < 0)
             break;
-        count = put_meta_changes(ref, &old, &request->meta, changes);
-        count += put_meta_changes(ref, &request->meta, NULL, changes + count);
+        if (ctl_given(request, CTL_META_SET)) {
+            count = put_meta_changes(ref, &old, &request->meta, changes);
+            count += put_meta_changes(ref, &request->meta, NULL, changes + count);
+        }
+        if (ctl_expires(request))
+            changes[count++] = (struct kv_change){
+                .kind = KV_SETATTR, .ref = *ref, .expiry = KV_EXPIRY_SET, .expires_ns = request->expires_ns};
         rc = kv_apply_all(request->store, changes, count);
         if (rc == 0)
             *meta = changes[count - 1].meta;
@@ -82,9 +88,9 @@ static int put_check_input(const struct ctl_request *request)
     if (fstat(STDIN_FILENO, &attr) < 0 || S_ISCHR(attr.st_mode))
         return CTL_OK;
     return ctl_fail_usage(
-        request, CTL_META_SET,
-        "%s: --meta alone changes the metadata, but there is a standard input: add --file - to put "
-        "the value from it, or </dev/null to keep the value",
+        request, CTL_OPTIONS,
+        "%s: without a value, --meta, --ttl and --expires change only that, but there is a standard input: add "
+        "--file - to put the value from it, or </dev/null to keep the value",
         request->path.text);
 }
 
@@ -101,8 +107,8 @@ static int put_only_meta(struct ctl_request *request)
         return status;
     rc = put_meta(request, &ref, &meta);
     if (rc == -ENOENT) {
-        (void)ctl_fail("%s: there is no such key whose metadata could be changed; with a value, it is created",
-                       request->path.text);
+        (void)ctl_fail("%s: there is no such key whose %s could be changed; with a value, it is created",
+                       request->path.text, ctl_given(request, CTL_META_SET) ? "metadata" : "expiry");
         return CTL_NO;
     }
     return rc < 0 ? ctl_fail_store(request, request->path.text, "key", rc) : value_print_put(request, &meta);
@@ -120,6 +126,10 @@ static int put_value(struct ctl_request *request, struct kv_value *value)
         return status;
     if (ctl_given(request, CTL_META_SET))
         change.xattrs = &request->meta;
+    if (ctl_expires(request)) {
+        change.expiry = KV_EXPIRY_SET;
+        change.expires_ns = request->expires_ns;
+    }
     rc = kv_apply(request->store, &change);
     return rc < 0 ? swap_fail(request, &change, rc) : value_print_put(request, &change.meta);
 }
@@ -131,7 +141,7 @@ int ctl_put(struct ctl_request *request)
     int status;
 
     if (text == NULL && !ctl_given(request, CTL_FILE) && !ctl_given(request, CTL_EMPTY_PUT) &&
-        ctl_given(request, CTL_META_SET))
+        (ctl_given(request, CTL_META_SET) || ctl_expires(request)))
         return put_only_meta(request);
     status = value_read(request, text, &value);
     if (status != CTL_OK)

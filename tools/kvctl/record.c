@@ -41,6 +41,8 @@ json_t *record_make(const struct ctl_path *path, unsigned parts, const struct kv
     if (rc == 0 && parts & RECORD_VERSION)
         rc = json_object_set_new(object, "version", json_integer((json_int_t)meta->version)) |
              json_object_set_new(object, "size", json_integer((json_int_t)meta->size));
+    if (rc == 0 && parts & (RECORD_VERSION | RECORD_METADATA) && meta->expires_ns != 0)
+        rc = json_object_set_new(object, "expires", ctl_json_expiry(meta->expires_ns));
     if (rc == 0 && value != NULL)
         rc = ctl_json_value(object, value->data, value->size);
     if (rc == 0 && metadata != NULL)

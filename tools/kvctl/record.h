@@ -7,8 +7,8 @@
 enum record_part {
     RECORD_PATH = 1,     /* account, namespace */
     RECORD_VALUE = 2,    /* value, or base64 */
-    RECORD_METADATA = 4, /* metadata, metadata_base64 */
-    RECORD_VERSION = 8,  /* version, size */
+    RECORD_METADATA = 4, /* metadata, metadata_base64; expires, where it does */
+    RECORD_VERSION = 8,  /* version, size; the same */
 };
 
 /* Make an object of a key. What a part needs may be NULL where the part is not wanted; value and metadata are parts if

@@ -58,12 +58,23 @@ static int delete_keys(struct ctl_request *request, uint64_t namespace_id)
     return rc;
 }
 
+int ctl_remove_empty(struct ctl_request *request, const struct kv_node *namespace)
+{
+    int rc = kv_node_remove(request->store, namespace->parent, namespace->name);
+    uint64_t swept;
+    int64_t next_ns;
+
+    if (rc == -ENOTEMPTY && kv_sweep(request->store, &swept, &next_ns) == 0 && swept > 0)
+        rc = kv_node_remove(request->store, namespace->parent, namespace->name);
+    return rc;
+}
+
 int ctl_remove_namespace(struct ctl_request *request, const struct kv_node *namespace)
 {
     int rc = delete_keys(request, namespace->id);
 
     if (rc == 0)
-        rc = kv_node_remove(request->store, namespace->parent, namespace->name);
+        rc = ctl_remove_empty(request, namespace);
     if (rc == -ENOTEMPTY)
         return ctl_fail("%s: keys were put into namespace %s while it was being deleted; try again",
                         request->path.text, namespace->name);

@@ -107,6 +107,10 @@ static int swap_once(struct ctl_request *request, swap_edit *edit, void *arg, st
     *done = value_put(request, &ref, new);
     done->conditional = true;
     done->if_version = *rc == 0 ? meta.version : 0;
+    if (*rc < 0 && ctl_expires(request)) {
+        done->expiry = KV_EXPIRY_SET;
+        done->expires_ns = request->expires_ns;
+    }
     *rc = kv_apply(request->store, done);
     kv_value_unref(new);
     return *rc == 0 || *rc == -EEXIST || *rc == -ECANCELED

@@ -19,6 +19,7 @@ bool swap_try_again(unsigned tries);
 /* Make the new value of the old one, which is NULL where the key is absent. Returns a status. */
 typedef int swap_edit(struct ctl_request *request, const struct kv_value *old, struct kv_value **out, void *arg);
 /* Replace the value of the path's key by an edited one, in one step: it is edited anew when somebody else was quicker.
+ * --ttl is for a key that is absent.
  * meta     of the key then
  * returns  a status */
 KV_CHECKED int swap_update(struct ctl_request *request, swap_edit *edit, void *arg, struct kv_meta *meta);

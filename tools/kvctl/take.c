@@ -42,6 +42,8 @@ static int take_back(struct ctl_request *request, struct taken *taken)
     change.attr = taken->meta.attr;
     change.attr.ino = 0;
     change.xattrs = &taken->metadata;
+    change.expiry = KV_EXPIRY_SET;
+    change.expires_ns = taken->meta.expires_ns;
     change.conditional = true;
     rc = kv_apply(request->store, &change);
     return ctl_fail("%s: standard output could not be written, and %s", request->path.text,
