@@ -263,4 +263,85 @@ case_functions_of_pages() {
 1" eval 'grep . out'
 }
 
+# ------------------------------------------------------------------------- troubleshooting
+
+# symptom WORDS COMMAND...: the command fails with the words of an item of the guide
+symptom() {
+    sed -n '/^\.Sh TROUBLE/,$ { s/^\.It \(\\&\)*//p }' "$man/kvfs-guide.7.in" | grep -qF -- "$1" ||
+        wrong "the guide knows no symptom $1"
+    fails_with "$@"
+}
+
+# advice COMMAND: the guide has it
+advice() { grep -qF -- "$1" "$man/kvfs-guide.7.in" || wrong "the guide does not say $1"; }
+
+case_symptoms_are_known_and_cured() {
+    local conf=$mnt/app/conf
+    start || exit 1
+    mkdir "$mnt/app" "$conf"
+    head -c 5000 /dev/zero >five
+    kv account limit app --bytes 1K
+    symptom 'Disk quota exceeded' cp five "$conf/five"
+    advice 'kvctl account show app'
+    same '"limit_bytes": 1024,' eval 'kv account show app | grep -o "\"limit_bytes.*"'
+    advice 'kvctl account limit app --bytes 4G'
+    kv account limit app --bytes 4G
+    same "" cp five "$conf/five"
+    symptom 'File too large' sh -c "head -c 26214401 /dev/zero >'$conf/large'"
+    symptom 'Invalid argument' touch "$conf/a.b"
+    advice 'tail ~/kv/.kvfs/errors'
+    tail "$mnt/.kvfs/errors" | grep -q 'a key is 1 to 512 letters' || wrong "errors: $(cat "$mnt/.kvfs/errors")"
+    symptom 'Operation not permitted' touch "$mnt/app/file"
+    symptom 'Operation not permitted' mkdir "$conf/dir"
+    # The shell has emptied the key before the command fails, and kvctl has not.
+    kv put app/conf/key value
+    same value eval "false | kvctl=$kvctl kv put app/conf/key 2>/dev/null; cat '$conf/key'"
+    advice 'command | kvctl put app/conf/key'
+    same "" eval "false >'$conf/key'; cat '$conf/key'"
+}
+
+case_symptoms_of_mounts_are_known_and_cured() {
+    start || exit 1
+    mkdir "$mnt/app"
+    symptom 'Device or resource busy' sh -c "cd '$mnt' && fusermount3 -u '$mnt'"
+    kill -9 "$(daemons)"
+    wait_until no_daemons
+    stat "$mnt/app" >/dev/null 2>&1 # may wait for the connection's end
+    symptom 'Transport endpoint is not connected' stat "$mnt/app"
+    start
+    same app ls "$mnt"
+    stop
+    symptom 'no store there: check the path' "$kvfs" "$store.absent" "$mnt" -o nocreate
+    chmod 755 "$store"
+    symptom 'other users have rights on the directory' "$kvfs" "$store" "$mnt"
+    grep -qF 'chmod go= STORE STORE/data.mdb' "$man/kvfs-store.5.in" || wrong "kvfs-store(5) does not say chmod"
+    chmod go= "$store" "$store/data.mdb"
+    start
+}
+
+case_symptoms_of_users_are_known() {
+    local as_nobody="setpriv --reuid=nobody --regid=nogroup --clear-groups"
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
+    # shellcheck disable=SC2086 # several words
+    $as_nobody test -x "$kvfs" || skip "others cannot get to the programs"
+    # shellcheck disable=SC2016 # the shell within expands it
+    symptom "option allow_other only allowed if 'user_allow_other' is set" where_nobody_can_mount '
+        cd "$2" && mkdir mnt && chown nobody mnt && umount /etc/fuse.conf || exit 0
+        ! grep -q "^user_allow_other" /etc/fuse.conf || mount --bind /dev/null /etc/fuse.conf
+        '"$as_nobody"' "$1" store mnt -o allow_other' "$kvfs" "$case_dir/theirs"
+    rm -r "$case_dir/theirs"
+    # shellcheck disable=SC2016
+    symptom 'Permission denied' where_nobody_can_mount '
+        cd "$2" && mkdir mnt && chown nobody mnt && '"$as_nobody"' "$1" store mnt || exit 0
+        ls mnt
+        status=$?
+        umount mnt
+        exit $status' "$kvfs" "$case_dir/theirs"
+    rm -r "$case_dir/theirs"
+    # shellcheck disable=SC2016
+    symptom '/dev/fuse: Permission denied' where_nobody_can_mount '
+        cd "$2" && mkdir mnt && chown nobody mnt && chmod 600 /dev/fuse || exit 0
+        '"$as_nobody"' "$1" store mnt' "$kvfs" "$case_dir/theirs"
+}
+
 run_cases "$@"
