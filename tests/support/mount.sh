@@ -203,21 +203,32 @@ run_cases() {
 # its $1 is the mount point, and ARG... come after it. In a namespace of mounts, for a fuse.conf that lets users
 # allow_other; needs root. The exit status is the script's.
 in_a_mount_of_nobody() {
-    local theirs=$case_dir/theirs
-    mkdir "$theirs" "$theirs/mnt" "$theirs/dev"
-    chown -R nobody:nogroup "$theirs"
-    chmod 711 "$case_dir" "$(dirname "$case_dir")"
-    echo user_allow_other >fuse.conf
-    chmod 644 fuse.conf
-    unshare -m bash -c '
+    local script=$1
+    shift
+    where_nobody_can_mount '
         kvfs=$1 theirs=$2 script=$3
         shift 3
-        mount --bind fuse.conf /etc/fuse.conf && mount -t tmpfs none "$theirs/dev" &&
-            mknod -m 666 "$theirs/dev/fuse" c 10 229 && mount --bind "$theirs/dev/fuse" /dev/fuse || exit 1
+        mkdir -m 777 "$theirs/mnt"
         setpriv --reuid=nobody --regid=nogroup --clear-groups "$kvfs" "$theirs/store" "$theirs/mnt" -o allow_other ||
             exit 1
         bash -c "$script" - "$theirs/mnt" "$@"
         status=$?
         umount "$theirs/mnt"
-        exit $status' - "$kvfs" "$theirs" "$@"
+        exit $status' "$kvfs" "$case_dir/theirs" "$script" "$@"
+}
+
+# where_nobody_can_mount SCRIPT [ARG...]: run a bash script as root in a namespace of mounts, in which /dev/fuse is open
+# to all, fuse.conf lets users allow_other, and $case_dir/theirs is a directory of user nobody; needs root.
+where_nobody_can_mount() {
+    mkdir "$case_dir/theirs"
+    chown nobody:nogroup "$case_dir/theirs"
+    chmod 711 "$case_dir" "$(dirname "$case_dir")"
+    echo user_allow_other >fuse.conf
+    chmod 644 fuse.conf
+    unshare -m bash -c '
+        mount --bind fuse.conf /etc/fuse.conf && mkdir "$1/dev" && mount -t tmpfs none "$1/dev" &&
+            mknod -m 666 "$1/dev/fuse" c 10 229 && mount --bind "$1/dev/fuse" /dev/fuse || exit 1
+        script=$2
+        shift 2
+        exec bash -c "$script" - "$@"' - "$case_dir/theirs" "$@"
 }

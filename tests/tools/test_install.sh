@@ -16,8 +16,9 @@ case_what_is_installed_works_and_is_taken_away_again() {
     cmake --install "$build" --prefix "$PWD/inst" --strip >out 2>&1 || wrong "install: $(tail -3 out)"
     local file
     for file in bin/kvfs bin/kvctl sbin/mount.fuse.kvfs lib/systemd/system/kvfs@.service lib/sysusers.d/kvfs.conf \
-        lib/tmpfiles.d/kvfs.conf share/man/man1/kvctl.1 share/man/man5/kvfs-store.5 share/man/man8/kvfs.8 \
-        share/man/man8/mount.fuse.kvfs.8 share/bash-completion/completions/kvctl share/zsh/site-functions/_kvctl \
+        lib/tmpfiles.d/kvfs.conf share/man/man1/kvctl.1 share/man/man5/kvfs-store.5 share/man/man7/kvfs-guide.7 \
+        share/man/man8/kvfs.8 share/man/man8/mount.fuse.kvfs.8 \
+        share/bash-completion/completions/kvctl share/zsh/site-functions/_kvctl \
         share/kvfs/candidates share/kvfs/pages/kv.mjs include/kvfs/kv.h; do
         [ -s "inst/$file" ] || wrong "there is no $file"
     done
@@ -53,9 +54,11 @@ case_a_program_is_compiled_with_the_installed_library() {
 # ----------------------------------------------------------------------- manual pages
 
 pages() {
+    local page
     mkdir pages
-    sed 's/@VERSION@/1/' "$source/tools/man/kvfs.8.in" >pages/kvfs.8
-    sed 's/@VERSION@/1/' "$source/tools/man/kvfs-store.5.in" >pages/kvfs-store.5
+    for page in kvfs.8 kvfs-store.5 kvfs-guide.7; do
+        sed 's/@VERSION@/1/' "$source/tools/man/$page.in" >pages/$page
+    done
     "$source/tools/man/kvctl" "$kvctl" "$source/tools/man/kvctl.1.in" >pages/kvctl.1 || wrong "kvctl.1: exit status $?"
 }
 
@@ -216,7 +219,7 @@ echo '/var/lib/kvfs/gone /srv/missing fuse.kvfs run_as=kvfs 0 0' >>/etc/fstab
 mount /srv/kv || exit 1
 mount /srv/missing 2>/dev/null || echo refused
 mkdir /srv/kv/shop/n && echo value >/srv/kv/shop/n/key && cat /srv/kv/shop/n/key
-man -w kvfs kvctl kvfs-store mount.fuse.kvfs >/tmp/out || cat /tmp/out
+man -w kvfs kvctl kvfs-store kvfs-guide mount.fuse.kvfs >/tmp/out || cat /tmp/out
 umount /srv/kv
 dpkg --purge kvfs >/tmp/out 2>&1 || cat /tmp/out
 ls -A /var/lib/kvfs

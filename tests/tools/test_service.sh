@@ -76,14 +76,14 @@ case_the_unit_is_sound_and_exposes_little() {
     awk '/Overall exposure level/ { exit !($(NF - 2) <= 3.0) }' out || wrong "$(tail -1 out)"
 }
 
-# Lines of README.md and others that are there to be copied.
+# Lines of the manual page that are there to be copied.
 case_lines_for_fstab_make_sound_units() {
     local generator=/lib/systemd/system-generators/systemd-fstab-generator lines
     need systemd-analyze
     [ -x $generator ] || skip "there is no systemd-fstab-generator"
-    sed -n 's/^    \(\/[^ ]* \/[^ ]* fuse\.kvfs .*\)/\1/p' "$source/README.md" >fstab
+    grep '^/[^ ]* /[^ ]* fuse\.kvfs ' "$source/tools/man/kvfs.8.in" >fstab
     lines=$(grep -c . fstab)
-    [ "$lines" -ge 2 ] || wrong "README.md has $lines lines for fstab"
+    [ "$lines" -ge 2 ] || wrong "kvfs.8 has $lines lines for fstab"
     mkdir units
     SYSTEMD_FSTAB=$PWD/fstab $generator "$PWD/units" "$PWD/units" "$PWD/units" || wrong "exit status $?"
     same "$lines" eval 'ls units | grep -c "\.mount$"'
