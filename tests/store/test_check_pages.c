@@ -112,7 +112,7 @@ static int make_store(void **state)
     struct kv_error error = {""};
     struct kv_node account, space;
     struct engine *engine;
-    uint64_t used, limit;
+    struct kv_storage storage;
     struct kv_store *kv;
 
     assert_int_equal(make_directory(state), 0);
@@ -135,8 +135,8 @@ static int make_store(void **state)
             assert_int_equal(kv_node_make(kv, KV_ACCOUNT, KV_ROOT_ID, name, 0, &account), 0);
     }
     sound_dump = checksum_of(engine);
-    engine->ops->usage(engine, &used, &limit);
-    used_pages = used / PAGE;
+    engine->ops->usage(engine, &storage);
+    used_pages = storage.used_bytes / PAGE;
     kv_close(kv);
     read_file();
     return 0;
