@@ -18,8 +18,8 @@
  * Memory. A view lives until the kernel forgets it, as all that is not used any more when memory gets short. Until
  * then it takes a struct fs_node and its name, and nothing besides.
  *
- * Permissions. Owner, group, mode and times are the namespace's. What the kernel was told of them for a view is kept with
- * the view, and compared by each request in it, as is that of the directories above the namespace (told.h). */
+ * Permissions. Owner, group, mode and times are the namespace's. What the kernel was told of them for a view is kept
+ * with the view, and compared by each request in it, as is that of the directories above the namespace (told.h). */
 #ifndef KVFS_FS_NODES_VIEW_H
 #define KVFS_FS_NODES_VIEW_H
 
