@@ -310,10 +310,10 @@ static void a_namespace_that_another_node_closes_is_closed_in_views(void **state
 
 static long inodes(void **state)
 {
-    const char *found = strstr(mount_text(A(".kvfs/stats")), "\nkvfs_inodes ");
+    const char *line = strstr(mount_text(A(".kvfs/stats")), "\nkvfs_inodes{");
 
-    assert_non_null(found);
-    return strtol(found + strlen("\nkvfs_inodes "), NULL, 10);
+    assert_non_null(line);
+    return strtol(strstr(line, "} ") + 2, NULL, 10);
 }
 
 static void views_are_forgotten_with_the_kernel(void **state)
