@@ -181,18 +181,24 @@ bool fs_told_same(struct fs *fs, struct fs_inode *inode, const struct kv_attr *a
 
 /* A request that was made before its directory was told anew may have been checked with what was known before. What a
  * view was told stands for its namespace, which has the same number: the kernel may know both, and comes to the
- * namespace only on its way to the view. */
+ * namespace only on its way to the view.
+ *
+ * Of what it knows nothing the kernel has checked nothing. So a directory above is left out where it was had drop what
+ * it was told, until it asks anew: whoever works in a directory (cd) never comes by those above it again. */
 static void told_add_locked(struct fs_inode *dir, struct fs_seen *out, bool *stale)
 {
-    for (; dir != NULL && out->count < TOLD_DEPTH; dir = dir->parent) {
+    for (bool above = false; dir != NULL && out->count < TOLD_DEPTH; dir = dir->parent) {
+        const struct fs_node *node = fs_node_of(dir);
         const struct fs_told *told = &dir->told;
-        bool there = !told->known; /* of what it knows nothing it checked nothing */
+        bool there = !told->known ||
+                     (above && node != NULL && node->told_dropped && fs_request_number() > node->told_dropped_at);
 
         for (size_t i = 0; i < out->count; i++)
             there |= out->dirs[i].node == dir->name->node;
-        if (!there && fs_node_of(dir) != NULL)
+        if (!there && node != NULL)
             out->dirs[out->count++] = (struct kv_seen){dir->name->node, told->mode, told->uid, told->gid};
         *stale |= told->since > fs_request_number();
+        above = node != NULL;
     }
 }
 

@@ -409,6 +409,36 @@ static void an_open_finds_what_was_made_anew_in_a_directory_that_was_closed(void
     }
 }
 
+/* Who works in a namespace (cd) is not checked by the directories above it, whatever becomes of them. */
+static void a_working_directory_works_on_whatever_becomes_of_those_above_it(void **state, const char *dir)
+{
+    int at;
+
+    mount_start(*state, "allow_other");
+    MOUNT_OK(mkdir(A("a/d"), 0777));
+    mount_write_text(A("a/d/key"), "one");
+    at = (int)MOUNT_OK(open(A("a/%s", dir), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    for (int i = 0; i < 3; i++) {
+        MOUNT_OK(chmod(B("a"), i % 2 == 0 ? 0750 : 0700));
+        MOUNT_OK(close((int)MOUNT_OK(openat(at, "key", O_RDONLY | O_CLOEXEC))));
+        MOUNT_OK(close((int)MOUNT_OK(openat(at, "key", O_WRONLY | O_CLOEXEC))));
+    }
+    MOUNT_OK(close(at));
+    mount_expect_text(A("a/d/key"), "one");
+    MOUNT_OK(chmod(B("a"), 0700));
+    USERS_REFUSED(AS(OTHER, open(A("a/d/key"), O_RDONLY | O_CLOEXEC)));
+}
+
+static void a_namespace_to_work_in_works_on(void **state)
+{
+    a_working_directory_works_on_whatever_becomes_of_those_above_it(state, "d");
+}
+
+static void a_view_to_work_in_works_on(void **state)
+{
+    a_working_directory_works_on_whatever_becomes_of_those_above_it(state, "d/.prefix/k");
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +465,9 @@ static int run(void)
         USERS_TEST("allow_other", a_sticky_project_keeps_the_bindings_of_others),
         USERS_TEST("allow_other,cache_ttl=0", a_put_behind_a_rename_elsewhere_makes_an_object_of_its_own),
         USERS_TEST("allow_other", an_open_finds_what_was_made_anew_in_a_directory_that_was_closed),
+        USERS_TEST("allow_other", a_namespace_to_work_in_works_on),
+        USERS_TEST("allow_other,invalidate=ttl", a_namespace_to_work_in_works_on),
+        USERS_TEST("allow_other", a_view_to_work_in_works_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
