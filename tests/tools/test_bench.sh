@@ -244,12 +244,12 @@ case_what_is_recorded_can_be_compared_with() {
 # A ratio that is too large is measured once more, and tells.
 case_a_ratio_that_is_too_large_fails_when_it_is_found_twice() {
     make_shm
-    sed -E '/^hot-get|^kernel/!d; s/^kernel .*/kernel 999.0/; s/[0-9.]+$/0.01/' "$recorded" >changed
+    sed -E '/^hot-get|^kernel/!d; s/^kernel .*/kernel 999.0/; /^hot-get/s/[0-9.]+$/0.01/' "$recorded" >changed
     bench --ci changed
     [ $? -eq 1 ] || wrong "not exit status 1: $(cat "$case_dir/out")"
     [ "$(grep -c '^hot-get .*ratio to the floor .* MORE$' "$case_dir/out")" = 2 ] || wrong "$(cat "$case_dir/out")"
     sed -i -E 's/ 0\.01$/ 99999/' changed
-    bench --ci changed || wrong "a ratio that is small enough: exit status $?"
+    bench --ci changed || wrong "a ratio that is small enough: exit status $?: $(cat "$case_dir/err")"
     [ "$(grep -c 'ratio to the floor' "$case_dir/out")" = 1 ] || wrong "$(cat "$case_dir/out")"
     nothing_is_left
 }

@@ -168,12 +168,15 @@ static int ci_record(const char *path, const struct ci *now)
 
 /* ---------------------------------------------------------------------------------- comparing */
 
-/* One figure beside what is recorded. returns whether it is too much */
+/* One figure beside what is recorded, and where it is less: that can be recorded anew. returns whether it is too much */
 static bool ci_over(const char *what, double now, double recorded, double limit)
 {
     bool over = now > limit; /* never of what is no number */
 
-    printf("  %s %.2f (%.2f)%s", what, now, recorded, over ? " MORE" : "");
+    printf("  %s %.2f (%.2f)%s", what, now, recorded,
+           over                              ? " MORE"
+           : now + CI_COUNT_SLACK < recorded ? " less"
+                                             : "");
     return over;
 }
 

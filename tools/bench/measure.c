@@ -194,7 +194,8 @@ static double measure_figure(const struct work *work, enum bench_unit unit, doub
 
 uint64_t measure_steps(const struct run *run, enum bench_workload workload)
 {
-    return run->options->files * (plans[workload].repeated ? MEASURE_PASSES + 1 : 1); /* nothing large is counted */
+    return run->options->files *
+           (plans[workload].repeated ? MEASURE_PASSES + 1 : 1); /* nothing large is counted */
 }
 
 /* Add what it took to what it took in other rounds. */
