@@ -192,6 +192,27 @@ case_a_peer_that_fails_is_left_out() {
     done
 }
 
+# A kvfs that takes the option, whatever it does then.
+case_io_uring_is_measured_where_it_mounts() {
+    make_shm
+    printf '#!/bin/bash\nexec %q "${@/,io_uring/}"\n' "$kvfs" >takes
+    chmod +x takes
+    measure --only hot-get --of kvfs-ring --of kvfs-fsync --kvfs "$PWD/takes" || wrong "exit status $?"
+    rows hot-get kvfs-ring kvfs-fsync
+    grep -q '^hot-get: kvfs-ring / kvfs-fsync ' "$case_dir/out" || wrong "no bar: $(cat "$case_dir/out")"
+    nothing_is_left
+}
+
+case_a_terminal_sees_how_far_it_is() {
+    need script
+    make_shm
+    timeout 60 script -qec "$(printf '%q ' "$bench" --dir . --rounds 2 --files 3 --only stat --of floor)" /dev/null \
+        >"$case_dir/out" 2>&1 </dev/null
+    grep -q 'round 1 of 2: stat, floor' "$case_dir/out" || wrong "$(cat -v "$case_dir/out")"
+    grep -q 'round 2 of 2: stat, floor' "$case_dir/out" || wrong "$(cat -v "$case_dir/out")"
+    nothing_is_left
+}
+
 first_line_of_help() { "$bench" --help | head -n 1; }
 
 case_what_cannot_be_meant_is_refused() {

@@ -6,8 +6,8 @@
  * value along with its open, and no flush for who only reads.
  *
  * It begins with COUNT files of SIZE bytes, PREFIX0, PREFIX1 ..., as work.c puts them: mounted anew it is cold, and has
- * its files.
- * OPTIONS are those of libfuse, as `io_uring` where it has that. It stays in the foreground, cannot list its directory, and forgets all when it ends. */
+ * its files. OPTIONS are those of libfuse, as `io_uring` where it has that.
+ * It stays in the foreground, cannot list its directory, and forgets all when it ends. */
 #define FUSE_USE_VERSION 312
 
 #include "tools/bench/work.h"
