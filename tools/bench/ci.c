@@ -45,8 +45,8 @@ void ci_choose(struct bench_options *options)
 
 /* --------------------------------------------------------------------------------------- now */
 
-/* The smaller one of the median of ratios, and the ratio of the best rounds: what else runs on the machine spoils each of
- * them, but seldom both. */
+/* The smaller one of the median of ratios, and the ratio of the best rounds: what else runs on the machine spoils each
+ * of them, but seldom both. */
 static double ci_ratio(const struct run *run, enum bench_workload workload, enum bench_subject subject)
 {
     const struct bench_results *results = run->results;
@@ -168,12 +168,15 @@ static int ci_record(const char *path, const struct ci *now)
 
 /* ---------------------------------------------------------------------------------- comparing */
 
-/* One figure beside what is recorded. returns whether it is too much */
+/* One figure beside what is recorded. (Less can be recorded anew.) returns whether it is too much */
 static bool ci_over(const char *what, double now, double recorded, double limit)
 {
     bool over = now > limit; /* never of what is no number */
 
-    printf("  %s %.2f (%.2f)%s", what, now, recorded, over ? " MORE" : "");
+    printf("  %s %.2f (%.2f)%s", what, now, recorded,
+           over                              ? " MORE"
+           : now + CI_COUNT_SLACK < recorded ? " less"
+                                             : "");
     return over;
 }
 

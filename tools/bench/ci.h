@@ -7,7 +7,7 @@
 
 #include "tools/bench/run.h"
 
-/* Set what these modes measure, where the options say nothing else. */
+/* Set what these modes measure, and how often, whatever else the options say of that. */
 void ci_choose(struct bench_options *options);
 
 /* Behind a first run: compare with what is recorded, print a line for each, and measure again what is too slow; or

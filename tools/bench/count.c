@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT_SECONDS 60.0
@@ -17,29 +18,59 @@ static bool count_is_waited_for(const char *kind)
            strcmp(kind, "interrupt") != 0;
 }
 
-/* Lines as: kvfs_fuse_requests_total{kind="lookup"} 1 */
+/* The number of a line as: NAME{mount="...",kind="KIND"} NUMBER
+ * returns  the kind, "" where the line has none; NULL where it is of another name */
+static const char *count_line(char *line, const char *name, double *number)
+{
+    char *kind = strstr(line, ",kind=\""), *last = strrchr(line, ' ');
+
+    if (strncmp(line, name, strlen(name)) != 0 || line[strlen(name)] != '{' || last == NULL)
+        return NULL;
+    *number = strtod(last, NULL);
+    if (kind == NULL)
+        return "";
+    kind += strlen(",kind=\"");
+    kind[strcspn(kind, "\"")] = '\0';
+    return kind;
+}
+
+static int count_read_file(FILE *file, struct count *count)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool any = false;
+
+    while (getline(&line, &room, file) >= 0) {
+        const char *kind;
+        double number;
+
+        if ((kind = count_line(line, "kvfs_fuse_requests_total", &number)) != NULL) {
+            any = true;
+            count->requests += count_is_waited_for(kind) ? number : 0;
+        } else if (count_line(line, "kvfs_fuse_notifications_total", &number) != NULL) {
+            count->notifications += number;
+        } else if (count_line(line, "kvfs_cache_bytes", &number) != NULL) {
+            count->cache_bytes = number;
+        }
+    }
+    free(line);
+    return any ? 0 : -EPROTO;
+}
+
 static int count_read(const void *arg, void *out)
 {
-    char path[PATH_MAX], line[256], kind[64];
-    struct count *count = out;
-    double value;
+    char path[PATH_MAX];
     FILE *file;
+    int rc;
 
     if (snprintf(path, sizeof(path), "%s/.kvfs/stats", (const char *)arg) >= PATH_MAX)
         return -ENAMETOOLONG;
     file = fopen(path, "re");
     if (file == NULL)
         return -errno;
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (sscanf(line, "kvfs_fuse_requests_total{kind=\"%63[a-z_0-9]\"} %lf", kind, &value) == 2)
-            count->requests += count_is_waited_for(kind) ? value : 0;
-        if (sscanf(line, "kvfs_fuse_notifications_total{kind=\"%63[a-z_0-9]\"} %lf", kind, &value) == 2)
-            count->notifications += value;
-        if (sscanf(line, "kvfs_cache_bytes %lf", &value) == 1)
-            count->cache_bytes = value;
-    }
+    rc = count_read_file(file, out);
     fclose(file);
-    return 0;
+    return rc;
 }
 
 int count_take(const struct daemon *daemon, const char *mountpoint, struct count *out)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIGURES_MEMORY_KEYS 100000u /* of fewer, what each thread has for itself is more than what the keys take */
+
 #define AT_MOST false
 #define AT_LEAST true
 
@@ -122,7 +124,8 @@ bool figures_of_bar(const struct bench_results *results, const struct figures_ba
         return figures_ratio(results, bar->workload, bar->subject, bar->other, out);
     }
     snprintf(text, FIGURES_BAR_TEXT, "%s: %s, %s", name, of, bench_units[bench_workloads[bar->workload].unit]);
-    if (!bench_has(results->measured[bar->workload], bar->subject))
+    if (!bench_has(results->measured[bar->workload], bar->subject) ||
+        (bar->workload == BENCH_MEMORY && results->options->many < FIGURES_MEMORY_KEYS))
         return false;
     *out = figures_of(results, bar->workload, bar->subject);
     return true;

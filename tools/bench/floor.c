@@ -1,4 +1,4 @@
-/* usage: kvfs-bench-floor [-o OPTIONS] MOUNTPOINT [PREFIX COUNT SIZE]...
+/* usage: kvfs-bench-floor [-o io_uring] MOUNTPOINT [PREFIX COUNT SIZE]...
  *
  * The floor of the benchmark: a file system of one flat directory whose files live in memory, over libfuse's low-level
  * API and threads. It answers and does nothing else, so what it takes is what FUSE itself takes. The kernel is told to
@@ -6,10 +6,13 @@
  * value along with its open, and no flush for who only reads.
  *
  * It begins with COUNT files of SIZE bytes, PREFIX0, PREFIX1 ..., as work.c puts them: mounted anew it is cold, and has
- * its files.
- * OPTIONS are those of libfuse, as `io_uring` where it has that. It stays in the foreground, cannot list its directory, and forgets all when it ends. */
+ * its files. With io_uring requests come as those of kvfs do with that option, by the transport of kvfs.
+ * It stays in the foreground, cannot list its directory, and forgets all when it ends. */
 #define FUSE_USE_VERSION 312
 
+#include "fs/transport/channel.h"
+#include "fs/transport/loop.h"
+#include "fs/transport/uring.h"
 #include "tools/bench/work.h"
 #include "tools/cli/cli.h"
 
@@ -27,6 +30,7 @@
 #define FLOOR_ROOM ((size_t)128)
 #define FLOOR_IO (1u << 20)
 #define FLOOR_BACKGROUND 64
+#define FLOOR_WAIT_MS 30000
 
 struct floor_file {
     char *name;
@@ -343,13 +347,47 @@ static int floor_serve(const char *mountpoint)
 
     if (config == NULL)
         return -ENOMEM;
-    rc = fuse_session_mount(floor_session, mountpoint);
+    rc = fuse_set_signal_handlers(floor_session);
     if (rc == 0) {
-        rc = fuse_session_loop_mt(floor_session, config);
-        fuse_session_unmount(floor_session);
+        rc = fuse_session_mount(floor_session, mountpoint);
+        if (rc == 0) {
+            rc = fuse_session_loop_mt(floor_session, config);
+            fuse_session_unmount(floor_session);
+        }
+        fuse_remove_signal_handlers(floor_session);
     }
     fuse_loop_cfg_destroy(config);
-    return rc < 0 ? rc : 0; /* a signal ended it */
+    return rc;
+}
+
+static void floor_do_nothing(void *arg) { (void)arg; }
+
+static void floor_reload(struct fs *fs) { (void)fs; }
+
+static int floor_has_ended(struct fs *fs, bool abandon)
+{
+    (void)fs, (void)abandon;
+    return 0;
+}
+
+static int floor_serve_rings(const char *mountpoint, struct fs *fs)
+{
+    struct kv_error error;
+    int rc = fs_uring_check(&error);
+
+    if (rc < 0) {
+        fprintf(stderr, "kvfs-bench-floor: %s\n", error.text);
+        return rc;
+    }
+    fs_loop_block_signals();
+    rc = fuse_session_mount(floor_session, mountpoint);
+    if (rc != 0)
+        return rc;
+    rc = fs_channel_use(floor_session);
+    if (rc == 0)
+        rc = fs_loop(fs, floor_reload, floor_has_ended);
+    fuse_session_unmount(floor_session);
+    return rc;
 }
 
 static void floor_end(void)
@@ -362,37 +400,34 @@ static void floor_end(void)
     }
 }
 
-static int floor_run(const char *mountpoint, char *options)
+static int floor_run(const char *mountpoint, bool rings)
 {
-    char *words[] = {"kvfs-bench-floor", "-o", "subtype=kvfs-bench-floor", "-o", options};
-    struct fuse_args args = FUSE_ARGS_INIT(options == NULL ? 3 : 5, words);
-    int rc = -EINVAL;
+    struct fs_options options = {.io_uring = true, .commit_timeout_ms = FLOOR_WAIT_MS};
+    struct fs fs = {.options = &options, .mounted = floor_do_nothing};
+    char *words[] = {"kvfs-bench-floor", "-o", "subtype=kvfs-bench-floor"};
+    struct fuse_args args = FUSE_ARGS_INIT(3, words);
+    int rc;
 
-    floor_session = fuse_session_new(&args, &floor_ops, sizeof(floor_ops), NULL);
+    floor_session = fs.session = fuse_session_new(&args, &floor_ops, sizeof(floor_ops), &fs);
     fuse_opt_free_args(&args);
     if (floor_session == NULL)
-        return rc;
-    if (fuse_set_signal_handlers(floor_session) == 0) {
-        rc = floor_serve(mountpoint);
-        fuse_remove_signal_handlers(floor_session);
-    }
+        return -EINVAL;
+    rc = rings ? floor_serve_rings(mountpoint, &fs) : floor_serve(mountpoint);
     fuse_session_destroy(floor_session);
-    return rc;
+    return rc < 0 ? rc : 0; /* a signal ended it */
 }
 
 int main(int argc, char **argv)
 {
-    char *options = NULL, *program = argv[0];
+    bool rings = argc > 2 && strcmp(argv[1], "-o") == 0 && strcmp(argv[2], "io_uring") == 0;
+    const char *program = argv[0];
     uint64_t count, size;
     int rc = 0;
 
-    if (argc > 2 && strcmp(argv[1], "-o") == 0) {
-        options = argv[2];
-        argv += 2;
-        argc -= 2;
-    }
+    argv += rings ? 2 : 0;
+    argc -= rings ? 2 : 0;
     if (argc < 2 || argc % 3 != 2) {
-        fprintf(stderr, "usage: %s [-o OPTIONS] MOUNTPOINT [PREFIX COUNT SIZE]...\n", program);
+        fprintf(stderr, "usage: %s [-o io_uring] MOUNTPOINT [PREFIX COUNT SIZE]...\n", program);
         return 2;
     }
     for (int i = 2; i < argc && rc == 0; i += 3)
@@ -400,7 +435,7 @@ int main(int argc, char **argv)
                  ? -EINVAL
                  : floor_fill(argv[i], count, size);
     if (rc == 0)
-        rc = floor_run(argv[1], options);
+        rc = floor_run(argv[1], rings);
     if (rc < 0)
         fprintf(stderr, "kvfs-bench-floor: %s: %s\n", argv[1], strerror(-rc));
     floor_end();

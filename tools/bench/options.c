@@ -93,7 +93,8 @@ static const char options_text[] =
     "  --passthrough PROGRAM  libfuse's example (passthrough_ll)\n"
     "\n"
     "  --counts FILE      count requests and system calls, and compare with what FILE has recorded\n"
-    "  --ci FILE          ratios to the floor, too\n"
+    "  --ci FILE          compare ratios to the floor, too; these three choose workloads, subjects, rounds, "
+    "files\n"
     "  --record FILE      measure both, and record them\n"
     "  -h, --help         show this text\n"
     "\n";

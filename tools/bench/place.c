@@ -21,8 +21,8 @@
 
 enum place_kind { PLACE_KVFS, PLACE_FLOOR, PLACE_OVER, PLACE_FILES, PLACE_SERVER, PLACE_ALONE };
 
-/* What a subject is: kvfs with options; the floor with options; a file system over a directory of the disk; a directory;
- * a server with a socket; or nothing that runs. And the program that it needs. */
+/* What a subject is: kvfs with options; the floor with options; a file system over a directory of the disk; a
+ * directory; a server with a socket; or nothing that runs. And the program that it needs. */
 static const struct place_info {
     enum place_kind kind;
     const char *options, *program;

@@ -1,5 +1,5 @@
 /* The picture for who wants to know what a put and a get cost: bars of medians in microseconds, shorter is better. The
- * colours are chosen for a light and a dark page, and what looks at neither still shows grey text that is seen on both. */
+ * colours are chosen for a light and a dark page, and where neither is known, the grey of the text is seen on both. */
 #include "tools/bench/figures.h"
 #include "tools/bench/report.h"
 
