@@ -578,7 +578,8 @@ KV_CHECKED int kv_new_ino(struct kv_store *store, uint64_t *out);
  * returns  0 no; -EDQUOT yes; other errors as kv_stat() */
 KV_CHECKED int kv_quota_check(struct kv_store *store, const struct kv_ref *ref, size_t size, uint64_t extra);
 
-/* The process that holds the writer's lock of the store now, as numbered in its own pid namespace; 0: none. */
+/* The process that holds the writer's lock of the store now, as numbered in its own pid namespace; 0: none. Where the
+ * store was opened read-only it may be one that has died since. */
 pid_t kv_writer_pid(struct kv_store *store);
 
 /* ---------------------------------------------------------------------- locks

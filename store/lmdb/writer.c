@@ -325,14 +325,16 @@ void lmdb_writer_release(struct lmdb *lmdb)
     pthread_mutex_unlock(&lmdb->writer->mutex);
 }
 
-/* A holder that died is none. */
+/* A holder that died is none. Who only reads cannot try the mutex, and takes its word until somebody writes again. */
 pid_t lmdb_writer_pid(struct lmdb *lmdb)
 {
     struct lmdb_writer *writer = lmdb->writer;
     int rc;
 
-    if (writer == NULL || lmdb->read_only) /* it never waits for one, and cannot try the mutex */
+    if (!writer_is_in_use(lmdb))
         return 0;
+    if (lmdb->read_only)
+        return atomic_load(&writer->holder);
     rc = writer_answer(lmdb, pthread_mutex_trylock(&writer->mutex));
     if (rc == 0) {
         atomic_store(&writer->holder, 0);

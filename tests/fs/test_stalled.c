@@ -106,6 +106,14 @@ static void change_in_vain(const struct mount_node *node)
     _exit(0);
 }
 
+static long figure_of(const char *path, const char *name)
+{
+    const char *line = strstr(mount_text(path), name);
+
+    assert_non_null(line);
+    return strtol(strstr(line, "} ") + 2, NULL, 10);
+}
+
 /* More changes wait than a node serves at a time; reads go on; each change ends in time, and errors tells who it is. */
 static void a_node_that_is_stopped_within_a_commit_stops_no_reader(void **state)
 {
@@ -113,6 +121,7 @@ static void a_node_that_is_stopped_within_a_commit_stops_no_reader(void **state)
     struct mount_test *test = *state;
     pid_t stalled, changers, reader;
     char pid[32];
+    long waiting = 0;
     int64_t begun;
     int status;
 
@@ -137,8 +146,11 @@ static void a_node_that_is_stopped_within_a_commit_stops_no_reader(void **state)
     changers = mount_fork(test);
     if (changers == 0)
         change_in_vain(NODE(0));
-    while (mount_now_ms() - begun < SECONDS * 500) {
+    while (mount_now_ms() - begun < (waiting > 0 ? 500 : 1000) * SECONDS) {
         int64_t before = mount_now_ms();
+
+        if (waiting == 0)
+            waiting = figure_of(A(".kvfs/stats"), "\nkvfs_queue_changes{");
 
         reader = mount_fork(test);
         if (reader == 0) {
@@ -154,12 +166,14 @@ static void a_node_that_is_stopped_within_a_commit_stops_no_reader(void **state)
         users_expect_end(state, reader, "reads");
         assert_true(mount_now_ms() - before < 1000);
     }
+    assert_true(waiting > 0);
     users_expect_end(state, changers, "changes");
     assert_true(mount_now_ms() - begun < (SECONDS + 6) * 1000);
     snprintf(pid, sizeof(pid), "%d", (int)stalled);
     assert_non_null(strstr(mount_text(A(".kvfs/errors")), pid));
     MOUNT_OK(kill(stalled, SIGKILL));
     (void)mount_wait(test, stalled);
+    assert_int_equal(figure_of(A(".kvfs/stats"), "\nkvfs_queue_changes{"), 0);
     mount_write_text(A("a/n/after"), "value");
     mount_expect_text(A("a/n/after"), "value");
     mount_expect_text(A("a/c1/key"), "value");

@@ -112,7 +112,7 @@ static int make_store(void **state)
     struct kv_error error = {""};
     struct kv_node account, space;
     struct engine *engine;
-    struct kv_storage storage;
+    struct kv_storage storage = {0};
     struct kv_store *kv;
 
     assert_int_equal(make_directory(state), 0);

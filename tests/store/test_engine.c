@@ -418,12 +418,15 @@ static void there_is_room_in_a_new_store(void **state)
 
 static void usage_stays_within_its_limit(void **state)
 {
-    uint64_t used = 1, limit = 1;
+    struct kv_storage storage = {0};
 
     (void)state;
     put_some();
-    engine->ops->usage(engine, &used, &limit);
-    assert_true(used <= limit);
+    engine->ops->usage(engine, &storage);
+    assert_true(storage.used_bytes <= storage.limit_bytes);
+    assert_true(storage.free_bytes <= storage.used_bytes);
+    assert_true(storage.log_bytes <= storage.log_limit_bytes);
+    assert_false(storage.failed);
 }
 
 /* --------------------------------------------------------------------------- many */

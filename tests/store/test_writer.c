@@ -351,8 +351,8 @@ static void a_writer_that_was_killed_is_named_no_more(void **state)
     end_setting(&setting);
 }
 
-/* It never waits for one; and it has the file for reading only. */
-static void a_read_only_store_names_no_writer(void **state)
+/* It never waits for one, but can tell who it is. */
+static void a_read_only_store_names_the_writer(void **state)
 {
     struct kv_options options = kv_options_default();
     struct kv_error error = {""};
@@ -364,8 +364,9 @@ static void a_read_only_store_names_no_writer(void **state)
     options.read_only = true;
     assert_int_equal(kv_open(directory, &options, &setting.kv, &error), 0);
     expect_text(&setting, "key", "value");
-    assert_int_equal(kv_writer_pid(setting.kv), 0);
+    assert_int_equal(kv_writer_pid(setting.kv), setting.holder.pid);
     holder_step(&setting.holder);
+    assert_int_equal(kv_writer_pid(setting.kv), 0);
     end_setting(&setting);
 }
 
@@ -417,7 +418,7 @@ int main(void)
         TEST_WRITER(a_change_goes_on_when_the_lock_comes_in_time),
         TEST_WRITER(a_killed_writer_leaves_the_lock_to_others),
         TEST_WRITER(a_writer_that_was_killed_is_named_no_more),
-        TEST_WRITER(a_read_only_store_names_no_writer),
+        TEST_WRITER(a_read_only_store_names_the_writer),
         TEST_WRITER(what_an_unused_file_holds_is_not_believed),
         TEST_WRITER(a_link_in_the_place_of_the_file_is_refused),
     };

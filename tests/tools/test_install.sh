@@ -19,7 +19,8 @@ case_what_is_installed_works_and_is_taken_away_again() {
         lib/tmpfiles.d/kvfs.conf share/man/man1/kvctl.1 share/man/man5/kvfs-store.5 share/man/man7/kvfs-guide.7 \
         share/man/man8/kvfs.8 share/man/man8/mount.fuse.kvfs.8 \
         share/bash-completion/completions/kvctl share/zsh/site-functions/_kvctl \
-        share/kvfs/candidates share/kvfs/pages/kv.mjs include/kvfs/kv.h; do
+        share/kvfs/candidates share/kvfs/pages/kv.mjs share/kvfs/grafana/kvfs.json \
+        share/kvfs/grafana/alerts.yml include/kvfs/kv.h; do
         [ -s "inst/$file" ] || wrong "there is no $file"
     done
     grep -qF "ExecStart=$PWD/inst/bin/kvfs " inst/lib/systemd/system/kvfs@.service ||

@@ -17,7 +17,8 @@
 
 /* ------------------------------------------------------------------------ the child
  *
- * It says where the mount is, and a NUL; then 'T', the stats, a NUL and the errors, or 'E' and why there is none. */
+ * It says where the mount is, and a NUL; then 'T', the stats, a NUL and the errors; or 'E', or 'R' where
+ * it is not for this user, and why there is none. */
 
 static void child_write(int fd, const char *bytes, size_t size)
 {
@@ -31,9 +32,10 @@ static void child_write(int fd, const char *bytes, size_t size)
     }
 }
 
-static void child_fail(int fd, const char *reason)
+/* error  why: a positive errno, or 0 */
+static void child_fail(int fd, int error, const char *reason)
 {
-    child_write(fd, "E", 1);
+    child_write(fd, error == EACCES ? "R" : "E", 1);
     child_write(fd, reason, strlen(reason));
     _exit(0);
 }
@@ -69,17 +71,21 @@ static void child_answer(int fd, const char *mount, bool errors)
 {
     int dir = open(mount, O_PATH | O_DIRECTORY | O_CLOEXEC); /* this alone asks nobody */
     struct mount_info info;
+    int error = dir < 0 ? errno : 0;
     size_t size, skip = 0;
     char *text;
 
     if (dir < 0 || !mount_find(dir, &info) || !info.is_kvfs) {
         child_write(fd, "", 1);
-        child_fail(fd, dir < 0 ? strerror(errno) : "no kvfs is mounted there");
+        child_fail(fd, error,
+                   error == ENOENT ? strerror(error)
+                   : error != 0    ? child_reason(error)
+                                   : "no kvfs is mounted there");
     }
     child_write(fd, info.point, strlen(info.point) + 1);
     text = child_read(dir, ".kvfs/stats", &size);
     if (text == NULL)
-        child_fail(fd, child_reason(errno));
+        child_fail(fd, errno, child_reason(errno));
     child_write(fd, "T", 1);
     child_write(fd, text, strnlen(text, size));
     text = errors ? child_read(dir, ".kvfs/errors", &size) : NULL;
@@ -149,17 +155,22 @@ static void ask_take(struct ask *ask)
     char *text = ask->text + strlen(ask->text) + 1;
     size_t size = ask->size - strlen(ask->text);
 
-    if (text[0] != 'T' && text[0] != 'E') {
-        ask_fail(ask, "the process that asks it was ended");
-        return;
+    switch (text[0]) {
+    case 'T':
+        ask->state = ASK_ANSWERED;
+        ask->stats = text + 1;
+        ask->errors = strlen(text) + 1 < size ? text + strlen(text) + 1 : "";
+        break;
+    case 'E':
+    case 'R':
+        ask->state = text[0] == 'E' ? ASK_FAILED : ASK_REFUSED;
+        ask->reason = text + 1;
+        break;
+    default:
+        ask->state = ASK_FAILED;
+        ask->reason = "the process that asks it was ended";
+        break;
     }
-    if (text[0] == 'E') {
-        ask_fail(ask, text + 1);
-        return;
-    }
-    ask->state = ASK_ANSWERED;
-    ask->stats = text + 1;
-    ask->errors = strlen(text) + 1 < size ? text + strlen(text) + 1 : "";
 }
 
 const char *ask_point(const struct ask *ask)

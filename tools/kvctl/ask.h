@@ -12,6 +12,7 @@ enum ask_state {
     ASK_WAITS,
     ASK_ANSWERED, /* stats and errors are there */
     ASK_FAILED,   /* reason tells why */
+    ASK_REFUSED,  /* the same: the mount is not for this user */
 };
 
 /* Zeroed: nothing was asked yet. All texts are the question's, until ask_end(). */

@@ -69,7 +69,7 @@ int ctl_health(struct ctl_request *request)
         snprintf(health.text, sizeof(health.text), "no answer within %s",
                  figures_time((double)request->timeout_ms / 1000, text));
         health.reason = health.text;
-    } else if (ask.state == ASK_FAILED) {
+    } else if (ask.state != ASK_ANSWERED) {
         health.reason = ask.reason;
     } else if (figures_parse(&figures, ask.stats) < 0) {
         health.reason = "out of memory";

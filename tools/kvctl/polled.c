@@ -50,6 +50,11 @@ const char *polled_point(const struct polled *polled, size_t which)
     return point != NULL ? point : polled->mounts[which];
 }
 
+bool polled_counts(const struct polled *polled, size_t which)
+{
+    return polled->points.items == NULL || polled->asks[which].state != ASK_REFUSED;
+}
+
 void polled_end(struct polled *polled)
 {
     for (size_t i = 0; i < polled->count && polled->asks != NULL; i++)

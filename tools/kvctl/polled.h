@@ -20,6 +20,8 @@ void polled_start(struct polled *polled, bool errors);
 void polled_wait(struct polled *polled, int64_t timeout_ms);
 /* The mount point, by its name for the kernel, or else as it was given. */
 const char *polled_point(const struct polled *polled, size_t which);
+/* Is it one that counts? Of those that nobody named, not what is another user's. */
+bool polled_counts(const struct polled *polled, size_t which);
 void polled_end(struct polled *polled);
 
 #endif

@@ -237,7 +237,8 @@ static ssize_t screen_accounts(const struct screen *screen, struct screen_accoun
             (*items)[count++] = account;
         }
     }
-    qsort(*items, count, sizeof(**items), screen_compare_accounts);
+    if (count > 0)
+        qsort(*items, count, sizeof(**items), screen_compare_accounts);
     return (ssize_t)count;
 }
 

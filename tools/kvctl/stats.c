@@ -86,7 +86,7 @@ static void stats_print_up(const struct polled *polled)
 {
     puts("# HELP kvfs_up Does the mount answer? 0: no.\n# TYPE kvfs_up gauge");
     for (size_t i = 0; i < polled->count; i++) {
-        bool again = false;
+        bool again = !polled_counts(polled, i);
 
         for (size_t other = 0; other < i; other++)
             again |= strcmp(polled_point(polled, i), polled_point(polled, other)) == 0;
@@ -140,9 +140,9 @@ int ctl_stats(struct ctl_request *request)
         }
     }
     for (size_t i = 0; i < polled.count && polled.asks != NULL && status != CTL_ERROR; i++)
-        if (polled.asks[i].state != ASK_ANSWERED) {
+        if (polled.asks[i].state != ASK_ANSWERED && polled_counts(&polled, i)) {
             ctl_say("%s: %s", polled.mounts[i],
-                    polled.asks[i].state == ASK_FAILED ? polled.asks[i].reason : "no answer in time");
+                    polled.asks[i].state != ASK_WAITS ? polled.asks[i].reason : "no answer in time");
             status = CTL_NO;
         }
     polled_end(&polled);

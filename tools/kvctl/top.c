@@ -134,9 +134,9 @@ static bool top_take(struct top *top)
             all = false;
         if (ask->state == ASK_ANSWERED)
             top_take_answer(top, i);
-        if (ask->state == ASK_FAILED)
+        if (ask->state == ASK_FAILED || ask->state == ASK_REFUSED)
             top_take_failure(top, i);
-        if (ask->state == ASK_ANSWERED || ask->state == ASK_FAILED)
+        if (ask->state != ASK_WAITS)
             ask_end(ask);
     }
     return all;
