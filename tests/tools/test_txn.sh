@@ -10,9 +10,9 @@ txn() {
     does txn --file operations "$@"
 }
 
-# txn_refuses STATUS WORDS LINES OPTION...: as refuses
+# txn_refuses STATUS WORDS LINES OPTION...: as refuses. NAMES in a line of JSON are those of a/m
 txn_refuses() {
-    local status=$1 words=$2 lines=$3
+    local status=$1 words=$2 lines=${3//NAMES/'"account":"a","namespace":"m"'}
     shift 3
     printf '%b' "$lines" >operations
     refuses "$status" "$words" txn "$@" <operations
@@ -197,7 +197,7 @@ END
     printf '\0\1' >bytes
     holds bytes a/n/bytes
     txn_refuses 4 'line 2: a/m/k|and not 5' \
-        '{"account":"a","namespace":"n","key":"x","value":"1"}\n{"op":"delete","account":"a","namespace":"m","key":"k","if_version":5}\n' \
+        '{"account":"a","namespace":"n","key":"x","value":"1"}\n{"op":"delete",NAMES,"key":"k","if_version":5}\n' \
         --json-lines
     prints 1 '' get a/n/x
     txn_refuses 2 'line 1: it is no JSON' 'put a/n/k 1\n' --json-lines
@@ -268,7 +268,7 @@ case_a_killed_transaction_is_done_whole_or_not_at_all() {
         kv dump a | jq -r 'select(.key) | .value' | tr -d x | sort -u >rounds
         [ "$(wc -l <rounds)" -le 1 ] || wrong "round $round: values of rounds $(tr '\n' ' ' <rounds)"
         [ ! -s rounds ] || shows keys 40 account show a
-        [ $bad = 0 ] || break
+        [ "$bad" = 0 ] || break
     done
     [ $cuts -gt 0 ] || wrong "none was killed"
     [ $status -eq 0 ] || wrong "the last one: exit status $status: $(cat error)"
