@@ -210,6 +210,21 @@ END
     txn_refuses 2 'watch: this is no operation' '{"op":"watch"}\n' --json-lines
 }
 
+case_a_key_expires_as_it_is_said() {
+    txn 'put a/n/k 1 --ttl 1h\nput a/n/l 2\nput a/n/m 3 --expires 2100-01-02T03:04:05Z --meta m=1\n'
+    kv dump a/n | jq -c 'select(.key)' >lines
+    [ "$(jq -r '.key + " " + (.expires // "never")' lines | sed 's/k 2.*Z/k soon/' | tr '\n' ,)" = \
+        'k soon,l never,m 2100-01-02T03:04:05Z,' ] || wrong "they are $(cat lines)"
+    does delete a/n/k a/n/l a/n/m
+    does txn --json-lines --file lines
+    kv dump a/n | jq -c 'select(.key)' | cmp - lines || wrong "a line of JSON makes another one"
+    txn_refuses 2 'line 1: --ttl and --expires do not go together' 'put a/n/k 1 --ttl 1h --expires never\n'
+    # An expired key is absent.
+    does put a/n/gone 1 --expires 2001-02-03T04:05:06Z
+    txn 'check a/n/gone --if-absent\nput a/n/gone 2 --if-absent --expires never\n'
+    prints 0 2 get a/n/gone
+}
+
 case_a_dump_of_a_namespace_is_a_transaction() {
     does put a/n/k1 one --meta m=1
     does put a/n/k2 two
