@@ -10,9 +10,9 @@ txn() {
     does txn --file operations "$@"
 }
 
-# txn_refuses STATUS WORDS LINES OPTION...: as refuses
+# txn_refuses STATUS WORDS LINES OPTION...: as refuses. NAMES in a line of JSON are those of a/m
 txn_refuses() {
-    local status=$1 words=$2 lines=$3
+    local status=$1 words=$2 lines=${3//NAMES/'"account":"a","namespace":"m"'}
     shift 3
     printf '%b' "$lines" >operations
     refuses "$status" "$words" txn "$@" <operations
@@ -197,7 +197,7 @@ END
     printf '\0\1' >bytes
     holds bytes a/n/bytes
     txn_refuses 4 'line 2: a/m/k|and not 5' \
-        '{"account":"a","namespace":"n","key":"x","value":"1"}\n{"op":"delete","account":"a","namespace":"m","key":"k","if_version":5}\n' \
+        '{"account":"a","namespace":"n","key":"x","value":"1"}\n{"op":"delete",NAMES,"key":"k","if_version":5}\n' \
         --json-lines
     prints 1 '' get a/n/x
     txn_refuses 2 'line 1: it is no JSON' 'put a/n/k 1\n' --json-lines
@@ -208,6 +208,21 @@ END
     txn_refuses 2 'line 1: "account" is missing' '{"op":"delete","namespace":"m","key":"k"}\n' --json-lines
     txn_refuses 2 'a put needs an "account"' '{"key":"k","value":"x"}\n' --json-lines
     txn_refuses 2 'watch: this is no operation' '{"op":"watch"}\n' --json-lines
+}
+
+case_a_key_expires_as_it_is_said() {
+    txn 'put a/n/k 1 --ttl 1h\nput a/n/l 2\nput a/n/m 3 --expires 2100-01-02T03:04:05Z --meta m=1\n'
+    kv dump a/n | jq -c 'select(.key)' >lines
+    [ "$(jq -r '.key + " " + (.expires // "never")' lines | sed 's/k 2.*Z/k soon/' | tr '\n' ,)" = \
+        'k soon,l never,m 2100-01-02T03:04:05Z,' ] || wrong "they are $(cat lines)"
+    does delete a/n/k a/n/l a/n/m
+    does txn --json-lines --file lines
+    kv dump a/n | jq -c 'select(.key)' | cmp - lines || wrong "a line of JSON makes another one"
+    txn_refuses 2 'line 1: --ttl and --expires do not go together' 'put a/n/k 1 --ttl 1h --expires never\n'
+    # An expired key is absent.
+    does put a/n/gone 1 --expires 2001-02-03T04:05:06Z
+    txn 'check a/n/gone --if-absent\nput a/n/gone 2 --if-absent --expires never\n'
+    prints 0 2 get a/n/gone
 }
 
 case_a_dump_of_a_namespace_is_a_transaction() {
@@ -268,7 +283,7 @@ case_a_killed_transaction_is_done_whole_or_not_at_all() {
         kv dump a | jq -r 'select(.key) | .value' | tr -d x | sort -u >rounds
         [ "$(wc -l <rounds)" -le 1 ] || wrong "round $round: values of rounds $(tr '\n' ' ' <rounds)"
         [ ! -s rounds ] || shows keys 40 account show a
-        [ $bad = 0 ] || break
+        [ "$bad" = 0 ] || break
     done
     [ $cuts -gt 0 ] || wrong "none was killed"
     [ $status -eq 0 ] || wrong "the last one: exit status $status: $(cat error)"

@@ -19,7 +19,7 @@ void ctl_set_place(const char *name, uint64_t line)
     errors_place.line = line;
 }
 
-static void errors_print(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void errors_print(const char *format, ...)
 {
     va_list args;
 
@@ -28,7 +28,7 @@ static void errors_print(const char *format, ...)
     va_end(args);
 }
 
-static void errors_say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void errors_say(const char *format, va_list args)
 {
     char *text;
 

@@ -12,8 +12,7 @@ struct words {
     bool in_word;
 };
 
-/* What a backslash and the byte behind it stand for: that byte, WORDS_GO_ON or, within quotes where the backslash stays,
- * EOF. */
+/* What a backslash and the byte behind it stand for: that byte, WORDS_GO_ON or, where the backslash stays, EOF. */
 static int words_escaped(const struct words *words, int next)
 {
     if (next == '\n')
