@@ -89,6 +89,38 @@ case_what_the_kernel_was_told_before_ends_with_an_expiry_that_is_set() {
     fails_with "No such attribute" expires "$n/key"
 }
 
+case_what_a_listing_told_ends_too() {
+    ready -o cache_ttl=3600
+    kv put a/n/key value --ttl 2s || wrong "kvctl put"
+    ls -l "$n" | grep -q key || wrong "it is not listed"
+    with_its_time_over key
+    gone key
+}
+
+case_what_was_told_of_a_file_that_is_being_written_ends_too() {
+    ready -o cache_ttl=3600
+    kv put a/n/key value --ttl 3s || wrong "kvctl put"
+    exec 5>>"$n/key"
+    echo more >&5
+    stat "$n/key" >/dev/null || wrong "stat: exit status $?"
+    exec 5>&-
+    stat "$n/key" >/dev/null || wrong "stat: exit status $?"
+    with_its_time_over key
+    gone key
+}
+
+case_a_put_that_learns_of_an_expiry_tells_the_kernel() {
+    ready -o invalidate=ttl,cache_ttl=3600
+    echo value >"$n/key"
+    exec 5>>"$n/key"
+    kv put a/n/key --ttl 3s </dev/null || wrong "kvctl put"
+    echo more >&5
+    stat "$n/key" >/dev/null || wrong "stat: exit status $?"
+    exec 5>&-
+    with_its_time_over key
+    gone key
+}
+
 case_an_expiry_in_the_past_ends_a_key_at_once() {
     ready -o cache_ttl=3600
     echo value >"$n/key"
