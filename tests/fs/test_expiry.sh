@@ -77,8 +77,20 @@ case_setfattr_sets_it_and_takes_it_away() {
     same "" getfattr --absolute-names -d "$n/key" # as the others of its kind, it is not listed
 }
 
+case_what_the_kernel_was_told_of_an_open_file_ends_too() {
+    ready -o invalidate=ttl,cache_ttl=3600
+    echo value >"$n/key"
+    exec 5<"$n/key"
+    stat "$n/key" >/dev/null
+    setfattr -n user.kvfs.expires -v +2s "$n/key" || wrong "setfattr: exit status $?"
+    with_its_time_over key
+    gone key
+    same value cat <&5
+    exec 5<&-
+}
+
 case_what_the_kernel_was_told_before_ends_with_an_expiry_that_is_set() {
-    ready -o cache_ttl=3600
+    ready -o invalidate=ttl,cache_ttl=3600
     echo value >"$n/key"
     same value cat "$n/key"
     ls -l "$n" >/dev/null
@@ -102,7 +114,7 @@ case_what_was_told_of_a_file_that_is_being_written_ends_too() {
     ready -o cache_ttl=3600
     kv put a/n/key value --ttl 3s || wrong "kvctl put"
     exec 5>>"$n/key"
-    echo more >&5
+    /bin/echo more >&5 # of another process: its close puts nothing
     stat "$n/key" >/dev/null || wrong "stat: exit status $?"
     exec 5>&-
     with_its_time_over key
@@ -112,12 +124,16 @@ case_what_was_told_of_a_file_that_is_being_written_ends_too() {
 case_a_put_that_learns_of_an_expiry_tells_the_kernel() {
     ready -o invalidate=ttl,cache_ttl=3600
     echo value >"$n/key"
-    exec 5>>"$n/key"
+    exec 5>>"$n/key" 6<"$n/key"
     kv put a/n/key --ttl 3s </dev/null || wrong "kvctl put"
-    echo more >&5
+    /bin/echo more >&5 # of another process: its close puts nothing
     stat "$n/key" >/dev/null || wrong "stat: exit status $?"
     exec 5>&-
     with_its_time_over key
+    gone key
+    same 'value
+more' cat <&6
+    exec 6<&-
     gone key
 }
 
