@@ -115,7 +115,7 @@ case_what_was_told_of_a_file_that_is_being_written_ends_too() {
     kv put a/n/key value --ttl 3s || wrong "kvctl put"
     exec 5>>"$n/key"
     /bin/echo more >&5 # of another process: its close puts nothing
-    stat "$n/key" >/dev/null || wrong "stat: exit status $?"
+    ls -l "$n" >/dev/null
     exec 5>&-
     with_its_time_over key
     gone key
