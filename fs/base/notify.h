@@ -4,9 +4,10 @@
  *
  *   attributes   another process of the machine has changed them, and the kernel was told them since it was notified
  *                last (nodes/push.h); what it was told is not what the central storage has, or it does not count as
- *                told (nodes/told.h); a write has taken set-id bits away
+ *                told (nodes/told.h); a write has taken set-id bits away; a key has got an expiry
  *   names        another process has changed one that the kernel may know, or know to be absent (nodes/push.h); a
- *                name leads to another inode, because a put has failed or a displaced one was put (content/)
+ *                name leads to another inode, because a put has failed or a displaced one was put (content/); an open
+ *                key has got an expiry
  *   pages        a small value is opened, and the kernel lacks pages of it
  *
  * Of what a request changes the kernel is not notified: it forgets that by itself. After a WRITE these are size and

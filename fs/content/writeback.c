@@ -79,7 +79,7 @@ static void put_succeeded(struct fs *fs, const struct put *put)
     fs_inode_set_local(fs, body->inode, false);
     if (expires) /* the key has one, as is known now; the kernel was told of none, or of another one */
         fs_notify_attr(fs, body->inode->id);
-    if (fs_inode_make_current(fs, body->inode))
+    if (fs_inode_make_current(fs, body->inode) || expires)
         fs_notify_epoch(fs);
 }
 

@@ -349,6 +349,19 @@ static bool xattr_is_over_limit(struct fs *fs, struct fs_inode *inode, const cha
            kv_xattrs_set(&set, name, strlen(name), value, size, xattr_flags(flags)) == -ENOSPC;
 }
 
+/* The kernel may believe for longer than to the new expiry what it was told of the key. Of an open one it is told the
+ * attributes beyond that, too, and only the name leads nowhere. */
+static void xattr_tell_expiry(struct fs *fs, struct fs_inode *inode)
+{
+    struct fs_body *body = fs_body_pin(fs, inode);
+
+    fs_notify_attr(fs, inode->id);
+    if (body == NULL)
+        return;
+    fs_body_unpin(fs, inode);
+    fs_notify_epoch(fs);
+}
+
 /* value NULL: never */
 static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *value, size_t size, int flags)
 {
@@ -376,8 +389,8 @@ static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *v
         return -EEXIST;
     if (rc == 0)
         rc = xattr_set(fs, inode, &change);
-    if (rc == 0) /* it may believe for longer than that what it was told before */
-        fs_notify_attr(fs, inode->id);
+    if (rc == 0)
+        xattr_tell_expiry(fs, inode);
     return fs_stale_if(fs, inode, rc);
 }
 

@@ -8,6 +8,7 @@ has_not() { ! kv get "$1" >/dev/null 2>&1; }
 
 # gone KEY: nothing on the node at $n has it; asked of the kernel's caches first
 gone() {
+    [ ! -r "$n/$1" ] || wrong "access(2) allows $1" # for that the kernel needs no more than the mode
     [ ! -e "$n/$1" ] || wrong "stat finds $1"
     fails_with "No such file" cat "$n/$1"
     ls "$n" | grep -qx "$1" && wrong "ls lists $1"
@@ -76,8 +77,20 @@ case_setfattr_sets_it_and_takes_it_away() {
     same "" getfattr --absolute-names -d "$n/key" # as the others of its kind, it is not listed
 }
 
+case_what_the_kernel_was_told_of_an_open_file_ends_too() {
+    ready -o invalidate=ttl,cache_ttl=3600
+    echo value >"$n/key"
+    exec 5<"$n/key"
+    stat "$n/key" >/dev/null
+    setfattr -n user.kvfs.expires -v +2s "$n/key" || wrong "setfattr: exit status $?"
+    with_its_time_over key
+    gone key
+    same value cat <&5
+    exec 5<&-
+}
+
 case_what_the_kernel_was_told_before_ends_with_an_expiry_that_is_set() {
-    ready -o cache_ttl=3600
+    ready -o invalidate=ttl,cache_ttl=3600
     echo value >"$n/key"
     same value cat "$n/key"
     ls -l "$n" >/dev/null
@@ -87,6 +100,41 @@ case_what_the_kernel_was_told_before_ends_with_an_expiry_that_is_set() {
     echo anew >"$n/key"
     same anew cat "$n/key"
     fails_with "No such attribute" expires "$n/key"
+}
+
+case_what_a_listing_told_ends_too() {
+    ready -o cache_ttl=3600
+    kv put a/n/key value --ttl 2s || wrong "kvctl put"
+    ls -l "$n" | grep -q key || wrong "it is not listed"
+    with_its_time_over key
+    gone key
+}
+
+case_what_was_told_of_a_file_that_is_being_written_ends_too() {
+    ready -o cache_ttl=3600
+    kv put a/n/key value --ttl 3s || wrong "kvctl put"
+    exec 5>>"$n/key"
+    /bin/echo more >&5 # of another process: its close puts nothing
+    ls -l "$n" >/dev/null
+    exec 5>&-
+    with_its_time_over key
+    gone key
+}
+
+case_a_put_that_learns_of_an_expiry_tells_the_kernel() {
+    ready -o invalidate=ttl,cache_ttl=3600
+    echo value >"$n/key"
+    exec 5>>"$n/key" 6<"$n/key"
+    kv put a/n/key --ttl 3s </dev/null || wrong "kvctl put"
+    /bin/echo more >&5 # of another process: its close puts nothing
+    stat "$n/key" >/dev/null || wrong "stat: exit status $?"
+    exec 5>&-
+    with_its_time_over key
+    gone key
+    same 'value
+more' cat <&6
+    exec 6<&-
+    gone key
 }
 
 case_an_expiry_in_the_past_ends_a_key_at_once() {

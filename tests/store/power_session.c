@@ -76,6 +76,8 @@ static void submit(struct power_writer *writer, struct power_step *step)
         if (kv_value_new(what->size, &change->value) < 0)
             abort();
         history_fill(what->id, change->value->data, what->size);
+        change->expiry = what->id % 2 == 0 ? KV_EXPIRY_SET : KV_EXPIRY_KEEP; /* so that there is an index */
+        change->expires_ns = what->id % 4 == 0 ? INT64_MAX - (int64_t)(what->id % 1000) : 0;
         break;
     case HISTORY_DELETE:
         change->kind = KV_DELETE;

@@ -378,6 +378,22 @@ static void an_expired_key_counts_against_the_limit_until_it_is_swept(void **sta
     assert_int_equal(kv_put(test->kv, &other, "v", 1), 0);
 }
 
+static void a_quota_check_counts_what_an_expired_key_gives_back(void **state)
+{
+    struct test_store *test = *state;
+    struct kv_change limits = {.kind = KV_NODE_LIMITS, .node = test->account};
+    struct kv_ref key = put_for_ms(test, "key", "value", 10);
+
+    test_set_mark(test, "key", 500);
+    limits.node.limit_bytes = test_node(test, test->account.id).bytes;
+    assert_int_equal(kv_apply(test->kv, &limits), 0);
+    assert_int_equal(kv_quota_check(test->kv, &key, 400, 0), -EDQUOT);
+    test_store_pass_ms(test, 10);
+    assert_int_equal(kv_quota_check(test->kv, &key, 400, 0), 0);
+    test_put_bytes(test, &key, 400, 1);
+    test_expect_bytes(test, &key, 400, 1);
+}
+
 /* By the system's clock: within the patience of whoever waits. */
 static void the_sweeper_removes_a_key_soon_after_it_has_expired(void **state)
 {
@@ -565,6 +581,7 @@ int main(void)
         TEST_ON_MEMORY(a_namespace_with_nothing_but_expired_keys_is_empty),
         TEST_ON_LMDB(a_namespace_with_nothing_but_expired_keys_is_empty),
         TEST_ON_MEMORY(an_expired_key_counts_against_the_limit_until_it_is_swept),
+        TEST_ON_MEMORY(a_quota_check_counts_what_an_expired_key_gives_back),
         cmocka_unit_test(the_sweeper_removes_a_key_soon_after_it_has_expired),
         TEST_ON_LMDB(a_read_only_store_does_not_sweep),
         cmocka_unit_test(records_without_an_expiry_are_as_they_were),

@@ -239,6 +239,45 @@ static void rename_over_an_empty_namespace(struct test_store *test, struct step 
 
 static void bind_again(struct test_store *test, struct step *step) { create_binding(test, step); }
 
+static void put_ending(struct test_store *test, struct step *step)
+{
+    put(step, test_key(test, "ending"), 8193, 'e');
+    step->change.expiry = KV_EXPIRY_SET;
+    step->change.expires_ns = 2 * TEST_CLOCK_START_NS;
+}
+
+static void set_expiry(struct step *step, struct kv_ref ref, int64_t expires_ns)
+{
+    step->change.kind = KV_SETATTR;
+    step->change.ref = ref;
+    step->change.expiry = KV_EXPIRY_SET;
+    step->change.expires_ns = expires_ns;
+}
+
+static void end_later(struct test_store *test, struct step *step)
+{
+    set_expiry(step, test_key(test, "ending"), 3 * TEST_CLOCK_START_NS);
+}
+
+static void rename_ending(struct test_store *test, struct step *step)
+{
+    rename_key(step, test_key(test, "ending"), test_key(test, "ended"), 0);
+}
+
+static void end_now(struct test_store *test, struct step *step) { set_expiry(step, test_key(test, "ended"), 1); }
+
+static void put_over_what_has_ended(struct test_store *test, struct step *step)
+{
+    put_ending(test, step);
+    step->change.ref = test_key(test, "ended");
+}
+
+static void sweep(struct test_store *test, struct step *step)
+{
+    (void)test;
+    step->change.kind = KV_SWEEP;
+}
+
 static void delete_small(struct test_store *test, struct step *step)
 {
     step->change.kind = KV_DELETE;
@@ -296,6 +335,13 @@ static prepare_step *const session[] = {
     set_limits,
     rename_over_an_empty_namespace,
     bind_again,
+    put_ending,
+    end_later,
+    rename_ending,
+    end_now,
+    put_over_what_has_ended,
+    end_now,
+    sweep,
     delete_small,
     delete_large,
     delete_namespace,
