@@ -169,6 +169,7 @@ int uring_new_for(const struct uring *keeper, struct uring **out)
     ring->queue = keeper->queue;
     ring->headers = keeper->headers;
     ring->state = URING_PASSED;
+    ring->number = keeper->number;
     *out = ring;
     return 0;
 }
@@ -369,6 +370,16 @@ static struct uring *uring_claim(uint64_t number)
             return ring;
     }
     return NULL;
+}
+
+bool uring_has(uint64_t number)
+{
+    unsigned count = atomic_load_explicit(&uring_count, memory_order_acquire);
+
+    for (unsigned i = 0; i < count; i++)
+        if (atomic_load_explicit(&urings[i]->number, memory_order_relaxed) == number)
+            return true;
+    return false;
 }
 
 bool uring_answer(const struct iovec *parts, int count)

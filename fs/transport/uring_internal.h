@@ -71,4 +71,7 @@ void uring_await_turn(struct uring *ring);
  * threads  any */
 bool uring_answer(const struct iovec *parts, int count);
 
+/* Is there a request of this number in a ring, and not answered? threads: any */
+bool uring_has(uint64_t number);
+
 #endif
