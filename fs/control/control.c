@@ -45,6 +45,7 @@ static void control_write_config(struct fs *fs, FILE *text)
     fprintf(text, "node=%s\n", options->node);
     fprintf(text, "ro=%s\n", options->read_only ? "yes" : "no");
     fprintf(text, "foreign_store=%s\n", options->foreign_store ? "yes" : "no");
+    fprintf(text, "io_uring=%s\n", options->io_uring ? "yes" : "no");
     control_write_seconds(text, "cache_ttl", options->cache_ttl_ms);
     fprintf(text, "cache_size=%zu\n", options->cache_bytes);
     fprintf(text, "memory_size=%zu\n", options->memory_bytes);

@@ -3,8 +3,10 @@
 #include "fs/transport/uring_abi.h"
 #include "fs/transport/uring_internal.h"
 
+#include <errno.h>
 #include <linux/fuse.h>
 
+#define INTERRUPTS 1u    /* in the number of an interrupt, which else is its request's */
 #define PAGES_DEFAULT 32 /* of a request, where INIT does not say */
 
 /* What the INIT request said, and its answer. It comes once, before all others. */
@@ -50,11 +52,27 @@ static void channel_complete(const struct fs *fs, struct fuse_init_out *answer)
     channel_init.payload = answer->max_write > bytes ? answer->max_write : bytes;
 }
 
+/* libfuse gives back an interrupt that came before its request. So it has to be kept, where the request is in a ring:
+ * the kernel looks for it among those of /dev/fuse alone, and forgets the interrupt. */
+static bool channel_keeps_interrupt(const struct fuse_out_header *header, const struct fs *fs)
+{
+    struct {
+        struct fuse_in_header header;
+        struct fuse_interrupt_in interrupt;
+    } again = {.header = {.len = sizeof(again), .opcode = FUSE_INTERRUPT, .unique = header->unique},
+               .interrupt = {header->unique & ~(uint64_t)INTERRUPTS}};
+
+    if (header->error != -EAGAIN || (header->unique & INTERRUPTS) == 0 || !uring_has(again.interrupt.unique))
+        return false;
+    fuse_session_process_buf(fs->session, &(struct fuse_buf){.mem = &again, .size = sizeof(again)});
+    return true;
+}
+
 static ssize_t channel_writev(int fd, struct iovec *parts, int count, void *userdata)
 {
     ssize_t sent;
 
-    if (uring_answer(parts, count))
+    if (uring_answer(parts, count) || channel_keeps_interrupt(parts[0].iov_base, userdata))
         return ((const struct fuse_out_header *)parts[0].iov_base)->len;
     if (!channel_accepts(parts[0].iov_base, count))
         return writev(fd, parts, count);

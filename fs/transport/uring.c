@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
+#define FILES_LEFT 1024u         /* descriptors for all but rings */
 #define SUBMISSION 128           /* bytes */
 #define KEPT ((size_t)128 << 10) /* bytes of a payload that are not given back while the ring waits */
 #define FAIL(error, rc, ...) (snprintf((error)->text, sizeof((error)->text), __VA_ARGS__), (rc))
@@ -36,7 +38,8 @@ struct uring {
 /* Slots are filled one after the other, and emptied by uring_free_all(). */
 static _Atomic(struct uring *) urings[URING_MAX];
 static atomic_uint uring_count;
-static struct uring *uring_spare; /* one of them, without a thread */
+static unsigned uring_most = URING_MAX; /* fewer where descriptors are few */
+static struct uring *uring_spare;       /* one of them, without a thread */
 static _Thread_local struct uring *uring_own;
 
 /* ------------------------------------------------------------------------- making */
@@ -47,6 +50,21 @@ static int uring_open(struct io_uring *io, unsigned entries)
                                               IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN};
 
     return io_uring_queue_init_params(entries, io, &params);
+}
+
+/* A ring has a descriptor. What the store and its values need is left. */
+static void uring_make_room(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    if (files.rlim_cur < files.rlim_max && files.rlim_cur < URING_MAX + FILES_LEFT) {
+        files.rlim_cur = files.rlim_max < URING_MAX + FILES_LEFT ? files.rlim_max : URING_MAX + FILES_LEFT;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* up to what is allowed */
+    }
+    if (files.rlim_cur < URING_MAX + FILES_LEFT)
+        uring_most = (unsigned)files.rlim_cur / 2;
 }
 
 /* Is the parameter of the module switched on? returns -ENOENT where there is none */
@@ -88,6 +106,7 @@ int fs_uring_check(struct kv_error *error)
             "forbids, decides that",
             strerror(-rc));
     io_uring_queue_exit(&io);
+    uring_make_room();
     return 0;
 }
 
@@ -131,8 +150,8 @@ static struct uring_abi_headers *uring_map(size_t payload)
 static int uring_new(unsigned queue, int device, size_t payload, unsigned entries, struct uring **out)
 {
     unsigned slot = atomic_load_explicit(&uring_count, memory_order_relaxed);
-    struct uring *ring = slot < URING_MAX ? calloc(1, sizeof(*ring)) : NULL;
-    int rc = ring != NULL ? uring_open(&ring->io, entries) : slot < URING_MAX ? -ENOMEM : -EMFILE;
+    struct uring *ring = slot < uring_most ? calloc(1, sizeof(*ring)) : NULL;
+    int rc = ring != NULL ? uring_open(&ring->io, entries) : slot < uring_most ? -ENOMEM : -EMFILE;
 
     if (rc < 0) {
         free(ring);
@@ -169,6 +188,7 @@ int uring_new_for(const struct uring *keeper, struct uring **out)
     ring->queue = keeper->queue;
     ring->headers = keeper->headers;
     ring->state = URING_PASSED;
+    ring->number = keeper->number;
     *out = ring;
     return 0;
 }
@@ -369,6 +389,16 @@ static struct uring *uring_claim(uint64_t number)
             return ring;
     }
     return NULL;
+}
+
+bool uring_has(uint64_t number)
+{
+    unsigned count = atomic_load_explicit(&uring_count, memory_order_acquire);
+
+    for (unsigned i = 0; i < count; i++)
+        if (atomic_load_explicit(&urings[i]->number, memory_order_relaxed) == number)
+            return true;
+    return false;
 }
 
 bool uring_answer(const struct iovec *parts, int count)

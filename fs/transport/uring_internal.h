@@ -37,7 +37,7 @@ struct uring;
 unsigned uring_queues(void);
 
 /* Make the keeper of a queue. payload: bytes that the kernel asks for.
- * returns  0; -EMFILE there are URING_MAX, or no descriptors; another negative errno
+ * returns  0; -EMFILE there are URING_MAX, or few descriptors are left; another negative errno
  * threads  one at a time, of all that make or spare a ring */
 KV_CHECKED int uring_new_keeper(unsigned queue, int device, size_t payload, struct uring **out);
 /* Make a ring that takes first what the keeper has taken. returns as above */
@@ -70,5 +70,8 @@ void uring_await_turn(struct uring *ring);
  * returns  false: it did not come through a ring
  * threads  any */
 bool uring_answer(const struct iovec *parts, int count);
+
+/* Is there a request of this number in a ring, and not answered? threads: any */
+bool uring_has(uint64_t number);
 
 #endif

@@ -464,6 +464,37 @@ case_a_missing_fuse_device_is_named() {
     [ ! -s out ] || wrong "printed $(cat out)"
 }
 
+# rings_refused WORDS COMMAND...: after COMMAND in a mount namespace of its own, -o io_uring is refused with these words
+rings_refused() {
+    local words=$1
+    shift
+    unshare -m bash -c '"${@:4}" && exec "$1" "$2" "$3" -o io_uring' - "$KVFS_BIN" "$store" "$mnt" "$@" >out 2>err &&
+        wrong "mounted without io_uring"
+    grep -q "^kvfs: io_uring: .*$words" err && [ "$(grep -c . err)" = 1 ] || wrong "said $(cat err)"
+    [ ! -s out ] || wrong "printed $(cat out)"
+}
+
+case_io_uring_is_refused_in_words_where_it_cannot_be_had() {
+    local parameters=/sys/module/fuse/parameters
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
+    [ -e $parameters/enable_uring ] || skip "this kernel has no FUSE over io_uring"
+    rings_refused "came with Linux 6.14" mount -t tmpfs none $parameters
+    echo N >off
+    rings_refused "echo Y > $parameters/enable_uring" mount --bind off $parameters/enable_uring
+    not_mounted || wrong "something is mounted"
+}
+
+case_io_uring_serves_each_cpu_until_the_unmount() {
+    [ "$(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null)" = Y ] || skip "it is not switched on here"
+    start -o io_uring
+    same "io_uring=yes" grep ^io_uring= "$mnt/.kvfs/config"
+    mkdir -p "$mnt/a/n"
+    same value bash -c 'echo value >"$1/a/n/key"; cat "$1/a/n/key"' - "$mnt"
+    same yes bash -c '[ $(readlink /proc/"$1"/fd/* | grep -c "^anon_inode:.io_uring") -gt $(nproc) ] && echo yes' - \
+        "$(daemons)" # a keeper each, and who served
+    stop
+}
+
 case_the_shell_gets_its_prompt_back_when_the_mount_answers() {
     local round
     for round in 1 2 3 4 5; do

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/../support/mount.sh"
 
 # The helper is kvfs under another name.
+kvfs=$KVFS_BIN # whatever options a run has: the helper stands beside it
 helper=$(dirname "$kvfs")/mount.fuse.kvfs
 
 # with_helper COMMAND...: as root, in a mount namespace in which mount(8) finds the helper. What is mounted there is

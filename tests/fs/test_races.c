@@ -202,7 +202,7 @@ static void write_what_fails(const struct mount_node *node, unsigned number)
         int fd = open(mount_path(node, "a/n/k%u_%u", number, i), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 
         if (fd < 0)
-            _exit(errno == ENOTCONN || errno == ECONNABORTED || errno == ENOENT ? 0 : 1);
+            _exit(errno == ENOTCONN || errno == ECONNABORTED || errno == ECANCELED || errno == ENOENT ? 0 : 1);
         (void)!write(fd, bytes, sizeof(bytes));
         close(fd);
     }
