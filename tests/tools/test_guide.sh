@@ -12,7 +12,7 @@ block() {
     awk -v name="$1" '/^\.\\" run: / { on = $3 == name } /^\.Ed/ { on = 0 } on && !/^\./' "$man/kvfs-guide.7.in" |
         sed 's/\\e/\\/g; s/runuser -u kvfs -- //; s/ -o kvfs -g kvfs//' |
         sed "s|/srv/main|$mnt|g; s|/var/lib/kvfs/main|$store|g; s|/var/backups/kvfs|$PWD/backups|g" |
-        sed "s|/usr/local/share/kvfs|$source/tools|g"
+        sed "s|/usr/local/share/kvfs|$source/tools|g; s|/var/lib/prometheus/node-exporter|$PWD|g"
 }
 
 # types WHAT...: a shell with a home of its own does it all without a word of error. WHAT is a block of the guide, or,
@@ -80,9 +80,10 @@ case_every_promise_has_its_test() {
 
 # ------------------------------------------------------------------------------ pictures
 
-# What a terminal shows, but for times and who we are.
+# What a terminal shows, but for times and who we are; of `kvctl top`, where all is figures, what they are of.
 steady() {
-    sed "s/\<$(id -un)\>/root/g; s/\<$(id -gn)\>/root/g; s/\<[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]*[0-9]/DATE/g" |
+    sed '/kvctl top/,/^\$/ { /^\$/!s/^\( *[^ ]*\).*/\1/ }' |
+        sed "s/\<$(id -un)\>/root/g; s/\<$(id -gn)\>/root/g; s/\<[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]*[0-9]/DATE/g" |
         sed 's/[0-9-]*T[0-9:]*Z/TIME/g'
 }
 
@@ -143,12 +144,26 @@ db2.example.com" cat out
 }
 
 case_counters_and_flags() {
-    types setup counter 'echo ; ls ~/kv/app' flags 'ls ~/kv/app/flags; fusermount3 -u ~/kv'
+    types setup counter 'echo ; ls ~/kv/app' flags '
+cd ~/kv/app/flags; ls; cat sale; echo
+getfattr -n user.kvfs.expires --only-values sale; echo
+cd; fusermount3 -u ~/kv'
     same "1
 11
 11
 counters
-on" cat out
+on
+sale
+until the weekend" head -n -1 out
+    [ "$(($(date -d "$(tail -n 1 out)" +%s) - $(date +%s)))" -gt 172000 ] || wrong "expires at $(tail -n 1 out)"
+}
+
+case_several_keys_and_a_part_of_them() {
+    types setup txn 'echo; cat ~/kv/app/stock/apples; echo' views 'fusermount3 -u ~/kv'
+    same "10
+7
+order_1
+order_1" eval 'grep . out'
 }
 
 case_a_cart_is_filled_by_many_at_once() {
@@ -167,6 +182,16 @@ fusermount3 -u ~/kv'
 refused: 2
 {"apples":5,"pears":5}' cat out
     same "" eval 'grep -v "its version is .* now\|exists already" home/conflicts; true'
+}
+
+case_mounts_are_watched() {
+    types setup watching 'fusermount3 -u ~/kv'
+    grep -q "^ *$PWD/home/kv  rw  pid" out || wrong "status: $(cat out)"
+    grep -q "^kvctl top " out || wrong "top: $(cat out)"
+    same "$PWD/home/kv: healthy, read-write" tail -n 1 out
+    start || exit 1
+    types "$(crontab stats.cron)"
+    grep -qxF "kvfs_up{mount=\"$mnt\"} 1" kvfs.prom || wrong "stats: $(head kvfs.prom)"
 }
 
 case_secrets_are_for_those_that_may_read_them() {
