@@ -288,6 +288,18 @@ case_functions_of_pages() {
 1" eval 'grep . out'
 }
 
+# ------------------------------------------------------------------------- the other pages
+
+# examples PAGE: what it has below EXAMPLES
+examples() { awk '/^\.Sh/ { on = $2 == "EXAMPLES" } on && !/^\./' "$man/$1.in"; }
+
+case_examples_of_the_other_pages() {
+    types "$(examples kvctl.1)"
+    same '{"pears": 1}' head -n 1 out
+    types "$(examples kvfs.8)"
+    same '{"apples": 3}' cat out
+}
+
 # ------------------------------------------------------------------------- troubleshooting
 
 # symptom WORDS COMMAND...: the command fails with the words of an item of the guide
