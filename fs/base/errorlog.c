@@ -304,7 +304,7 @@ static const struct {
     {-EPERM,
      "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
      "or fifos"},
-    {-EINVAL, "the name or the argument is outside the rules: see the table of names in README.md"},
+    {-EINVAL, "the name or the argument is outside the rules: see the tree in kvfs(8)"},
     {-ENAMETOOLONG, "the name is too long: keys have at most 512 letters, other names 64"},
     {-ENOTEMPTY, "the directory is not empty: delete what is in it first"},
     {-EXDEV, "a rename stays within its account: copy, then delete"},

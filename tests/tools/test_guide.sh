@@ -66,6 +66,7 @@ case_every_command_of_the_readme_has_a_test() {
     while read -r link; do
         [ -e "$source/$link" ] || wrong "README.md leads to $link, which is not there"
     done < <(grep -o '](\([^)]*\))' "$source/README.md" | tr -d ']()')
+    [ -s "${KVFS_TEST_RUN:?names the build tree}/tools/man/kvfs-guide.7" ] || wrong "the guide is not in the build tree"
     same "" eval "cd '$source' && awk 'length > 120' README.md t*/*.md tools/man/*.in"
 }
 
@@ -80,9 +81,10 @@ case_every_promise_has_its_test() {
 
 # ------------------------------------------------------------------------------ pictures
 
-# What a terminal shows, but for times and who we are.
+# What a terminal shows, but for times and who we are; of `kvctl top`, where all is figures, what they are of.
 steady() {
-    sed "s/\<$(id -un)\>/root/g; s/\<$(id -gn)\>/root/g; s/\<[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]*[0-9]/DATE/g" |
+    sed '/kvctl top/,/^\$/ { /^\$/!s/^\( *[^ ]*\).*/\1/ }' |
+        sed "s/\<$(id -un)\>/root/g; s/\<$(id -gn)\>/root/g; s/\<[A-Z][a-z][a-z] [ 0-9][0-9] [0-9:]*[0-9]/DATE/g" |
         sed 's/[0-9-]*T[0-9:]*Z/TIME/g'
 }
 
@@ -143,12 +145,26 @@ db2.example.com" cat out
 }
 
 case_counters_and_flags() {
-    types setup counter 'echo ; ls ~/kv/app' flags 'ls ~/kv/app/flags; fusermount3 -u ~/kv'
+    types setup counter 'echo ; ls ~/kv/app' flags '
+cd ~/kv/app/flags; ls; cat sale; echo
+getfattr -n user.kvfs.expires --only-values sale; echo
+cd; fusermount3 -u ~/kv'
     same "1
 11
 11
 counters
-on" cat out
+on
+sale
+until the weekend" head -n -1 out
+    [ "$(($(date -d "$(tail -n 1 out)" +%s) - $(date +%s)))" -gt 172000 ] || wrong "expires at $(tail -n 1 out)"
+}
+
+case_several_keys_and_a_part_of_them() {
+    types setup txn 'echo; cat ~/kv/app/stock/apples; echo' views 'fusermount3 -u ~/kv'
+    same "10
+7
+order_1
+order_1" eval 'grep . out'
 }
 
 case_a_cart_is_filled_by_many_at_once() {
@@ -167,6 +183,13 @@ fusermount3 -u ~/kv'
 refused: 2
 {"apples":5,"pears":5}' cat out
     same "" eval 'grep -v "its version is .* now\|exists already" home/conflicts; true'
+}
+
+case_mounts_are_watched() {
+    types setup watching 'fusermount3 -u ~/kv'
+    grep -q "^ *$PWD/home/kv  rw  pid" out || wrong "status: $(cat out)"
+    grep -q "^kvctl top " out || wrong "top: $(cat out)"
+    same "$PWD/home/kv: healthy, read-write" tail -n 1 out
 }
 
 case_secrets_are_for_those_that_may_read_them() {
@@ -261,6 +284,18 @@ case_functions_of_pages() {
     types setup project 'echo "console.log(await CARTS.get(\"alice\"));" >server.mjs' pages 'fusermount3 -u ~/kv'
     same "alice
 1" eval 'grep . out'
+}
+
+# ------------------------------------------------------------------------- the other pages
+
+# examples PAGE: what it has below EXAMPLES
+examples() { awk '/^\.Sh/ { on = $2 == "EXAMPLES" } on && !/^\./' "$man/$1.in"; }
+
+case_examples_of_the_other_pages() {
+    types "$(examples kvctl.1)"
+    same '{"pears": 1}' head -n 1 out
+    types "$(examples kvfs.8)"
+    same '{"apples": 3}' cat out
 }
 
 # ------------------------------------------------------------------------- troubleshooting
