@@ -21,7 +21,7 @@ struct fs_options {
     bool foreground;
     bool debug; /* libfuse prints every request */
     bool read_only;
-    bool io_uring; /* requests come over it, and not through /dev/fuse */
+    bool io_uring;              /* requests come over it, and not through /dev/fuse */
     bool foreign_store, create; /* as kv_options has them */
     bool help, version;
     int64_t cache_ttl_ms;

@@ -160,7 +160,8 @@ static void loop_refuse(struct loop *loop, const struct fuse_in_header *header, 
 /* The same, with a line for the user. */
 static void loop_refuse_noted(struct loop *loop, const struct fuse_in_header *header, int rc)
 {
-    fs_error_log_add_rc(loop->fs, header->uid, "-", header->opcode == FUSE_SETLKW ? "a lock" : "a change", rc, NULL);
+    fs_error_log_add_rc(loop->fs, header->uid, "-", header->opcode == FUSE_SETLKW ? "a lock" : "a change", rc,
+                        NULL);
     loop_refuse(loop, header, rc);
 }
 
