@@ -6,7 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PUSH_WAIT_MS 1000 /* the longest wait for the end, where the wake-up for it is missed */
+/* Where a wake-up is missed, because who has committed was killed just then, the kernel's timeouts end all the same. */
+#define PUSH_WAIT_MS 60000
+#define PUSH_NAP_S 1           /* before it tries again to follow in a damaged store */
+#define PUSH_STOP_NS 10000000L /* between two wake-ups for the end */
 
 struct fs_push {
     struct fs *fs;
@@ -120,7 +123,7 @@ static void push_all(struct fs *fs)
 static void *push_run(void *arg)
 {
     struct fs_push *push = arg;
-    const struct timespec nap = {PUSH_WAIT_MS / 1000, 0};
+    const struct timespec nap = {PUSH_NAP_S, 0};
     struct fs *fs = push->fs;
 
     while (!atomic_load(&push->stop)) {
@@ -168,11 +171,17 @@ int fs_push_start(struct fs *fs, struct fs_push **out)
 
 void fs_push_stop(struct fs_push *push)
 {
+    struct timespec until;
+
     if (push == NULL)
         return;
     atomic_store(&push->stop, true);
-    kv_wake(push->fs->store);
-    pthread_join(push->thread, NULL);
+    do { /* it may be about to wait just now, and not hear the first wake-up */
+        kv_wake(push->fs->store);
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += (until.tv_nsec += PUSH_STOP_NS) / 1000000000;
+        until.tv_nsec %= 1000000000;
+    } while (pthread_clockjoin_np(push->thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
     free(push);
 }
 

@@ -13,7 +13,7 @@ struct fs_push;
 
 /* Start the thread, where the mount's options want one: else *out is NULL. returns 0; -EAGAIN, -ENOMEM */
 KV_CHECKED int fs_push_start(struct fs *fs, struct fs_push **out);
-/* End it, within PUSH_WAIT_MS. NULL is allowed. */
+/* End it. NULL is allowed. */
 void fs_push_stop(struct fs_push *push);
 
 /* The store is going to be asked for what the kernel is then told for some time. returns what fs_push_absent() and
