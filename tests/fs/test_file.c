@@ -980,7 +980,8 @@ static void what_was_closed_survives_a_killed_daemon(void **state)
     MOUNT_OK(kill(node->daemon, SIGKILL));
     assert_int_equal(waitpid(node->daemon, &status, 0), node->daemon);
     node->daemon = 0;
-    for (int tries = 0; open(P("a/n/key"), O_RDONLY | O_CLOEXEC) < 0 && errno == ECANCELED && tries < 1000; tries++)
+    for (int tries = 0; open(P("a/n/key"), O_RDONLY | O_CLOEXEC) < 0 && errno == ECANCELED && tries < 1000;
+         tries++)
         mount_pause_ms(10); /* over io_uring, while the kernel still cleans up behind it */
     MOUNT_FAILS(ENOTCONN, open(P("a/n/key"), O_RDONLY | O_CLOEXEC));
     MOUNT_FAILS(ENOTCONN, close(fd));

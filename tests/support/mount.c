@@ -538,7 +538,8 @@ int mount_teardown(void **state)
     struct mount_test *test = *state;
     int rc = 0;
 
-    for (size_t i = 0; i < test->node_count; i++) /* a test may have stopped it, and nobody who waits for it ends */
+    for (size_t i = 0; i < test->node_count;
+         i++) /* a test may have stopped it, and nobody who waits for it ends */
         if (test->nodes[i].daemon > 0)
             kill(test->nodes[i].daemon, SIGCONT);
     for (size_t i = 0; i < test->child_count; i++) /* one may wait for another */
