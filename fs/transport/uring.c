@@ -255,8 +255,8 @@ static void uring_commit(struct uring *ring)
     ring->state = URING_ARMED;
 }
 
-/* Register what a keeper lacks: seldom, since new entries come before those that were armed earlier, and each one that is
- * used costs a thread. Without memory it has less: it tries again when the next request comes. */
+/* Register what a keeper lacks: seldom, since new entries come before those that were armed earlier, and each one that
+ * is used costs a thread. Without memory it has less: it tries again when the next request comes. */
 static int uring_register(struct uring *ring)
 {
     struct uring_abi_headers *headers;
