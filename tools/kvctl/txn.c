@@ -15,6 +15,7 @@
 const char txn_help[] =
     "An operation a line, on keys of one account, each of which sees what those before it did:\n"
     "  put KEY VALUE|--file FILE [--if-absent|--if-version V|--if-unchanged FILE] [--meta NAME=VALUE]...\n"
+    "      [--ttl DURATION|--expires TIME]\n"
     "  delete KEY [--if-version V|--if-unchanged FILE]\n"
     "  rename KEY NEW [--if-absent]\n"
     "  check KEY --if-absent|--if-version V|--if-unchanged FILE      changes nothing\n"

@@ -82,6 +82,8 @@ static int txn_fill_put(const struct ctl_request *request, struct bulk_record *r
     record->value = NULL; /* it is the operation's now */
     kv_attr_set(&op->change.attr, &record->attr, record->attr_mask);
     op->change.attr_mask = record->attr_mask;
+    op->change.expiry = record->expiry;
+    op->change.expires_ns = record->expires_ns;
     if (record->has_metadata) {
         op->change.xattrs = op->xattrs = malloc(sizeof(*op->xattrs));
         if (op->xattrs == NULL)

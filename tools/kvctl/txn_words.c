@@ -13,8 +13,9 @@
 
 const struct ctl_command txn_commands[] = {
     {NULL, "put", CTL_FORM_KEY, "[VALUE]", 0, 1,
-     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_IF_ABSENT) | VERSIONS, CTL_IN_TXN, 0, NULL, NULL,
-     NULL, false},
+     CTL_BIT(CTL_FILE) | CTL_BIT(CTL_META_SET) | CTL_BIT(CTL_TTL) | CTL_BIT(CTL_EXPIRES) | CTL_BIT(CTL_IF_ABSENT) |
+         VERSIONS,
+     CTL_IN_TXN, 0, NULL, NULL, NULL, false},
     {NULL, "delete", CTL_FORM_KEY, "", 0, 0, VERSIONS, CTL_IN_TXN, 0, NULL, NULL, NULL, false},
     {NULL, "rename", CTL_FORM_KEY, "NEW", 1, 1, CTL_BIT(CTL_IF_ABSENT), CTL_IN_TXN, 0, NULL, NULL, NULL, false},
     {NULL, "check", CTL_FORM_KEY, "", 0, 0, CTL_BIT(CTL_IF_ABSENT) | VERSIONS, CTL_IN_TXN, 0, NULL, NULL, NULL,
@@ -59,6 +60,10 @@ static int txn_fill_put(struct ctl_request *line, struct txn_op *op)
     if (status != CTL_OK)
         return status;
     op->change = value_put(line, &later, value);
+    if (ctl_expires(line)) {
+        op->change.expiry = KV_EXPIRY_SET;
+        op->change.expires_ns = line->expires_ns;
+    }
     if (ctl_given(line, CTL_META_SET)) {
         op->change.xattrs = op->xattrs = malloc(sizeof(*op->xattrs));
         if (op->xattrs == NULL)
