@@ -126,6 +126,19 @@ case_lists_and_dumps_have_it_and_a_load_brings_it_back() {
     [ "$(expires a/n/k)" = null ] || wrong "a record with null: $(expires a/n/k)"
 }
 
+case_a_transaction_sets_it() {
+    does put a/n/old value --expires 2100-12-01T12:00:00Z
+    printf '%s\n' 'put a/n/k value --expires 2100-12-01T12:00:00Z' 'put a/n/l value --ttl 1h' 'put a/n/old new' \
+        'put a/n/m value' | kv txn >/dev/null || wrong "txn: exit status $?"
+    echo '{"account":"a","namespace":"n","key":"j","value":"1","expires":"2100-12-01T12:00:00Z"}' |
+        kv txn --json-lines >/dev/null || wrong "txn --json-lines: exit status $?"
+    [ "$(expires a/n/k)" = 2100-12-01T12:00:00Z ] || wrong "k: $(expires a/n/k)"
+    in_about 3600 "$(expires a/n/l)"
+    [ "$(expires a/n/old)" = 2100-12-01T12:00:00Z ] || wrong "old: $(expires a/n/old)"
+    [ "$(expires a/n/m)" = null ] || wrong "m: $(expires a/n/m)"
+    [ "$(expires a/n/j)" = 2100-12-01T12:00:00Z ] || wrong "j: $(expires a/n/j)"
+}
+
 case_a_record_that_has_expired_is_left_out_and_told() {
     cat >lines <<'END'
 {"key":"a","value":"1","expires":"2001-01-01T00:00:00Z"}
