@@ -829,7 +829,7 @@ case_help_names_every_command() {
     for words in 'put ACCOUNT/NAMESPACE/KEY' 'get ACCOUNT/NAMESPACE/KEY' 'delete ACCOUNT/NAMESPACE/KEY' \
         'list ACCOUNT/NAMESPACE' 'account create ACCOUNT' 'account delete ACCOUNT' 'account list' \
         'account show ACCOUNT' 'account limit ACCOUNT' 'namespace create ACCOUNT/NAMESPACE' \
-        'rename ACCOUNT/NAMESPACE/KEY' 'incr ACCOUNT/NAMESPACE/KEY [N]' 'append ACCOUNT/NAMESPACE/KEY' \
+        'rename ACCOUNT/NAMESPACE/KEY' 'incr ACCOUNT/NAMESPACE/KEY [OPTION...] [N]' 'append ACCOUNT/NAMESPACE/KEY' \
         'take ACCOUNT/NAMESPACE/KEY' 'ls [ACCOUNT[/NAMESPACE]]' 'dump [ACCOUNT[/NAMESPACE]]' \
         'load [ACCOUNT[/NAMESPACE]]' 'namespace delete ACCOUNT/NAMESPACE' 'namespace rename ACCOUNT/NAMESPACE NEW' 'namespace list ACCOUNT' \
         'namespace show ACCOUNT/NAMESPACE' 'project create ACCOUNT/PROJECT' 'project delete ACCOUNT/PROJECT' \
