@@ -278,6 +278,7 @@ static int lmdb_scan(struct engine_txn *base, enum engine_table table, struct sl
 {
     struct lmdb_txn *txn = txn_of(base);
     MDB_val key = val_of(from), value;
+    struct lmdb_watch watch;
     MDB_cursor *cursor;
     int rc, answer = 0;
 
@@ -288,6 +289,7 @@ static int lmdb_scan(struct engine_txn *base, enum engine_table table, struct sl
     rc = lmdb_errno(mdb_cursor_open(txn->mdb, txn->lmdb->tables[table], &cursor));
     if (rc < 0)
         return rc;
+    lmdb_watch_begin(&watch);
     rc = lmdb_errno(lmdb_guarded_step(cursor, &key, &value, from.size > 0 ? MDB_SET_RANGE : MDB_FIRST));
     while (rc == 0) {
         answer = visit(arg, slice_of(key.mv_data, key.mv_size), slice_of(value.mv_data, value.mv_size));
@@ -295,6 +297,7 @@ static int lmdb_scan(struct engine_txn *base, enum engine_table table, struct sl
             break;
         rc = lmdb_errno(lmdb_guarded_step(cursor, &key, &value, MDB_NEXT));
     }
+    lmdb_watch_end(&watch);
     mdb_cursor_close(cursor);
     return rc < 0 && rc != -ENOENT ? rc : answer;
 }

@@ -4,9 +4,10 @@
  * cursor is its caller's or on its own stack. So within such a call all three end the call, with MDB_CORRUPTED.
  * Everywhere else signals go to whoever had them before.
  *
- * A damaged page can make LMDB's search turn in a circle, too. So a call ends as well after CALL_MS of its thread's
- * processor time, which no sound one takes: a slow disk takes none. The timer costs some system calls, and is left out
- * once a verification has found the pages sound. A scan that comes back to a page has keys that do not ascend.
+ * A damaged page can make LMDB's search turn in a circle, too. So a call ends as well where a timer finds it twice: the
+ * timer ticks each CALL_MS of its thread's processor time, which no sound call takes; a slow disk takes none. It costs
+ * some system calls, so a scan has one for all its steps, and there is none once a verification has found the pages
+ * sound. A scan that comes back to a page has keys that do not ascend.
  *
  * The caller goes on to read the record through the map, so all its pages are touched here first.
  *
@@ -36,6 +37,8 @@ enum {
 };
 
 static _Thread_local jmp_buf *guard; /* of the call under way; NULL: it cannot be left */
+static _Thread_local volatile unsigned guard_call,
+    guard_tick; /* its number, and that of the one at the last tick */
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction others[2]; /* who had SIGSEGV and SIGBUS before */
 static _Atomic bool trusted;       /* a verification found nothing, since an environment was opened last */
@@ -62,8 +65,11 @@ static void leave(int signal)
 
 static void on_time(int signal)
 {
-    if (guard != NULL)
+    if (guard == NULL)
+        return;
+    if (guard_tick == guard_call)
         leave(signal);
+    guard_tick = guard_call;
 }
 
 static void on_fault(int signal)
@@ -100,35 +106,45 @@ int lmdb_guard(MDB_env *env)
     return mdb_env_set_assert(env, on_assertion);
 }
 
-/* Let this thread get SIGVTALRM after CALL_MS of its own time. returns false where there is no such timer: it goes on
- * without */
-static bool watch(timer_t *timer)
+void lmdb_watch_begin(struct lmdb_watch *watch)
 {
-    const struct itimerspec time = {.it_value.tv_nsec = CALL_MS * 1000000};
+    const struct timespec call = {.tv_nsec = CALL_MS * 1000000};
+    const struct itimerspec time = {call, call};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM};
 
     event._sigev_un._tid = gettid(); /* sigev_notify_thread_id, which glibc has no name for */
-    if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, timer) != 0)
-        return false;
-    (void)timer_settime(*timer, 0, &time, NULL); /* as above */
-    return true;
+    watch->on = !trusted && timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &watch->timer) == 0;
+    if (watch->on)
+        (void)timer_settime(watch->timer, 0, &time, NULL); /* there is one, so it can be set */
+}
+
+void lmdb_watch_end(struct lmdb_watch *watch)
+{
+    if (watch->on)
+        timer_delete(watch->timer);
 }
 
 /* `call` sets rc, which is volatile: what changes between setjmp() and longjmp() must not be in a register. */
-#define GUARDED(rc, call)                         \
-    do {                                          \
-        timer_t timer;                            \
-        bool watched = !trusted && watch(&timer); \
-        jmp_buf here;                             \
-                                                  \
-        guard = &here;                            \
-        if (setjmp(here) == 0)                    \
-            (rc) = (call);                        \
-        else                                      \
-            (rc) = MDB_CORRUPTED;                 \
-        guard = NULL;                             \
-        if (watched)                              \
-            timer_delete(timer);                  \
+#define GUARDED(rc, call)         \
+    do {                          \
+        jmp_buf here;             \
+                                  \
+        guard_call++;             \
+        guard = &here;            \
+        if (setjmp(here) == 0)    \
+            (rc) = (call);        \
+        else                      \
+            (rc) = MDB_CORRUPTED; \
+        guard = NULL;             \
+    } while (0)
+
+#define WATCHED(rc, call)         \
+    do {                          \
+        struct lmdb_watch watch;  \
+                                  \
+        lmdb_watch_begin(&watch); \
+        GUARDED(rc, call);        \
+        lmdb_watch_end(&watch);   \
     } while (0)
 
 static void touch(const MDB_val *bytes)
@@ -203,7 +219,7 @@ int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out)
 {
     volatile int rc;
 
-    GUARDED(rc, open_table(txn, name, out));
+    WATCHED(rc, open_table(txn, name, out));
     return rc;
 }
 
@@ -211,7 +227,7 @@ int lmdb_guarded_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
 {
     volatile int rc;
 
-    GUARDED(rc, get(txn, table, key, value));
+    WATCHED(rc, get(txn, table, key, value));
     return rc;
 }
 

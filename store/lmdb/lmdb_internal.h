@@ -319,9 +319,17 @@ pid_t lmdb_writer_pid(struct lmdb *lmdb);
 /* Let the guarded calls of this environment end with MDB_CORRUPTED where LMDB, or a page that cannot be read, would end
  * the process. */
 KV_CHECKED int lmdb_guard(MDB_env *env);
-/* What a verification said of the pages: until it says that they are sound each guarded call is timed. Any thread. */
+/* What a verification said of the pages: until it says that they are sound guarded calls are timed. Any thread. */
 void lmdb_guard_trust(bool sound);
-/* As mdb_dbi_open(), mdb_get() and mdb_cursor_get(), for reading. With MDB_NEXT *key is the key of the step before. */
+/* Time the steps of a scan, of this thread, until it ends. */
+struct lmdb_watch {
+    bool on;
+    timer_t timer;
+};
+void lmdb_watch_begin(struct lmdb_watch *watch);
+void lmdb_watch_end(struct lmdb_watch *watch);
+/* As mdb_dbi_open(), mdb_get() and mdb_cursor_get(), for reading. Whoever steps has begun to time it. With MDB_NEXT
+ * *key is the key of the step before. */
 KV_CHECKED int lmdb_guarded_open(MDB_txn *txn, const char *name, MDB_dbi *out);
 KV_CHECKED int lmdb_guarded_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value);
 KV_CHECKED int lmdb_guarded_step(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);

@@ -231,12 +231,14 @@ static int count_free(struct lmdb_txn *writer)
     uint64_t pages = lmdb_used(lmdb) / lmdb->page_size, id = mdb_txn_id(writer->mdb), unripe = 0;
     uint8_t *bitmap = calloc(1, pages / 8 + 1);
     struct lmdb_txn *reader = NULL;
+    struct lmdb_watch watch;
     MDB_cursor *cursor = NULL;
     MDB_val key, set;
     int rc = bitmap == NULL ? -ENOMEM : lmdb_txn_begin(lmdb, false, &reader);
 
     if (rc == 0)
         rc = lmdb_errno(mdb_cursor_open(reader->mdb, FREE_LIST, &cursor));
+    lmdb_watch_begin(&watch);
     for (MDB_cursor_op op = MDB_FIRST; rc == 0; op = MDB_NEXT) {
         rc = lmdb_errno(lmdb_guarded_step(cursor, &key, &set, op));
         if (rc == 0 && word(&key, 0) + 1 < id)
@@ -244,6 +246,7 @@ static int count_free(struct lmdb_txn *writer)
         else if (rc == 0)
             unripe += word(&set, 0);
     }
+    lmdb_watch_end(&watch);
     if (rc == -ENOENT) {
         count_runs(bitmap, pages, &lmdb->free);
         lmdb->free.unripe = unripe;
@@ -261,16 +264,19 @@ static int count_free(struct lmdb_txn *writer)
 uint64_t lmdb_space_free(struct lmdb_txn *reader)
 {
     MDB_val key, set;
+    struct lmdb_watch watch;
     MDB_cursor *cursor;
     uint64_t pages = 0;
     MDB_cursor_op op = MDB_FIRST;
 
     if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) != 0)
         return 0;
+    lmdb_watch_begin(&watch);
     for (int i = 0; i < FREE_ENTRIES && lmdb_guarded_step(cursor, &key, &set, op) == 0; i++) {
         pages += word(&set, 0);
         op = MDB_NEXT;
     }
+    lmdb_watch_end(&watch);
     mdb_cursor_close(cursor);
     return pages * reader->lmdb->page_size;
 }
@@ -279,6 +285,7 @@ uint64_t lmdb_space_free(struct lmdb_txn *reader)
 static uint64_t freed_by_last_commit(struct lmdb *lmdb)
 {
     struct lmdb_txn *reader;
+    struct lmdb_watch watch;
     MDB_cursor *cursor;
     MDB_val key, set;
     uint64_t count = 0;
@@ -286,8 +293,10 @@ static uint64_t freed_by_last_commit(struct lmdb *lmdb)
     if (lmdb_txn_begin(lmdb, false, &reader) < 0)
         return 0;
     if (mdb_cursor_open(reader->mdb, FREE_LIST, &cursor) == 0) {
+        lmdb_watch_begin(&watch);
         if (lmdb_guarded_step(cursor, &key, &set, MDB_LAST) == 0 && word(&key, 0) == mdb_txn_id(reader->mdb))
             count = word(&set, 0);
+        lmdb_watch_end(&watch);
         mdb_cursor_close(cursor);
     }
     lmdb_txn_abort(reader);

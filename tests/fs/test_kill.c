@@ -305,7 +305,7 @@ static void begin(struct tester *tester, void **state, const char *options, uint
 /* Nothing of a killed daemon is left beside the database. */
 static void expect_clean_store(const struct tester *tester)
 {
-    mount_expect_list(tester->test->store, "data.mdb lock.mdb log writer");
+    mount_expect_list(tester->test->store, "data.mdb lock.mdb log mounts writer");
 }
 
 static void survive_kills(void **state, const char *options)
