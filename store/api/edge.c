@@ -29,6 +29,14 @@ static void edge_expire(struct cache_answer *answer, int64_t real_ns)
     answer->absent = true;
 }
 
+/* Has what the cache knows of a key expired, while the key may not have? A cache that hears nothing of other processes
+ * may not have heard that its end was moved, and nobody has ever been told that it is gone. */
+static bool edge_may_live(struct kv_store *store, const struct cache_answer *answer)
+{
+    return answer->from_cache && !store->follow.on && !answer->absent &&
+           kv_expired(&answer->meta, store_real_ns(store));
+}
+
 /* Ask the central, and let the cache and its waiters know. */
 static int fetch(struct kv_store *store, const struct kv_ref *ref, bool want_value, struct cache_fetch *fetch,
                  struct cache_answer *answer)
@@ -66,6 +74,11 @@ static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_r
     }
     store_catch_up(store);
     rc = begin(store->cache, ref, want_value, answer, &under_way);
+    if (rc > 0 && edge_may_live(store, answer)) {
+        kv_value_unref(answer->value);
+        *answer = (struct cache_answer){.fetched_ns = store_now_ns(store)};
+        rc = cache_fetch_newest(store->cache, ref, want_value, answer, &under_way);
+    }
     if (rc == 0)
         rc = fetch(store, ref, want_value, under_way, answer);
     if (rc < 0)
