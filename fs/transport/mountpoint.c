@@ -130,11 +130,37 @@ static void mountpoint_last_line(int fd, char *line, size_t size)
         memmove(line, start + 1, strlen(start));
 }
 
+/* The number that the second next descriptor gets; -1 */
+static int mountpoint_second_free(int any)
+{
+    int first = fcntl(any, F_DUPFD_CLOEXEC, 0), second = fcntl(any, F_DUPFD_CLOEXEC, 0);
+
+    if (first >= 0)
+        close(first);
+    if (second >= 0)
+        close(second);
+    return second;
+}
+
+/* With auto_unmount, fusermount3 waits until the socket is closed that libfuse has left open, and then unmounts what is
+ * dead; what is not yet dead stays for ever. The kernel closes what a killed process has open from the highest number
+ * down, and the socket, one of a pair made first, is above /dev/fuse. So it gets a number below. */
+static void mountpoint_close_last(int socket, int below)
+{
+    struct stat attr;
+
+    if (fstat(socket, &attr) == 0 && S_ISSOCK(attr.st_mode) && dup3(socket, below, O_CLOEXEC) >= 0)
+        close(socket);
+    else
+        close(below);
+}
+
 /* fusermount3 says only on standard error why it cannot mount, and so does a part of libfuse. So a file is put in
  * its place meanwhile. */
 int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct kv_error *error)
 {
     int said = memfd_create("kvfs-mount", MFD_CLOEXEC), kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    int socket = mountpoint_second_free(STDERR_FILENO);
     char reason[256] = "";
     int rc = said < 0 || kept < 0 || dup2(said, STDERR_FILENO) < 0 ? -errno : 0;
 
@@ -146,7 +172,7 @@ int fs_mountpoint_mount(struct fuse_session *session, const char *path, struct k
         mountpoint_last_line(said, reason, sizeof(reason));
     }
     if (said >= 0)
-        close(said);
+        mountpoint_close_last(socket, said);
     if (kept >= 0)
         close(kept);
     if (rc < 0)

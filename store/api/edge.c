@@ -13,13 +13,15 @@ static void fill_fresh(struct kv_store *store, const struct cache_answer *answer
     age_ns = store_now_ns(store) - answer->fetched_ns;
     remaining_ns = age_ns < store->ttl_ns ? store->ttl_ns - age_ns : 0;
     if (expires_ns != 0 && expires_ns - real_ns < remaining_ns)
-        remaining_ns = expires_ns - real_ns;
+        remaining_ns = expires_ns > real_ns ? expires_ns - real_ns : 0;
     fresh->age_ms = age_ns / 1000000;
     fresh->remaining_ms = remaining_ns / 1000000;
     fresh->from_cache = answer->from_cache;
 }
 
-/* The cache, and the central until it is swept, still tell of a key that has expired: nobody else is told of it. */
+/* The cache, and the central until it is swept, still tell of a key that has expired: nobody else is told of it.
+ * real_ns: before it was looked for. What had expired then was so when it was found, and the key was absent; what has
+ * expired since may have been replaced in time. */
 static void edge_expire(struct cache_answer *answer, int64_t real_ns)
 {
     if (answer->absent || !kv_expired(&answer->meta, real_ns))
@@ -27,6 +29,13 @@ static void edge_expire(struct cache_answer *answer, int64_t real_ns)
     kv_value_unref(answer->value);
     answer->value = NULL;
     answer->absent = true;
+}
+
+/* Has what is known of a key expired, while the key may not have? A cache that hears nothing of other processes may not
+ * have heard that its end was moved, and then it was never gone. */
+static bool edge_may_live(const struct kv_store *store, const struct cache_answer *answer, int64_t real_ns)
+{
+    return !store->follow.on && !answer->absent && kv_expired(&answer->meta, real_ns);
 }
 
 /* Ask the central, and let the cache and its waiters know. */
@@ -57,7 +66,7 @@ static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_r
 {
     struct cache_fetch *under_way;
     int rc = kv_name_check(KV_NAME_KEY, ref->key, ref->size);
-    int64_t real_ns;
+    int64_t real_ns = store_real_ns(store);
 
     *answer = (struct cache_answer){.fetched_ns = store_now_ns(store)};
     if (rc < 0) { /* no such key can be there */
@@ -66,13 +75,17 @@ static int look_up(struct kv_store *store, begin_fetch *begin, const struct kv_r
     }
     store_catch_up(store);
     rc = begin(store->cache, ref, want_value, answer, &under_way);
+    if (rc > 0 && edge_may_live(store, answer, real_ns)) {
+        kv_value_unref(answer->value);
+        *answer = (struct cache_answer){.fetched_ns = store_now_ns(store)};
+        rc = cache_fetch_newest(store->cache, ref, want_value, answer, &under_way);
+    }
     if (rc == 0)
         rc = fetch(store, ref, want_value, under_way, answer);
     if (rc < 0)
         return rc;
-    real_ns = store_real_ns(store);
     edge_expire(answer, real_ns);
-    fill_fresh(store, answer, real_ns, fresh);
+    fill_fresh(store, answer, store_real_ns(store), fresh);
     return answer->absent ? -ENOENT : 0;
 }
 
@@ -155,11 +168,12 @@ int kv_check_seen(struct kv_store *store, const struct kv_seen *seen, size_t cou
 
 int kv_xattrs_get(struct kv_store *store, const struct kv_ref *ref, struct kv_xattrs *out)
 {
+    int64_t real_ns = store_real_ns(store);
     struct kv_xattrs found;
     struct backend_xattrs xattrs = {.ref = ref, .xattrs = &found};
     int rc = backend_ask(store->backend, BACKEND_XATTRS, store->timeout_ns, &xattrs.call);
 
-    if (rc == 0 && kv_expired(&xattrs.meta, store_real_ns(store)))
+    if (rc == 0 && kv_expired(&xattrs.meta, real_ns))
         rc = -ENOENT;
     if (rc == 0)
         *out = found;

@@ -2,8 +2,8 @@
  *
  * A process that announces itself makes a file of a random name, and holds an open file description lock on all of it
  * until it closes the store. So the kernel tells who reads the file whether its process is there: whatever ends that,
- * the lock is gone. A file without a lock is removed by whoever sees it. It may be that of a process which has just made
- * it and not locked it yet: that one looks whether the file still has its name, and else makes another.
+ * the lock is gone. A file without a lock is removed by whoever sees it, under a shared lock. It may be that of a process
+ * which has just made it and not locked it yet: that one finds it locked, or without its name, and makes another.
  *
  * Only the store's user can write there, and what is read is taken for a text and nothing else. */
 #include "store/api/store.h"
@@ -49,12 +49,12 @@ static int mounts_open(struct kv_store *store, bool make)
 
 /* --------------------------------------------------------------------------- reading */
 
-/* Has the file a lock, by a process that is there? */
+/* Has the file a lock, by a process that is there? Else nobody gets one before the descriptor is closed. */
 static bool mounts_is_held(int fd)
 {
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock all = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
 
-    return fcntl(fd, F_OFD_GETLK, &all) == 0 && all.l_type != F_UNLCK;
+    return fcntl(fd, F_OFD_SETLK, &all) != 0;
 }
 
 static int mounts_visit(int dir_fd, const char *name, kv_announced_visit *visit, void *arg)

@@ -29,7 +29,7 @@ struct lmdb_options {
  *          -EPERM another user's, or others have rights on it, and not `foreign`; a file from elsewhere in its place;
  *          -ELOOP a symbolic link in the place of a file;
  *          -EOPNOTSUPP on a network filesystem; -ENOMEM the map does not fit the address space;
- *          -EBUSY this process has the store open, or another one has claimed it;
+ *          -EBUSY this process has the store open, another one has claimed it, or one of another version has it open;
  *          -ENOSPC no room for the table of readers, or for a new store;
  *          -ETIMEDOUT another process has been making the store for 5 s;
  *          -EAGAIN a process of another pid namespace, with the number of this one, has it open

@@ -275,7 +275,8 @@ KV_CHECKED int lmdb_space_room(struct lmdb_txn *txn, uint64_t bytes, size_t part
 /* ------------------------------------------------------------ writer.c */
 
 /* Open STORE/writer; dir_fd and data_fd are open.
- * returns  0; -ETIMEDOUT another process is stopped while it makes the file; a negative errno */
+ * returns  0; -EBUSY another version has it open, or another process is stopped while it makes the file; a negative
+ *          errno */
 KV_CHECKED int lmdb_writer_open(struct lmdb *lmdb);
 void lmdb_writer_close(struct lmdb *lmdb);
 /* Did the right come from a process that died with it, or is it the first one's, and has nobody made a checkpoint

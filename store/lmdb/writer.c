@@ -11,7 +11,9 @@
  *
  * What the file holds means nothing to processes of another boot. So each process that has the file open holds a lock
  * on it (an open file description lock, shared); who gets that exclusively is alone, and makes the
- * mutex anew. `magic` is set last: without it whoever did so died half way, and it is done again.
+ * mutex anew. `layout` is set last: without it whoever did so died half way, and it is done again. It comes first in
+ * the file, so that another version, which has other fields behind it, finds it where it looks: versions that do not
+ * mean the same by the file must not have it open at once, and the second one is refused.
  */
 #include "store/lmdb/lmdb_internal.h"
 
@@ -27,11 +29,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WRITER_MAGIC 0x6b767732u
-#define WRITER_NAP_NS 5000000 /* of who can only look now and then */
-#define WRITER_TRIES 1000     /* a millisecond each, for who makes the mutex */
+#define WRITER_LAYOUT 0x6b767733u /* another one with each change of the struct, or of what a field means */
+#define WRITER_NAP_NS 5000000     /* of who can only look now and then */
+#define WRITER_TRIES 1000         /* a millisecond each, for who makes the mutex */
 
 struct lmdb_writer {
+    _Atomic uint32_t layout;
     pthread_mutex_t mutex;
     _Atomic pid_t holder; /* 0: none */
     atomic_bool heir;     /* a holder died, and no checkpoint was made since */
@@ -42,8 +45,10 @@ struct lmdb_writer {
     _Atomic uint64_t sound;                                                         /* pages */
     _Atomic uint32_t told;                                                          /* counts commits; a futex */
     _Atomic uint32_t waiting; /* threads that wait for it, of all processes */
-    _Atomic uint32_t magic;
 };
+
+_Static_assert(sizeof(struct lmdb_writer) - sizeof(pthread_mutex_t) == 80 && WRITER_LAYOUT == 0x6b767733u,
+               "with other fields comes another WRITER_LAYOUT");
 
 static int writer_lock_file(int fd, short type)
 {
@@ -52,7 +57,7 @@ static int writer_lock_file(int fd, short type)
     return fcntl(fd, F_OFD_SETLK, &all) == 0 ? 0 : -errno;
 }
 
-/* Bytes of the file's own, so that no write through the map meets a full disk. The magic is gone with the first one. */
+/* Bytes of the file's own, so that no write through the map meets a full disk. The layout is gone with the first one. */
 static int writer_clear(int fd)
 {
     static const struct lmdb_writer nothing;
@@ -84,13 +89,27 @@ static int writer_make(struct lmdb_writer *writer)
     atomic_store(&writer->heir, true);
     atomic_store(&writer->checkpoint_ns, writer_now_ns());
     if (rc == 0)
-        atomic_store(&writer->magic, WRITER_MAGIC);
+        atomic_store(&writer->layout, WRITER_LAYOUT);
     return rc;
 }
 
+/* Who only reads has no lock on the file, and may see it made anew, by another version, too. */
+static bool writer_is_made(const struct lmdb_writer *writer)
+{
+    return atomic_load(&writer->layout) == WRITER_LAYOUT;
+}
+
+/* returns 0 and *out; -EAGAIN the file is too small */
 static int writer_map(int fd, bool writable, struct lmdb_writer **out)
 {
-    void *map = mmap(NULL, sizeof(**out), PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    struct stat file;
+    void *map;
+
+    if (fstat(fd, &file) != 0)
+        return -errno;
+    if ((size_t)file.st_size < sizeof(**out)) /* behind its end is SIGBUS */
+        return -EAGAIN;
+    map = mmap(NULL, sizeof(**out), PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
 
     if (map == MAP_FAILED)
         return -errno;
@@ -102,18 +121,15 @@ static int writer_map(int fd, bool writable, struct lmdb_writer **out)
 static int writer_enter(int fd, struct lmdb_writer **out)
 {
     bool alone = writer_lock_file(fd, F_WRLCK) == 0;
-    struct stat file;
     int rc = alone ? writer_clear(fd) : writer_lock_file(fd, F_RDLCK);
 
-    if (rc == 0 && (fstat(fd, &file) != 0 || (size_t)file.st_size < sizeof(**out)))
-        rc = -EAGAIN;
     if (rc == 0)
         rc = writer_map(fd, true, out);
     if (rc < 0)
         return rc;
     if (alone)
         rc = writer_make(*out);
-    else if (atomic_load(&(*out)->magic) != WRITER_MAGIC)
+    else if (!writer_is_made(*out))
         rc = -EAGAIN;
     if (rc == 0 && alone)
         rc = writer_lock_file(fd, F_RDLCK);
@@ -153,7 +169,7 @@ int lmdb_writer_open(struct lmdb *lmdb)
     /* Of who had the store open before, and somebody who only reads it has kept it from being recovered since. */
     if (rc == 0 && log_has_failed(lmdb->log_fd))
         lmdb_writer_fail(lmdb);
-    return rc == -EAGAIN ? -ETIMEDOUT : rc;
+    return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 void lmdb_writer_close(struct lmdb *lmdb)
@@ -177,16 +193,13 @@ static int writer_answer(struct lmdb *lmdb, int rc)
 
 void lmdb_writer_look(struct lmdb *lmdb)
 {
-    struct stat file;
     bool writable;
 
     lmdb->writer_fd = openat(lmdb->dir_fd, WRITER_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     writable = lmdb->writer_fd >= 0;
     if (!writable)
         lmdb->writer_fd = openat(lmdb->dir_fd, WRITER_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (lmdb->writer_fd >= 0 && fstat(lmdb->writer_fd, &file) == 0 &&
-        (size_t)file.st_size >= sizeof(struct lmdb_writer) &&
-        writer_map(lmdb->writer_fd, writable, &lmdb->writer) == 0)
+    if (lmdb->writer_fd >= 0 && writer_map(lmdb->writer_fd, writable, &lmdb->writer) == 0)
         lmdb->writer_counts = writable;
 }
 
@@ -194,7 +207,7 @@ void lmdb_writer_tell(struct lmdb *lmdb, bool own)
 {
     struct lmdb_writer *writer = lmdb->writer;
 
-    if (lmdb->writer_counts)
+    if (lmdb->writer_counts && writer_is_made(writer))
         atomic_fetch_add(&writer->told, 1);
     /* Who died while it waited is counted for ever: then others are woken in vain. */
     if (own || atomic_load(&writer->waiting) > atomic_load(&lmdb->waiting))
@@ -211,7 +224,7 @@ void lmdb_writer_wait(struct lmdb *lmdb, uint32_t told, int64_t timeout_ns)
     const struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     const struct timespec nap = {.tv_nsec = WRITER_NAP_NS};
 
-    if (!lmdb->writer_counts) {
+    if (!lmdb->writer_counts || !writer_is_made(lmdb->writer)) {
         nanosleep(timeout_ns < WRITER_NAP_NS ? &timeout : &nap, NULL);
         return;
     }
@@ -276,7 +289,7 @@ static bool writer_is_in_use(const struct lmdb *lmdb)
 {
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    if (lmdb->writer == NULL)
+    if (lmdb->writer == NULL || !writer_is_made(lmdb->writer))
         return false;
     return !lmdb->read_only || (fcntl(lmdb->writer_fd, F_OFD_GETLK, &all) == 0 && all.l_type != F_UNLCK);
 }

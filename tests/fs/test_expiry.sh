@@ -51,6 +51,77 @@ case_a_second_node_of_another_kind_sees_the_same() {
     fusermount3 -u "$mnt2"
 }
 
+# Two nodes, of which the first has been told all there is to know of the key by the second, and then another time.
+two_nodes() {
+    mnt2=$case_dir/mnt2
+    ready -o "invalidate=$1,cache_ttl=3600"
+    mkdir "$mnt2"
+    "$kvfs" "$store" "$mnt2" -o cache_ttl=3600 || wrong "a second mount: exit status $?"
+    kv put a/n/key value --ttl "$2" || wrong "kvctl put"
+    know_all
+}
+
+know_all() {
+    same value cat "$n/key"
+    stat "$n/key" >/dev/null || wrong "stat: exit status $?"
+    ls -l "$n" >/dev/null
+}
+
+case_an_end_that_another_node_moves_closer_is_seen() {
+    two_nodes push 1h
+    setfattr -n user.kvfs.expires -v +3s "$mnt2/a/n/key" || wrong "setfattr: exit status $?"
+    know_all
+    with_its_time_over key
+    gone key
+    echo again >"$mnt2/a/n/key" # the name was known not to be there
+    wait_until [ -e "$n/key" ]
+    same again cat "$n/key"
+    fails_with "No such attribute" expires "$n/key"
+    # And where nobody on the first node looks between what it was told and the end.
+    same again cat "$n/key"
+    setfattr -n user.kvfs.expires -v 2001-01-01T00:00:00Z "$mnt2/a/n/key" || wrong "setfattr: exit status $?"
+    wait_until [ ! -e "$n/key" ]
+    gone key
+    fusermount3 -u "$mnt2"
+}
+
+case_an_end_that_kvctl_moves_closer_is_seen() {
+    two_nodes push 1h
+    kv put a/n/key value --ttl 2s || wrong "kvctl put"
+    with_its_time_over key
+    gone key
+    fusermount3 -u "$mnt2"
+}
+
+# still_there SECONDS: the key is, on the first node, after as many seconds as it had been told
+still_there() {
+    local end=$((SECONDS + $1 + 1))
+    while [ $SECONDS -le $end ]; do
+        stat "$n/key" >/dev/null || wrong "stat: exit status $?" # no ls, by which a node learns
+        same value cat "$n/key"
+        [ -r "$n/key" ] || wrong "access(2) does not find it"
+        sleep 0.2
+    done
+    ls "$n" | grep -qx key || wrong "it is not listed"
+    echo more >>"$n/key" || wrong "append"
+    same valuemore cat "$mnt2/a/n/key"
+}
+
+case_an_end_that_another_node_moves_away_is_seen() {
+    two_nodes push 3s
+    setfattr -n user.kvfs.expires -v +1h "$mnt2/a/n/key" || wrong "setfattr: exit status $?"
+    still_there 3
+    fusermount3 -u "$mnt2"
+}
+
+# Such a node may believe in the end for as long as it may keep what it knows, but not tell of what never was so.
+case_an_end_that_another_node_moves_away_does_not_come_where_nobody_tells_of_it() {
+    two_nodes ttl 3s
+    setfattr -n user.kvfs.expires -v +1h "$mnt2/a/n/key" || wrong "setfattr: exit status $?"
+    still_there 3
+    fusermount3 -u "$mnt2"
+}
+
 case_setfattr_sets_it_and_takes_it_away() {
     local left
     ready

@@ -1,8 +1,8 @@
 /* Two daemons of one store, of which one is killed, or both, again and again, while several processes write.
  *
- * Each writer has namespaces of its own (tests/support/history.h) and notes its steps in memory that outlives
- * it and the daemon: what it is going to do, what was acknowledged (the call returned 0), and what is
- * promised to be durable. With durability=close these two are the same; with durability=fsync all that the writer did
+ * Each writer has namespaces of its own (tests/support/history.h), of which some keys expire and are swept, and notes
+ * its steps in memory that outlives it and the daemon: what it is going to do, what was acknowledged (the call returned
+ * 0), and what is promised to be durable. With durability=close these two are the same; with durability=fsync all that the writer did
  * up to an fsync is durable when that returned. What it did after that may be gone, but only from the end: changes of
  * an account are committed, and recovered, in their order. Where one daemon lives on, all that was acknowledged is
  * there, with either durability.
@@ -302,10 +302,19 @@ static void begin(struct tester *tester, void **state, const char *options, uint
     }
 }
 
-/* Nothing of a killed daemon is left beside the database. */
+/* Nothing of a killed daemon is left beside the database: what tells of a mount is of one that there is. */
 static void expect_clean_store(const struct tester *tester)
 {
+    char path[MOUNT_PATH + 16], *mounts;
+    unsigned count = 0;
+
     mount_expect_list(tester->test->store, "data.mdb lock.mdb log mounts writer");
+    snprintf(path, sizeof(path), "%s/mounts", tester->test->store);
+    mounts = mount_list(path);
+    for (const char *name = mounts; *name != '\0'; name += strcspn(name, " "), name += *name == ' ')
+        count++;
+    free(mounts);
+    assert_int_equal(count, NODES);
 }
 
 static void survive_kills(void **state, const char *options)

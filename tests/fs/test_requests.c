@@ -94,21 +94,37 @@ static long allowed(const char *wanted, const char *kind)
     return 0;
 }
 
+static bool is_forget(const char *kind)
+{
+    return strcmp(kind, "forget") == 0 || strcmp(kind, "batch_forget") == 0;
+}
+
 static bool may_come_late(const char *kind)
 {
-    return strcmp(kind, "release") == 0 || strcmp(kind, "releasedir") == 0 || strcmp(kind, "forget") == 0 ||
-           strcmp(kind, "batch_forget") == 0;
+    return strcmp(kind, "release") == 0 || strcmp(kind, "releasedir") == 0 || is_forget(kind);
 }
+
+/* How often the kernel has looked for caches to drop, since memory was short somewhere on the machine. */
+static long reclaims(void)
+{
+    const char *found = strstr(mount_text("/proc/vmstat"), "\nslabs_scanned ");
+
+    return found != NULL ? strtol(found + strlen("\nslabs_scanned "), NULL, 10) : 0;
+}
+
+static long reclaims_before; /* these tests */
 
 /* `times` operations took at most what is wanted of each. */
 static void expect(struct counts *took, const char *operation, const char *wanted, long times)
 {
-    bool over = false;
+    bool over = false, reclaimed = reclaims() != reclaims_before;
 
     for (size_t i = 0; i < took->size; i++) {
         const char *kind = took->kinds[i].name;
         long most = times * allowed(wanted, kind) + (may_come_late(kind) ? times + SLACK : times > 1 ? SLACK : 0);
 
+        if (reclaimed && is_forget(kind))
+            continue; /* of what the kernel dropped to have memory; nobody waits for it */
         if (took->kinds[i].count > most) {
             printf("%s: %ld operations took %ld of %s, not %ld\n", operation, times, took->kinds[i].count, kind,
                    times * allowed(wanted, kind));
@@ -330,6 +346,7 @@ static int run(void)
         MOUNT_TEST_WITH(LONG, changes_elsewhere_are_told_once),
     };
 
+    reclaims_before = reclaims();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

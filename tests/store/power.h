@@ -1,7 +1,7 @@
 /* Power cuts: sessions that are recorded, and images of what the disk may have after a cut.
  *
- * A session: some threads, of one process or of several, change namespaces of their own through the public API, while
- * every write to the store's files is recorded (record_io.h), and every change notes the position of that log at which
+ * A session: some threads, of one process or of several, change namespaces of their own through the public API, some of
+ * it in transactions of two steps and a check, and sweep what has expired, while every write to the store's files is recorded (record_io.h), and every change notes the position of that log at which
  * it was submitted and at which it was known to be durable. Then the power is cut at flushes and at many random
  * moments, and the files are rebuilt as the disk could have them then (disk.h), each for itself.
  *
@@ -33,7 +33,8 @@ struct power_step {
     int rc;
 
     struct power_writer *writer;
-    struct kv_change change;
+    bool joined; /* done together with the step before it: there is no state between the two */
+    struct kv_change changes[3];
 };
 
 struct power_writer {

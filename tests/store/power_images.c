@@ -145,7 +145,7 @@ static int compare_writer(struct look *look, size_t cut)
             submitted = i + 1;
     }
     for (size_t i = 0; i < submitted; i++) {
-        if (i >= durable && history_same(&made, is))
+        if (i >= durable && !writer->steps[i].joined && history_same(&made, is))
             return 0;
         history_apply(&made, &writer->steps[i].what);
     }
@@ -302,7 +302,8 @@ void power_plan(struct power_images *images, size_t count, struct test_random *r
                                        (enum disk_loss)test_random_below(random, DISK_LOSSES)},
                               .seed = test_random(random),
                           });
-    qsort(images->plans, images->count, sizeof(*images->plans), compare_plans);
+    if (images->count > 0)
+        qsort(images->plans, images->count, sizeof(*images->plans), compare_plans);
 }
 
 /* ------------------------------------------------------------------------------ images */

@@ -51,57 +51,76 @@ static size_t choose_size(const struct power_session *session, struct test_rando
 
 static void step_done(struct kv_change *change, int rc)
 {
-    struct power_step *step = change->arg;
+    struct power_step *last = change->arg;
+    struct power_writer *writer = last->writer;
 
-    step->rc = rc;
-    if (rc == 0 && step->writer->session->kind.durability == KV_DURABILITY_CLOSE)
-        step->durable = record_io_position();
-    kv_value_unref(change->value);
-    change->value = NULL;
-    sem_post(&step->writer->free);
+    for (struct power_step *step = last->joined ? last - 1 : last; step <= last; step++) {
+        step->rc = rc;
+        if (rc == 0 && writer->session->kind.durability == KV_DURABILITY_CLOSE)
+            step->durable = record_io_position();
+    }
+    for (size_t i = 0; i < sizeof(last->changes) / sizeof(last->changes[0]); i++) {
+        kv_value_unref(last->changes[i].value);
+        last->changes[i].value = NULL;
+    }
+    sem_post(&writer->free);
+}
+
+static struct kv_change change_of(const struct power_writer *writer, const struct history_step *what)
+{
+    struct kv_change change = {.ref = power_ref(writer, what->at), .to = power_ref(writer, what->to)};
+
+    change.attr.mode = what->number;
+    switch (what->kind) {
+    case HISTORY_PUT:
+        change.kind = KV_PUT;
+        if (kv_value_new(what->size, &change.value) < 0)
+            abort();
+        history_fill(what->id, change.value->data, what->size);
+        change.expiry = what->id % 2 == 0 ? KV_EXPIRY_SET : KV_EXPIRY_KEEP; /* so that there is an index */
+        change.expires_ns = what->id % 4 == 0 ? INT64_MAX - (int64_t)(what->id % 1000) : 0;
+        break;
+    case HISTORY_DELETE:
+        change.kind = KV_DELETE;
+        break;
+    case HISTORY_END:
+        change.kind = KV_SETATTR;
+        change.expiry = KV_EXPIRY_SET;
+        change.expires_ns = 1;
+        break;
+    case HISTORY_RENAME:
+    case HISTORY_EXCHANGE:
+        change.kind = KV_RENAME;
+        change.flags = what->kind == HISTORY_EXCHANGE ? KV_EXCHANGE : 0;
+        break;
+    case HISTORY_CHMOD:
+        change.kind = KV_SETATTR;
+        change.attr_mask = KV_MODE;
+        break;
+    default:
+        change.kind = KV_SETXATTR;
+        change.xattr_name = "user.mark";
+        change.xattr_name_size = strlen(change.xattr_name);
+        change.xattr_value = &what->number;
+        change.xattr_value_size = sizeof(what->number);
+        break;
+    }
+    return change;
 }
 
 static void submit(struct power_writer *writer, struct power_step *step)
 {
-    const struct history_step *what = &step->what;
-    struct kv_change *change = &step->change;
-
-    *change = (struct kv_change){.ref = power_ref(writer, what->at), .to = power_ref(writer, what->to)};
-    change->attr.mode = what->number;
-    change->done = step_done;
-    change->arg = step;
-    switch (what->kind) {
-    case HISTORY_PUT:
-        change->kind = KV_PUT;
-        if (kv_value_new(what->size, &change->value) < 0)
-            abort();
-        history_fill(what->id, change->value->data, what->size);
-        change->expiry = what->id % 2 == 0 ? KV_EXPIRY_SET : KV_EXPIRY_KEEP; /* so that there is an index */
-        change->expires_ns = what->id % 4 == 0 ? INT64_MAX - (int64_t)(what->id % 1000) : 0;
-        break;
-    case HISTORY_DELETE:
-        change->kind = KV_DELETE;
-        break;
-    case HISTORY_RENAME:
-    case HISTORY_EXCHANGE:
-        change->kind = KV_RENAME;
-        change->flags = what->kind == HISTORY_EXCHANGE ? KV_EXCHANGE : 0;
-        break;
-    case HISTORY_CHMOD:
-        change->kind = KV_SETATTR;
-        change->attr_mask = KV_MODE;
-        break;
-    default:
-        change->kind = KV_SETXATTR;
-        change->xattr_name = "user.mark";
-        change->xattr_name_size = strlen(change->xattr_name);
-        change->xattr_value = &what->number;
-        change->xattr_value_size = sizeof(what->number);
-        break;
-    }
+    step->changes[0] = change_of(writer, &step->what);
+    step->changes[0].done = step_done;
+    step->changes[0].arg = step;
     sem_wait(&writer->free);
     step->submitted = record_io_position();
-    kv_submit(store, change);
+    kv_submit(store, &step->changes[0]);
+}
+
+static bool is_of_nodes(const struct history_step *what)
+{
+    return what->kind == HISTORY_MAKE_LAST || what->kind == HISTORY_REMOVE_LAST;
 }
 
 static void make_or_remove_last(struct power_writer *writer, struct power_step *step)
@@ -151,7 +170,7 @@ static bool was_refused(struct power_writer *writer, const struct power_step *st
     return true;
 }
 
-static void change_something(struct power_writer *writer)
+static struct power_step *choose_step(struct power_writer *writer)
 {
     struct power_step *step = &writer->steps[writer->count];
 
@@ -159,7 +178,54 @@ static void change_something(struct power_writer *writer)
     step->what = history_choose(&writer->made, &writer->random, writer->number,
                                 (uint32_t)test_random_below(&writer->random, 1u << 30));
     step->what.size = choose_size(writer->session, &writer->random);
-    if (step->what.kind == HISTORY_MAKE_LAST || step->what.kind == HISTORY_REMOVE_LAST)
+    return step;
+}
+
+/* Two steps, on the condition that a key is not there that is not: all of it is done, or none. returns  whether they
+ * were made: nodes do not change so */
+static bool change_together(struct power_writer *writer)
+{
+    const struct history_state before = writer->made;
+    struct power_step *first, *last;
+
+    if (writer->session->kind.full || writer->count + 2 > POWER_CHANGES)
+        return false;
+    first = choose_step(writer);
+    if (is_of_nodes(&first->what))
+        return false;
+    history_apply(&writer->made, &first->what);
+    writer->count++;
+    last = choose_step(writer);
+    if (is_of_nodes(&last->what)) {
+        writer->made = before;
+        writer->count--;
+        return false;
+    }
+    last->joined = true;
+    last->changes[0] = (struct kv_change){.kind = KV_CHECK, .conditional = true};
+    last->changes[0].ref = kv_ref_key(writer->namespaces[0], "absent", 6);
+    last->changes[1] = change_of(writer, &first->what);
+    last->changes[2] = change_of(writer, &last->what);
+    last->changes[2].done = step_done;
+    last->changes[2].arg = last;
+    sem_wait(&writer->free);
+    first->submitted = last->submitted = record_io_position();
+    kv_submit_all(store, last->changes, 3);
+    history_apply(&writer->made, &last->what);
+    writer->count++;
+    if (under_way(writer) == 1)
+        wait_for_all(writer);
+    return true;
+}
+
+static void change_something(struct power_writer *writer)
+{
+    struct power_step *step;
+
+    if (test_random_below(&writer->random, 6) == 0 && change_together(writer))
+        return;
+    step = choose_step(writer);
+    if (is_of_nodes(&step->what))
         make_or_remove_last(writer, step);
     else
         submit(writer, step);
@@ -194,6 +260,15 @@ static void open_store(const struct power_session *session, bool create, bool co
     assert_true(try_open(session, create, copied));
 }
 
+/* Whatever has expired, of every writer: nobody can see a difference. */
+static int sweep(void)
+{
+    uint64_t swept;
+    int64_t next_ns;
+
+    return kv_sweep(store, &swept, &next_ns);
+}
+
 static void *change_things(void *arg)
 {
     struct power_writer *writer = arg;
@@ -201,6 +276,8 @@ static void *change_things(void *arg)
 
     for (unsigned i = 0; i < most / HALVES && writer->count < POWER_CHANGES; i++) {
         change_something(writer);
+        if (test_random_below(&writer->random, 12) == 0 && sweep() < 0 && writer->count > 0)
+            writer->steps[writer->count - 1].rc = -EIO;
         if (test_random_below(&writer->random, 12) == 0) {
             wait_for_all(writer);
             if (kv_sync(store) == 0)

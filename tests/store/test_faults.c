@@ -14,8 +14,11 @@ enum { ERRORS = sizeof(errors) / sizeof(errors[0]) };
 /* ------------------------------------------------------------------ the session */
 
 /* What a step borrows while it runs. */
+enum { TOGETHER = 3 };
+
 struct step {
     struct kv_change change;
+    struct kv_change together[TOGETHER]; /* where the first is a check: these instead, in one transaction */
     struct kv_xattrs xattrs;
 };
 
@@ -246,6 +249,17 @@ static void put_ending(struct test_store *test, struct step *step)
     step->change.expires_ns = 2 * TEST_CLOCK_START_NS;
 }
 
+static void put_two_if_a_third_is_not_there(struct test_store *test, struct step *step)
+{
+    step->together[0] = (struct kv_change){.kind = KV_CHECK, .ref = test_key(test, "none"), .conditional = true};
+    put(step, test_key(test, "first"), 8193, 'f');
+    step->together[1] = step->change;
+    put_ending(test, step);
+    step->together[2] = step->change;
+    step->together[2].ref = test_key(test, "last");
+    step->change = (struct kv_change){.ref = step->together[2].ref};
+}
+
 static void set_expiry(struct step *step, struct kv_ref ref, int64_t expires_ns)
 {
     step->change.kind = KV_SETATTR;
@@ -335,6 +349,7 @@ static prepare_step *const session[] = {
     set_limits,
     rename_over_an_empty_namespace,
     bind_again,
+    put_two_if_a_third_is_not_there,
     put_ending,
     end_later,
     rename_ending,
@@ -482,11 +497,14 @@ static int run_step(struct test_store *test, size_t i, enum engine_call call, un
         calls[kind] = engine_fault_calls(test->fault, (enum engine_call)kind);
     if (countdown > 0) /* where there is no room it is asked for again in smaller pieces */
         engine_fault_arm(test->fault, call, countdown, call == ENGINE_ROOM ? RECORD_CUTS : 1, error);
-    rc = kv_apply(test->kv, &step.change);
+    rc = step.together[0].kind == KV_CHECK ? kv_apply_all(test->kv, step.together, TOGETHER)
+                                           : kv_apply(test->kv, &step.change);
     engine_fault_arm(test->fault, call, 0, 0, 0);
     for (int kind = 0; calls != NULL && kind < ENGINE_CALLS; kind++)
         calls[kind] = engine_fault_calls(test->fault, (enum engine_call)kind) - calls[kind];
     kv_value_unref(step.change.value);
+    for (size_t n = 0; n < TOGETHER; n++)
+        kv_value_unref(step.together[n].value);
     return rc;
 }
 

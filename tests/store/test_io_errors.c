@@ -84,16 +84,23 @@ static int try_open(const char *dir, struct kv_store **out)
     return rc;
 }
 
+/* Those of the first size by themselves, larger ones in a transaction, and so that they expire some day. */
 static int put(struct kv_store *store, size_t size, int byte)
 {
-    void *bytes = malloc(size);
+    struct kv_change changes[] = {
+        {.kind = KV_CHECK, .ref = kv_ref_key(ref.node, "absent", 6), .conditional = true},
+        {.kind = KV_PUT, .ref = ref, .attr.mode = 0644}};
     int rc;
 
-    if (bytes == NULL)
+    if (kv_value_new(size, &changes[1].value) < 0)
         abort();
-    memset(bytes, byte, size);
-    rc = kv_put(store, &ref, bytes, size);
-    free(bytes);
+    memset(changes[1].value->data, byte, size);
+    if (size > sizes[0]) {
+        changes[1].expiry = KV_EXPIRY_SET;
+        changes[1].expires_ns = INT64_MAX - byte;
+    }
+    rc = size > sizes[0] ? kv_apply_all(store, changes, 2) : kv_apply(store, &changes[1]);
+    kv_value_unref(changes[1].value);
     return rc;
 }
 

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { ROUNDS = 100 };
+
 static char directory[128];
 
 static int make_directory(void **state)
@@ -131,6 +133,30 @@ static void a_store_that_is_closed_is_not_heard(void **state)
     kv_close(kv);
 }
 
+/* Whoever looks removes what no process has locked. */
+static void who_announces_itself_while_others_look_is_heard(void **state)
+{
+    struct kv_store *kv;
+    pid_t pid = fork();
+    int status;
+
+    (void)state;
+    assert_true(pid >= 0);
+    for (int i = 0; pid == 0 && i < ROUNDS; i++) {
+        kv = open_store(false);
+        if (kv_announce(kv, "here") < 0 || heard_by(kv).count != 1)
+            _exit(1);
+        kv_close(kv);
+    }
+    if (pid == 0)
+        _exit(0);
+    kv = open_store(false);
+    while (waitpid(pid, &status, WNOHANG) == 0)
+        assert_in_range(heard_by(kv).count, 0, 1);
+    assert_int_equal(status, 0);
+    kv_close(kv);
+}
+
 static void a_text_that_is_too_long_and_a_link_are_refused(void **state)
 {
     struct kv_store *kv = open_store(false);
@@ -167,6 +193,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_process_says_is_heard_until_it_ends, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(a_store_that_is_closed_is_not_heard, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(who_announces_itself_while_others_look_is_heard, make_directory,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(a_text_that_is_too_long_and_a_link_are_refused, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(what_a_killed_process_left_is_no_reason_to_keep_a_store, make_directory,

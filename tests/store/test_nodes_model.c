@@ -11,6 +11,8 @@
  *       made, that the central had when it refused an own change, or that a listing or a read on the
  *       node showed.
  *   kv_get_newest() may answer only with what was the central's at some moment during the call.
+ *   From a key's expiry on its state is that it is absent. No node shows it then, and none says that it is absent
+ *   for an expiry which the central has not had any more at that time.
  *   An age that is told with it is not too young. A listing is the central's truth of all keys at one moment
  *   during the call. A refusal is the one that the state at the commit demands. An error comes only where
  *   a failure was injected, and is that failure.
@@ -171,7 +173,7 @@ struct model {
     size_t traced;
 
     /* So that a test that tests nothing is noticed. */
-    uint64_t cached, nested, listed, refused, failed, early, flush_failed;
+    uint64_t cached, nested, listed, refused, failed, early, flush_failed, expired, swept;
 };
 
 /* What others do at this moment. */
@@ -252,8 +254,8 @@ static void add_state(struct model *model, int node, struct key *key, struct sta
 static bool same_meta(const struct kv_meta *a, const struct kv_meta *b)
 {
     return a->version == b->version && a->size == b->size && a->has_xattrs == b->has_xattrs &&
-           a->attr.ino == b->attr.ino && a->attr.mode == b->attr.mode && a->attr.uid == b->attr.uid &&
-           a->attr.gid == b->attr.gid && a->attr.atime_ns == b->attr.atime_ns &&
+           a->expires_ns == b->expires_ns && a->attr.ino == b->attr.ino && a->attr.mode == b->attr.mode &&
+           a->attr.uid == b->attr.uid && a->attr.gid == b->attr.gid && a->attr.atime_ns == b->attr.atime_ns &&
            a->attr.mtime_ns == b->attr.mtime_ns && a->attr.ctime_ns == b->attr.ctime_ns &&
            a->attr.btime_ns == b->attr.btime_ns;
 }
@@ -350,6 +352,12 @@ static void check_answer(struct model *model, const struct reading *reading, con
             broken(model, reading->node, reading->key, "the freshness makes no sense");
         asked_ns = now_ns - (fresh->age_ms + 1) * MS; /* or later */
         model->cached += fresh->from_cache;
+    }
+    if (meta != NULL && meta->expires_ns != 0) {
+        int64_t left_ns = meta->expires_ns - TEST_CLOCK_START_NS - reading->began_ns;
+
+        if (left_ns <= 0 || (fresh != NULL && fresh->remaining_ms * MS > left_ns))
+            broken(model, reading->node, reading->key, "a key outlives its expiry");
     }
     found = key->count;
     for (size_t i = key->count; i-- > reading->floor;) {
@@ -665,7 +673,10 @@ static int predict(const struct model *model, const struct job *job, struct stat
         if (from->absent) {
             next[0].meta.attr.mode = change->attr.mode;
             next[0].meta.has_xattrs = false;
+            next[0].meta.expires_ns = 0;
         }
+        if (change->expiry == KV_EXPIRY_SET)
+            next[0].meta.expires_ns = change->expires_ns;
         next[0].absent = false;
         return 0;
     case KV_DELETE:
@@ -684,6 +695,8 @@ static int predict(const struct model *model, const struct job *job, struct stat
         return 0;
     case KV_SETATTR:
         next[0].meta.attr.mode = change->attr.mode;
+        if (change->expiry == KV_EXPIRY_SET)
+            next[0].meta.expires_ns = change->expires_ns;
         return from->absent ? -ENOENT : 0;
     default: /* KV_SETXATTR */
         next[0].meta.has_xattrs = change->xattr_value != NULL;
@@ -702,7 +715,7 @@ static void complete_state(struct model *model, const struct job *job, struct st
     if (is_put ? result->version <= model->version : result->version != state->meta.version)
         broken(model, job->node, job->key, "a version that is not newer, or another one for the same value");
     if (result->size != test_content_size(state->serial) || result->attr.mode != state->meta.attr.mode ||
-        result->has_xattrs != state->meta.has_xattrs)
+        result->has_xattrs != state->meta.has_xattrs || result->expires_ns != state->meta.expires_ns)
         broken(model, job->node, job->key, "a result that the change does not make");
     if (is_put)
         model->version = result->version;
@@ -785,6 +798,16 @@ static void done(struct kv_change *change, int rc)
     sem_post(&node->done);
 }
 
+/* Often never, else at a time that some nodes keep what they know for, or not. */
+static void choose_expiry(struct model *model, struct kv_change *change)
+{
+    static const int64_t most_ms[] = {5, 60, 2000, 90000};
+
+    change->expiry = KV_EXPIRY_SET;
+    if (!one_in(model, 4))
+        change->expires_ns = real_ns(model) + (1 + (int64_t)below(model, (size_t)most_ms[below(model, 4)])) * MS;
+}
+
 static void prepare(struct model *model, int number, int k, enum step step, struct job *job)
 {
     static const char xattr[] = "user.note";
@@ -809,6 +832,8 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
         change->kind = KV_PUT;
         job->serial = ++model->serial;
         change->value = test_content(job->serial);
+        if (one_in(model, 4))
+            choose_expiry(model, change);
         break;
     case DELETE:
         change->kind = KV_DELETE;
@@ -822,6 +847,8 @@ static void prepare(struct model *model, int number, int k, enum step step, stru
     case SETATTR:
         change->kind = KV_SETATTR;
         change->attr_mask = KV_MODE;
+        if (one_in(model, 2))
+            choose_expiry(model, change);
         break;
     default:
         change->kind = KV_SETXATTR;
@@ -963,11 +990,60 @@ static void hook(void *arg, enum test_moment moment)
 
 /* ------------------------------------------------------------------------- steps */
 
+/* Time passes, and what expires is gone. */
+static void pass(struct model *model, int64_t ns)
+{
+    atomic_fetch_add(&model->now_ns, ns);
+    model->moment++;
+    for (int k = 0; k < KEYS; k++) {
+        struct state state = *last_state(&model->keys[k]);
+
+        if (state.absent || !kv_expired(&state.meta, real_ns(model)))
+            continue;
+        state.absent = true;
+        add_state(model, -1, &model->keys[k], state);
+        model->expired++;
+    }
+}
+
+/* Does a key expire, or one that is being put, before this time? */
+static bool expires_before(const struct model *model, int64_t until_ns)
+{
+    bool does = false;
+
+    for (int k = 0; k < KEYS; k++) {
+        const struct state *state = last_state(&model->keys[k]);
+
+        does |= !state->absent && kv_expired(&state->meta, until_ns);
+    }
+    for (int number = 0; number < NODES; number++)
+        for (size_t i = 0; i < model->nodes[number].jobs_count; i++) {
+            const struct kv_change *change = &model->nodes[number].jobs[i].change;
+
+            does |= change->expires_ns != 0 && change->expires_ns <= until_ns;
+        }
+    return does;
+}
+
+/* While something is under way nothing expires: whether it does before or after that, would be said differently. */
 static void step_pass(struct model *model)
 {
     static const size_t most_ms[] = {3, 3, 3, 3, 3, 3, 50, 50, 1200, 70000};
+    int64_t ns = (int64_t)below(model, most_ms[below(model, 10)]) * MS;
 
-    atomic_fetch_add(&model->now_ns, (int64_t)below(model, most_ms[below(model, 10)]) * MS);
+    if (model->depth == 0 || !expires_before(model, real_ns(model) + ns))
+        pass(model, ns);
+}
+
+/* By the central alone: no node is told, and none can tell. */
+static void sweep(struct model *model)
+{
+    uint64_t swept;
+    int64_t next_ns;
+
+    if (kv_sweep(model->truth, &swept, &next_ns) < 0 || (next_ns != 0 && next_ns <= real_ns(model)))
+        broken(model, 0, -1, "a sweep did not do its work");
+    model->swept += swept;
 }
 
 static enum step some_step(struct model *model)
@@ -992,6 +1068,8 @@ static void make_step(struct model *model)
     enum step step = some_step(model);
     int number = (int)below(model, NODES), k = model->focus;
 
+    if (model->depth == 0 && one_in(model, 100))
+        sweep(model);
     if (one_in(model, 100))
         model->focus = (int)below(model, KEYS);
     if (one_in(model, 2))
@@ -1098,7 +1176,7 @@ static void check_the_end(struct model *model)
 {
     for (int number = 0; number < NODES; number++)
         step_sync(model, number);
-    atomic_fetch_add(&model->now_ns, 60001 * MS);
+    pass(model, 60001 * MS);
     for (int number = 0; number < NODES; number++) {
         for (int k = 0; k < KEYS; k++) {
             const struct state *state = last_state(&model->keys[k]);
@@ -1201,13 +1279,16 @@ static void no_node_says_what_the_rules_do_not_allow(void **state)
     sched_setaffinity(0, sizeof(processors), &processors);
     print_message(
         "%llu steps, of them %llu meanwhile; %llu answers from a cache, %llu keys listed, %llu changes refused, "
-        "%llu failures, %llu changes done before they were durable, %llu failed flushes\n",
+        "%llu failures, %llu changes done before they were durable, %llu failed flushes, %llu keys expired, %llu "
+        "swept\n",
         (unsigned long long)steps, (unsigned long long)model->nested, (unsigned long long)model->cached,
         (unsigned long long)model->listed, (unsigned long long)model->refused, (unsigned long long)model->failed,
-        (unsigned long long)model->early, (unsigned long long)model->flush_failed);
+        (unsigned long long)model->early, (unsigned long long)model->flush_failed,
+        (unsigned long long)model->expired, (unsigned long long)model->swept);
     if (steps >= 40 * RUN_STEPS) /* a few runs need not have everything */
         assert_true(model->nested > 0 && model->cached > 0 && model->listed > 0 && model->refused > 0 &&
-                    model->failed > 0 && model->early > 0 && model->flush_failed > 0);
+                    model->failed > 0 && model->early > 0 && model->flush_failed > 0 && model->expired > 0 &&
+                    model->swept > 0);
     free(model);
 }
 

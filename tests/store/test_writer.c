@@ -234,6 +234,45 @@ static void a_store_opens_while_its_writer_is_stopped(void **state)
     end_setting(&setting);
 }
 
+/* What another version has in the file means something else: who meets it is refused, and changes nothing in it. */
+static void a_store_that_another_version_has_open_is_refused(void **state)
+{
+    struct setting setting = begin_setting();
+    struct kv_options options = kv_options_default();
+    struct flock all = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    uint8_t other[512], is[sizeof(other)];
+    struct kv_error error = {""};
+    char path[sizeof(directory) + 8];
+    int fd;
+
+    (void)state;
+    end_setting(&setting);
+    snprintf(path, sizeof(path), "%s/writer", directory);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &all), 0);
+    memset(other, 0, sizeof(other));
+    assert_true(pread(fd, other, sizeof(other), 0) > 4);
+    other[0]++;
+    assert_int_equal(pwrite(fd, other, sizeof(other), 0), sizeof(other));
+
+    assert_int_equal(kv_open(directory, &options, &setting.kv, &error), -EBUSY);
+    assert_non_null(strstr(error.text, "another version of kvfs has it open"));
+    options.read_only = true;
+    assert_int_equal(kv_open(directory, &options, &setting.kv, &error), 0);
+    expect_text(&setting, "key", "value");
+    assert_int_equal(kv_writer_pid(setting.kv), 0);
+    assert_int_equal(kv_wait(setting.kv, kv_epoch(setting.kv), 1), -ETIMEDOUT);
+    kv_close(setting.kv);
+    assert_int_equal(pread(fd, is, sizeof(is), 0), sizeof(is));
+    assert_memory_equal(is, other, sizeof(is));
+
+    close(fd);
+    setting.kv = open_store(); /* it has ended */
+    assert_int_equal(put_text(&setting, "key", "another"), 0);
+    kv_close(setting.kv);
+}
+
 /* A change that notes when it ended. */
 struct timed {
     struct kv_change change;
@@ -414,6 +453,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST_WRITER(a_stopped_writer_fails_changes_and_not_reads),
         TEST_WRITER(a_store_opens_while_its_writer_is_stopped),
+        TEST_WRITER(a_store_that_another_version_has_open_is_refused),
         TEST_WRITER(each_change_has_a_time_of_its_own),
         TEST_WRITER(a_change_goes_on_when_the_lock_comes_in_time),
         TEST_WRITER(a_killed_writer_leaves_the_lock_to_others),

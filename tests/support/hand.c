@@ -100,6 +100,9 @@ bool hand_do(const struct hand *hand, const struct history_step *step)
     case HISTORY_DELETE:
         hand_succeed(hand, unlink(at.text), "unlink");
         break;
+    case HISTORY_END:
+        hand_succeed(hand, setxattr(at.text, "user.kvfs.expires", "1", 1, 0), "setxattr of an expiry");
+        break;
     case HISTORY_RENAME:
         hand_succeed(hand, rename(at.text, to.text), "rename");
         break;

@@ -32,7 +32,8 @@ struct history_step history_choose(const struct history_state *state, struct tes
     if (dice < 4 && is_empty(state->slots[HISTORY_LAST]))
         step.kind = state->last_is_there ? HISTORY_REMOVE_LAST : HISTORY_MAKE_LAST;
     else if (dice < 50 && there)
-        step.kind = dice < 18   ? HISTORY_DELETE
+        step.kind = dice < 14   ? HISTORY_DELETE
+                    : dice < 20 ? HISTORY_END
                     : dice < 28 ? HISTORY_RENAME
                     : dice < 34 ? HISTORY_EXCHANGE
                     : dice < 42 ? HISTORY_CHMOD
@@ -59,6 +60,7 @@ void history_apply(struct history_state *state, const struct history_step *step)
         at->id = step->id;
         break;
     case HISTORY_DELETE:
+    case HISTORY_END:
         *at = absent;
         break;
     case HISTORY_RENAME:

@@ -28,6 +28,7 @@ struct history_state {
 enum history_kind {
     HISTORY_PUT,
     HISTORY_DELETE,
+    HISTORY_END,    /* its expiry is set to what is over: gone, though something of it is left until it is swept */
     HISTORY_RENAME, /* over what may be there */
     HISTORY_EXCHANGE,
     HISTORY_CHMOD,
