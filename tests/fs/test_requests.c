@@ -12,7 +12,7 @@
 #define LONG "cache_ttl=600" /* nothing ends with its timeout */
 
 /* SLACK: what is looked up once, and releases, which the kernel sends in the background. */
-enum { KEYS = 40, LISTED = 1000, KNOWN = 128 * 1024, MANY = KNOWN + 10000, KINDS = 64, NAME = 32, SLACK = 6 };
+enum { KEYS = 40, LISTED = 1000, KNOWN = 1024, MANY = KNOWN + 10000, KINDS = 64, NAME = 32, SLACK = 6 };
 
 static int listed; /* keys that there are */
 

@@ -66,6 +66,7 @@ int daemon_start(struct daemon *daemon, char *const argv[])
 {
     double end = process_now() + START_SECONDS;
     int status = 0, rc;
+    struct stat st;
 
     daemon->pid = process_spawn(argv, SIGTERM, NULL, daemon->log, daemon->log);
     if (daemon->pid < 0) {
@@ -87,6 +88,8 @@ int daemon_start(struct daemon *daemon, char *const argv[])
         (void)daemon_stop(daemon);
         return rc < 0 ? rc : -EIO;
     }
+    if (daemon->kind == DAEMON_MOUNT && stat(daemon->path, &st) < 0) /* it serves: else a stop could come too early */
+        return -errno;
     return 0;
 }
 
