@@ -84,6 +84,18 @@ void power_empty_directory(const char *dir);
 void power_remove_directory(const char *dir);
 struct kv_ref power_ref(const struct power_writer *writer, struct history_place place);
 
+/* -------------------------------------------------------------------- changes (power_changes.c) */
+
+extern struct kv_store *power_store; /* of this process */
+
+/* Make one more step, or two together; some may be under way afterwards. */
+void power_change(struct power_writer *writer);
+/* How many may be. */
+unsigned power_under_way(const struct power_writer *writer);
+void power_wait_for_all(struct power_writer *writer);
+/* All changes of a writer are durable. */
+void power_note_durable(struct power_writer *writer);
+
 /* --------------------------------------------------------------------- images (power_images.c) */
 
 enum power_verdict { GOOD, UNOPENABLE, UNSOUND, TORN, LOST, STUCK, DIED, VERDICTS };

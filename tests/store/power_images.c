@@ -302,8 +302,7 @@ void power_plan(struct power_images *images, size_t count, struct test_random *r
                                        (enum disk_loss)test_random_below(random, DISK_LOSSES)},
                               .seed = test_random(random),
                           });
-    if (images->count > 0)
-        qsort(images->plans, images->count, sizeof(*images->plans), compare_plans);
+    qsort(images->plans, images->count, sizeof(*images->plans), compare_plans);
 }
 
 /* ------------------------------------------------------------------------------ images */

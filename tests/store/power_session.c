@@ -1,4 +1,3 @@
-#include "store/base/record.h"
 #include "tests/store/power.h"
 
 #include <errno.h>
@@ -12,230 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HALVES = 2, UNDER_WAY = 3 };
-
-static struct kv_store *store; /* of this process */
-
-struct kv_ref power_ref(const struct power_writer *writer, struct history_place place)
-{
-    char key[16];
-
-    history_name_key(place.key, key);
-    return kv_ref_key(writer->namespaces[place.namespace], key, strlen(key));
-}
-
-static size_t choose_size(const struct power_session *session, struct test_random *random)
-{
-    if (session->kind.full)
-        return 8 + test_random_below(random, 180000);
-    switch (test_random_below(random, 48)) {
-    case 0:
-        return RECORD_CHUNK + 100; /* too large for the log */
-    case 1:
-    case 2:
-        return 10000 + test_random_below(random, 30000);
-    case 3:
-    case 4:
-        return RECORD_INLINE_MAX - 2 + test_random_below(random, 4);
-    case 5:
-    case 6:
-    case 7:
-    case 8:
-        return 500; /* records of the same length */
-    default:
-        return 8 + test_random_below(random, 3000);
-    }
-}
-
-/* ------------------------------------------------------------------------- the changes */
-
-static void step_done(struct kv_change *change, int rc)
-{
-    struct power_step *last = change->arg;
-    struct power_writer *writer = last->writer;
-
-    for (struct power_step *step = last->joined ? last - 1 : last; step <= last; step++) {
-        step->rc = rc;
-        if (rc == 0 && writer->session->kind.durability == KV_DURABILITY_CLOSE)
-            step->durable = record_io_position();
-    }
-    for (size_t i = 0; i < sizeof(last->changes) / sizeof(last->changes[0]); i++) {
-        kv_value_unref(last->changes[i].value);
-        last->changes[i].value = NULL;
-    }
-    sem_post(&writer->free);
-}
-
-static struct kv_change change_of(const struct power_writer *writer, const struct history_step *what)
-{
-    struct kv_change change = {.ref = power_ref(writer, what->at), .to = power_ref(writer, what->to)};
-
-    change.attr.mode = what->number;
-    switch (what->kind) {
-    case HISTORY_PUT:
-        change.kind = KV_PUT;
-        if (kv_value_new(what->size, &change.value) < 0)
-            abort();
-        history_fill(what->id, change.value->data, what->size);
-        change.expiry = what->id % 2 == 0 ? KV_EXPIRY_SET : KV_EXPIRY_KEEP; /* so that there is an index */
-        change.expires_ns = what->id % 4 == 0 ? INT64_MAX - (int64_t)(what->id % 1000) : 0;
-        break;
-    case HISTORY_DELETE:
-        change.kind = KV_DELETE;
-        break;
-    case HISTORY_END:
-        change.kind = KV_SETATTR;
-        change.expiry = KV_EXPIRY_SET;
-        change.expires_ns = 1;
-        break;
-    case HISTORY_RENAME:
-    case HISTORY_EXCHANGE:
-        change.kind = KV_RENAME;
-        change.flags = what->kind == HISTORY_EXCHANGE ? KV_EXCHANGE : 0;
-        break;
-    case HISTORY_CHMOD:
-        change.kind = KV_SETATTR;
-        change.attr_mask = KV_MODE;
-        break;
-    default:
-        change.kind = KV_SETXATTR;
-        change.xattr_name = "user.mark";
-        change.xattr_name_size = strlen(change.xattr_name);
-        change.xattr_value = &what->number;
-        change.xattr_value_size = sizeof(what->number);
-        break;
-    }
-    return change;
-}
-
-static void submit(struct power_writer *writer, struct power_step *step)
-{
-    step->changes[0] = change_of(writer, &step->what);
-    step->changes[0].done = step_done;
-    step->changes[0].arg = step;
-    sem_wait(&writer->free);
-    step->submitted = record_io_position();
-    kv_submit(store, &step->changes[0]);
-}
-
-static bool is_of_nodes(const struct history_step *what)
-{
-    return what->kind == HISTORY_MAKE_LAST || what->kind == HISTORY_REMOVE_LAST;
-}
-
-static void make_or_remove_last(struct power_writer *writer, struct power_step *step)
-{
-    const struct power_session *session = writer->session;
-    struct kv_node node;
-    char name[16];
-
-    history_name_namespace(writer->number, HISTORY_LAST, name);
-    step->submitted = record_io_position();
-    if (step->what.kind == HISTORY_MAKE_LAST)
-        step->rc = kv_node_make(store, KV_NAMESPACE, session->account, name, 0, &node);
-    else
-        step->rc = kv_node_remove(store, session->account, name);
-    if (step->rc == 0 && session->kind.durability == KV_DURABILITY_CLOSE)
-        step->durable = record_io_position();
-    if (step->rc == 0 && step->what.kind == HISTORY_MAKE_LAST)
-        writer->namespaces[HISTORY_LAST] = node.id;
-}
-
-static unsigned under_way(const struct power_writer *writer)
-{
-    return writer->session->kind.full || writer->number == POWER_ONE_SHOTS ? 1 : UNDER_WAY;
-}
-
-static void wait_for_all(struct power_writer *writer)
-{
-    for (unsigned i = 0; i < under_way(writer); i++)
-        sem_wait(&writer->free);
-    for (unsigned i = 0; i < under_way(writer); i++)
-        sem_post(&writer->free);
-}
-
-/* All changes of a writer are durable. */
-static void note_durable(struct power_writer *writer)
-{
-    if (writer->count > 0 && writer->steps[writer->count - 1].durable == SIZE_MAX)
-        writer->steps[writer->count - 1].durable = record_io_position();
-}
-
-/* What was refused since the map is full did not happen; whoever deletes is not refused. */
-static bool was_refused(struct power_writer *writer, const struct power_step *step)
-{
-    if (!writer->session->kind.full || step->rc != -ENOSPC || step->what.kind == HISTORY_DELETE)
-        return false;
-    __atomic_add_fetch(&writer->session->no_space, 1, __ATOMIC_RELAXED);
-    return true;
-}
-
-static struct power_step *choose_step(struct power_writer *writer)
-{
-    struct power_step *step = &writer->steps[writer->count];
-
-    *step = (struct power_step){.writer = writer, .durable = SIZE_MAX};
-    step->what = history_choose(&writer->made, &writer->random, writer->number,
-                                (uint32_t)test_random_below(&writer->random, 1u << 30));
-    step->what.size = choose_size(writer->session, &writer->random);
-    return step;
-}
-
-/* Two steps, on the condition that a key is not there that is not: all of it is done, or none. returns  whether they
- * were made: nodes do not change so */
-static bool change_together(struct power_writer *writer)
-{
-    const struct history_state before = writer->made;
-    struct power_step *first, *last;
-
-    if (writer->session->kind.full || writer->count + 2 > POWER_CHANGES)
-        return false;
-    first = choose_step(writer);
-    if (is_of_nodes(&first->what))
-        return false;
-    history_apply(&writer->made, &first->what);
-    writer->count++;
-    last = choose_step(writer);
-    if (is_of_nodes(&last->what)) {
-        writer->made = before;
-        writer->count--;
-        return false;
-    }
-    last->joined = true;
-    last->changes[0] = (struct kv_change){.kind = KV_CHECK, .conditional = true};
-    last->changes[0].ref = kv_ref_key(writer->namespaces[0], "absent", 6);
-    last->changes[1] = change_of(writer, &first->what);
-    last->changes[2] = change_of(writer, &last->what);
-    last->changes[2].done = step_done;
-    last->changes[2].arg = last;
-    sem_wait(&writer->free);
-    first->submitted = last->submitted = record_io_position();
-    kv_submit_all(store, last->changes, 3);
-    history_apply(&writer->made, &last->what);
-    writer->count++;
-    if (under_way(writer) == 1)
-        wait_for_all(writer);
-    return true;
-}
-
-static void change_something(struct power_writer *writer)
-{
-    struct power_step *step;
-
-    if (test_random_below(&writer->random, 6) == 0 && change_together(writer))
-        return;
-    step = choose_step(writer);
-    if (is_of_nodes(&step->what))
-        make_or_remove_last(writer, step);
-    else
-        submit(writer, step);
-    if (under_way(writer) == 1)
-        wait_for_all(writer);
-    if (was_refused(writer, step))
-        return;
-    history_apply(&writer->made, &step->what);
-    writer->count++;
-}
+enum { HALVES = 2 };
 
 /* ------------------------------------------------------------------------ the processes */
 
@@ -249,7 +25,7 @@ static bool try_open(const struct power_session *session, bool create, bool copi
     options.durability = session->kind.durability;
     options.commit_interval_ms = 2;
     options.map_bytes = session->kind.map_bytes;
-    if (kv_open(session->dir, &options, &store, &error) == 0)
+    if (kv_open(session->dir, &options, &power_store, &error) == 0)
         return true;
     printf("%s\n", error.text);
     return false;
@@ -266,7 +42,7 @@ static int sweep(void)
     uint64_t swept;
     int64_t next_ns;
 
-    return kv_sweep(store, &swept, &next_ns);
+    return kv_sweep(power_store, &swept, &next_ns);
 }
 
 static void *change_things(void *arg)
@@ -275,18 +51,18 @@ static void *change_things(void *arg)
     unsigned most = writer->session->kind.most > 0 ? writer->session->kind.most : POWER_CHANGES;
 
     for (unsigned i = 0; i < most / HALVES && writer->count < POWER_CHANGES; i++) {
-        change_something(writer);
+        power_change(writer);
         if (test_random_below(&writer->random, 12) == 0 && sweep() < 0 && writer->count > 0)
             writer->steps[writer->count - 1].rc = -EIO;
         if (test_random_below(&writer->random, 12) == 0) {
-            wait_for_all(writer);
-            if (kv_sync(store) == 0)
-                note_durable(writer);
+            power_wait_for_all(writer);
+            if (kv_sync(power_store) == 0)
+                power_note_durable(writer);
             else
                 writer->steps[writer->count - 1].rc = -EIO;
         }
     }
-    wait_for_all(writer);
+    power_wait_for_all(writer);
     return NULL;
 }
 
@@ -303,9 +79,9 @@ static void run_threads(struct power_session *session, unsigned from, unsigned t
 
 static void close_store(struct power_session *session, unsigned from, unsigned to)
 {
-    kv_close(store); /* makes everything durable */
+    kv_close(power_store); /* makes everything durable */
     for (unsigned i = from; i < to; i++)
-        note_durable(&session->writers[i]);
+        power_note_durable(&session->writers[i]);
 }
 
 /* A process that has the store open for two turns. */
@@ -322,7 +98,7 @@ __attribute__((noreturn)) static void be_process(struct power_session *session, 
         if (turn > 0 && number == 1)
             record_io_die(death);
         run_threads(session, from, to);
-        if (kv_sync(store) < 0)
+        if (kv_sync(power_store) < 0)
             _exit(1);
         sem_post(&session->done);
     }
@@ -336,7 +112,7 @@ static void take_shots(struct power_session *session)
 
     for (unsigned i = 0; i < 12 && writer->count < POWER_CHANGES; i++) {
         open_store(session, false, false);
-        change_something(writer);
+        power_change(writer);
         close_store(session, POWER_ONE_SHOTS, POWER_ONE_SHOTS + 1);
     }
 }
@@ -413,15 +189,15 @@ static void make_nodes(struct power_session *session)
     struct kv_node node;
     char name[16];
 
-    assert_int_equal(kv_node_make(store, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &node), 0);
+    assert_int_equal(kv_node_make(power_store, KV_ACCOUNT, KV_ROOT_ID, "acme", 0, &node), 0);
     session->account = node.id;
     limits.node = node;
     limits.node.limit_namespaces = POWER_WRITERS * HISTORY_NAMESPACES;
-    assert_int_equal(kv_apply(store, &limits), 0);
+    assert_int_equal(kv_apply(power_store, &limits), 0);
     for (unsigned i = 0; i < POWER_WRITERS; i++)
         for (unsigned j = 0; j < HISTORY_LAST; j++) {
             history_name_namespace(i, j, name);
-            assert_int_equal(kv_node_make(store, KV_NAMESPACE, session->account, name, 0, &node), 0);
+            assert_int_equal(kv_node_make(power_store, KV_NAMESPACE, session->account, name, 0, &node), 0);
             session->writers[i].namespaces[j] = node.id;
         }
 }
@@ -463,7 +239,7 @@ static struct power_session *session_new(struct power_kind kind, uint64_t seed)
         session->writers[i].session = session;
         session->writers[i].number = i;
         session->writers[i].random.state = seed + i;
-        sem_init(&session->writers[i].free, 1, under_way(&session->writers[i]));
+        sem_init(&session->writers[i].free, 1, power_under_way(&session->writers[i]));
     }
     return session;
 }
@@ -475,7 +251,7 @@ static void session_begin(struct power_session *session)
     open_store(session, true, false);
     make_nodes(session);
     if (session->kind.durability == KV_DURABILITY_FSYNC)
-        assert_int_equal(kv_sync(store), 0);
+        assert_int_equal(kv_sync(power_store), 0);
     session->base = record_io_position();
 }
 
@@ -517,7 +293,7 @@ struct power_session *power_session_of_two(struct power_kind kind, uint64_t seed
     struct power_session *session = session_new(kind, seed);
 
     session_begin(session);
-    kv_close(store);
+    kv_close(power_store);
     run_two(session, death);
     session_end(session);
     return session;
@@ -542,7 +318,7 @@ struct power_session *power_session_after(const struct power_session *before, co
         for (unsigned j = 0; j < HISTORY_NAMESPACES; j++) {
             history_name_namespace(i, j, name);
             if (j < HISTORY_LAST || writer->made.last_is_there) {
-                assert_int_equal(kv_node_find(store, session->account, name, strlen(name), &node), 0);
+                assert_int_equal(kv_node_find(power_store, session->account, name, strlen(name), &node), 0);
                 writer->namespaces[j] = node.id;
             }
         }

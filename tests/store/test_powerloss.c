@@ -10,8 +10,13 @@
 
 enum { IMAGES = 2000, LIVES = 4 };
 
-/* A part of all images. */
-static size_t images_of_100(size_t share) { return test_setting("KVFS_TEST_IMAGES", IMAGES) * share / 100; }
+/* A share of all images, in so many parts: at least one in each. */
+static size_t images_of_100(size_t share, size_t parts)
+{
+    size_t count = test_setting("KVFS_TEST_IMAGES", IMAGES) * share / 100 / parts;
+
+    return count > 0 ? count : 1;
+}
 
 static size_t cut(const struct power_session *session, size_t count, uint64_t seed)
 {
@@ -28,7 +33,7 @@ static void survive(struct power_kind kind, size_t share)
     struct power_session *session = power_session(kind, seed);
 
     assert_true(!kind.full || session->no_space > 0);
-    assert_int_equal(cut(session, images_of_100(share), seed), 0);
+    assert_int_equal(cut(session, images_of_100(share, 1), seed), 0);
     power_session_free(session);
 }
 
@@ -65,7 +70,7 @@ static void survive_two(enum kv_durability durability, size_t share)
         struct power_session *session =
             power_session_of_two((struct power_kind){durability, 64 * POWER_MIB, false, 150}, seed + i, deaths[i]);
 
-        assert_int_equal(cut(session, images_of_100(share) / 4, seed), 0);
+        assert_int_equal(cut(session, images_of_100(share, sizeof(deaths) / sizeof(deaths[0])), seed), 0);
         power_session_free(session);
     }
 }
@@ -104,7 +109,7 @@ static void a_store_survives_one_cut_after_the_other(void **state)
         next = power_session_after(session, dir, states, seed + (uint64_t)i + 1);
         power_session_free(session);
         session = next;
-        assert_int_equal(cut(session, images_of_100(16) / LIVES, seed), 0);
+        assert_int_equal(cut(session, images_of_100(16, LIVES), seed), 0);
     }
     power_session_free(session);
 }
