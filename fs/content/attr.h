@@ -25,9 +25,9 @@ KV_CHECKED int fs_setattr(struct fs *fs, struct fs_inode *inode, const struct kv
  * 0 asks for the size), -EPERM a computed one, -ENOSPC, -EEXIST, -ESTALE, -EIO. */
 KV_CHECKED int fs_getxattr(struct fs *fs, struct fs_inode *inode, const char *name, char *out, size_t capacity);
 KV_CHECKED int fs_listxattr(struct fs *fs, struct fs_inode *inode, char *out, size_t capacity);
-/* value NULL removes; flags as setxattr(2) */
+/* value NULL removes; flags as setxattr(2); uid: who asks. An expiry is set by the key's owner, else it is -EPERM */
 KV_CHECKED int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size,
-                           int flags);
+                           int flags, uid_t uid);
 
 /* The object of a name is about to go, by a change that may still fail: who has it open keeps its attributes.
  * returns  whether that is so only for this change

@@ -362,8 +362,10 @@ static void xattr_tell_expiry(struct fs *fs, struct fs_inode *inode)
     fs_notify_epoch(fs);
 }
 
-/* value NULL: never */
-static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *value, size_t size, int flags)
+/* value NULL: never. An expiry removes the key, so it is for the owner, as the times are. The kernel has asked for
+ * no more than to write to the key. */
+static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *value, size_t size, int flags,
+                            uid_t uid)
 {
     struct kv_change change = {.kind = KV_SETATTR, .expiry = KV_EXPIRY_SET};
     char text[2 * KV_EXPIRY_TEXT] = "never";
@@ -372,6 +374,8 @@ static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *v
 
     if (inode->kind == FS_NODE)
         return fs_because(-EPERM, "an account, a namespace or a project has no expiry: only keys have");
+    if (uid != fs_told(fs, inode).uid && !fs_is_operator(uid))
+        return fs_because(-EPERM, "only the owner of a key can say when it ends, as with its times");
     if (rc == 0 && value != NULL) {
         memcpy(text, value, size);
         text[size] = '\0';
@@ -394,7 +398,8 @@ static int xattr_set_expiry(struct fs *fs, struct fs_inode *inode, const void *v
     return fs_stale_if(fs, inode, rc);
 }
 
-int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size, int flags)
+int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const void *value, size_t size, int flags,
+                uid_t uid)
 {
     struct kv_change change = {.kind = KV_SETXATTR,
                                .xattr_name = name,
@@ -409,7 +414,7 @@ int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const v
     if (name[strlen(USER)] == '\0')
         return -EINVAL;
     if (strcmp(name, EXPIRES) == 0)
-        return xattr_set_expiry(fs, inode, value, size, flags);
+        return xattr_set_expiry(fs, inode, value, size, flags, uid);
     if (xattr_starts_with(name, COMPUTED))
         return -EPERM;
     rc = xattr_set(fs, inode, &change);

@@ -175,7 +175,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
     int rc = op_xattr_check(inode);
 
     if (rc == 0)
-        rc = fs_setxattr(fs_of(req), inode, name, value, size, flags);
+        rc = fs_setxattr(fs_of(req), inode, name, value, size, flags, fuse_req_ctx(req)->uid);
     op_reply(req, ino, NULL, "setxattr", rc);
 }
 

@@ -293,6 +293,16 @@ static void *lock_wait_run(void *arg)
 
 static void lock_wait_handler(int number) { (void)number; }
 
+/* How many processes of a user may wait, while `count` do of all: no more than there is room for others then, so that
+ * some users together do not keep out everybody else. */
+static uint64_t lock_waits_limit(const struct fs *fs, uid_t uid, size_t count)
+{
+    size_t most = fs->options->io_uring ? FS_LOCK_WAITS_URING : FS_LOCK_WAITS;
+    uint64_t room = most > count ? most - count : 0, limit = fs_limit_of(uid, FS_LOCK_WAITERS_MAX);
+
+    return limit < room ? limit : room;
+}
+
 /* Wait in a thread of its own, which takes over the request and the reference to `lock`.
  * returns  0; -ENOLCK */
 static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lock,
@@ -304,13 +314,10 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
     uintptr_t number = 0;
     pthread_t thread;
 
-    if (wait == NULL ||
-        fs_ledger_charge(fs->users, uid, FS_LOCK_WAITERS, 1, fs_limit_of(uid, FS_LOCK_WAITERS_MAX)) < 0) {
-        free(wait);
-        return fs_because(-ENOLCK, "256 processes of the user wait for locks on this node: end some");
-    }
+    if (wait == NULL)
+        return -ENOLCK;
     pthread_mutex_lock(&lock_waits.lock);
-    if (lock_waits.count < FS_LOCK_WAITS) {
+    if (fs_ledger_charge(fs->users, uid, FS_LOCK_WAITERS, 1, lock_waits_limit(fs, uid, lock_waits.count)) == 0) {
         *wait = (struct lock_wait){.fs = fs, .req = req, .lock = lock, .range = *range, .uid = uid};
         number = wait->number = ++lock_waits.last_number;
         DL_APPEND(lock_waits.first, wait);
@@ -329,10 +336,10 @@ static int lock_wait_start(struct fs *fs, fuse_req_t req, struct fs_filelock *lo
         DL_DELETE(lock_waits.first, wait);
         lock_waits.count--;
         pthread_mutex_unlock(&lock_waits.lock);
+        fs_ledger_release(fs->users, uid, FS_LOCK_WAITERS, 1);
     }
-    fs_ledger_release(fs->users, uid, FS_LOCK_WAITERS, 1);
     free(wait);
-    return fs_because(-ENOLCK, "2048 processes wait for locks on this node, or there is no memory: end some");
+    return fs_because(-ENOLCK, "too many processes wait for locks here, of the user (256) or of all: end some");
 }
 
 void fs_filelock_set(struct fs *fs, fuse_req_t req, struct fs_inode *inode, struct fs_filelocks *list,

@@ -9,7 +9,9 @@
 
 #include "fs/nodes/inode.h"
 
-#define FS_LOCK_WAITS 2048 /* on a node */
+/* On a node. Over io_uring each keeps a thread of the transport, too. */
+#define FS_LOCK_WAITS 2048
+#define FS_LOCK_WAITS_URING 512
 
 struct fs_filelocks;
 

@@ -224,6 +224,19 @@ int fs_see(struct fs *fs, struct fs_inode *dir, struct fs_inode *other, struct f
     return rc;
 }
 
+/* The use of the account that something is in. */
+static int told_usage(struct fs *fs, const struct fs_inode *inode, struct kv_usage *out)
+{
+    struct kv_node node;
+    int rc = kv_node_get(fs->store, inode->name->node, &node);
+
+    while (rc == 0 && node.kind != KV_ACCOUNT && node.kind != KV_ROOT)
+        rc = kv_node_get(fs->store, node.parent, &node);
+    if (rc == 0 && node.kind == KV_ACCOUNT)
+        *out = (struct kv_usage){node.id, node.bytes, node.limit_bytes, node.keys, node.limit_keys};
+    return rc == -ENOENT ? -ESTALE : rc;
+}
+
 int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage)
 {
     struct fs_seen seen;
@@ -231,7 +244,10 @@ int fs_check_seen(struct fs *fs, struct fs_inode *dir, struct kv_usage *usage)
 
     if (rc < 0)
         return rc;
-    return fs_stale_if(fs, dir, kv_check_seen(fs->store, seen.dirs, seen.count, usage));
+    rc = kv_check_seen(fs->store, seen.dirs, seen.count, usage);
+    if (rc == 0 && usage != NULL && usage->account == 0 && dir != fs_root(fs)) /* nothing was seen of it */
+        rc = told_usage(fs, dir, usage);
+    return fs_stale_if(fs, dir, rc);
 }
 
 int fs_stale(struct fs *fs, struct fs_inode *inode)

@@ -115,7 +115,7 @@ enum changes_verdict changes_enter_locked(struct changes *changes, const struct 
     if (changes->running >= FS_CHANGES || (*user)->running >= FS_CHANGES / 2) {
         /* a release gives back, and the kernel lets only few of them wait */
         if (turn != NULL && header->opcode != FUSE_RELEASE &&
-            (changes->aside >= CHANGES_ASIDE_MAX || (*user)->waiting >= CHANGES_ASIDE_MAX / 2)) {
+            changes->aside + (*user)->waiting >= CHANGES_ASIDE_MAX) {
             changes_leave_locked(changes, *user);
             return CHANGES_REFUSE;
         }

@@ -5,7 +5,8 @@
  * any is aside, others are being served. The loop's lock is held in all functions.
  *
  * What came through /dev/fuse is put aside as a copy, and whoever asks for the next serves it. What came through a ring
- * keeps its thread, which waits for its turn. So of these there are at most ASIDE_MAX, and half of them of one user. */
+ * keeps its thread, which waits for its turn. So of these there are at most ASIDE_MAX, and of a user no more than
+ * there is room for others then: some users together do not keep out everybody else. */
 #ifndef KVFS_FS_TRANSPORT_CHANGES_INTERNAL_H
 #define KVFS_FS_TRANSPORT_CHANGES_INTERNAL_H
 

@@ -35,8 +35,7 @@
 
 #define THREADS_MAX (FS_CHANGES + 32) /* some are always left for reads */
 #define IDLE_MAX 16
-#define LOCKERS_MAX 512 /* requests of rings that wait for a lock of a file */
-#define RINGS_KEPT 2    /* that wait in a queue with the memory of a large request */
+#define RINGS_KEPT 2 /* that wait in a queue with the memory of a large request */
 #define WAKE SIGUSR1
 #define STARVED_US 10000 /* until memory is asked for again */
 #define WAKE_NS 10000000
@@ -67,7 +66,7 @@ struct loop {
     struct thread *threads; /* all; the struct is the thread's, the list the loop's */
     struct source device, *queues;
     unsigned queue_count;
-    unsigned serving, lockers;
+    unsigned serving;
     struct changes changes;
     enum loop_state state;
     int rc;
@@ -176,24 +175,22 @@ static void loop_process(struct loop *loop, const struct fuse_buf *request, int6
     fuse_session_process_buf(loop->fs->session, request);
 }
 
-/* Serve what waits for a lock, perhaps, and keeps its thread until it has it. */
-static void loop_serve_locker_locked(struct loop *loop, struct uring *ring, const struct fuse_buf *request)
+/* Serve what waits for a lock, perhaps, and keeps its thread until it has it: how many may is for who waits
+ * (FS_LOCK_WAITS_URING). But not a keeper's: others would wait behind it, also who is to let the lock go. */
+static void loop_serve_locker_locked(struct loop *loop, struct uring *ring, bool keeps,
+                                     const struct fuse_buf *request)
 {
-    bool fits = loop->lockers < LOCKERS_MAX;
-
-    loop->lockers++;
     pthread_mutex_unlock(&loop->lock);
-    if (fits)
-        loop_process(loop, request, 0);
-    else
+    if (keeps)
         loop_refuse_noted(loop, request->mem, -ENOLCK);
+    else
+        loop_process(loop, request, 0);
     pthread_mutex_lock(&loop->lock);
     loop->serving--;
     pthread_cond_signal(&loop->less);
     pthread_mutex_unlock(&loop->lock);
     uring_await(ring);
     pthread_mutex_lock(&loop->lock);
-    loop->lockers--;
 }
 
 /* A change of *user was served: let others go on, or serve them. The lock is let go meanwhile. */
@@ -215,7 +212,7 @@ static void loop_go_on_locked(struct loop *loop, struct changes_user *user)
 }
 
 /* Serve a request, unless it has to wait, and what may be served behind it. The lock is let go meanwhile. */
-static void loop_serve_locked(struct loop *loop, struct uring *ring, const struct fuse_buf *request)
+static void loop_serve_locked(struct loop *loop, struct uring *ring, bool keeps, const struct fuse_buf *request)
 {
     const struct fuse_in_header *header = request->mem;
     enum changes_verdict verdict;
@@ -228,7 +225,7 @@ static void loop_serve_locked(struct loop *loop, struct uring *ring, const struc
     }
     loop->serving++;
     if (ring != NULL && header->opcode == FUSE_SETLKW) {
-        loop_serve_locker_locked(loop, ring, request);
+        loop_serve_locker_locked(loop, ring, keeps, request);
         return;
     }
     verdict = changes_enter_locked(&loop->changes, request, ring != NULL ? uring_turn(ring) : NULL, &user);
@@ -306,7 +303,7 @@ static void loop_taken_locked(struct thread *thread, const struct fuse_buf *requ
         return;
     if (thread->ring == NULL && loop->device.idle == 0 && loop->device.count < THREADS_MAX)
         (void)!loop_add_thread_locked(loop, &loop->device, NULL, false); /* else requests wait a little longer */
-    loop_serve_locked(loop, thread->ring, request);
+    loop_serve_locked(loop, thread->ring, thread->keeps, request);
     if (opcode == FUSE_INIT)
         loop_begin_locked(loop);
 }

@@ -87,6 +87,8 @@ static int limit(const struct fs_options *options)
 
     if (rc < 0 || now.permitted == 0)
         return rc;
+    if (options->io_uring) /* without it all rings of a user's processes share RLIMIT_MEMLOCK, some 1,000 */
+        keep |= BIT(CAP_IPC_LOCK);
     if (options->foreign_store || !is_own(options->store))
         keep |= BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER);
     keep &= now.permitted;

@@ -99,6 +99,10 @@ int fs_uring_check(struct kv_error *error)
                     "io_uring: FUSE over io_uring is switched off; switch it on, as root, with: "
                     "echo Y > /sys/module/fuse/parameters/enable_uring");
     rc = uring_open(&io, 1);
+    if (rc == -ENOMEM)
+        return FAIL(error, rc,
+                    "io_uring: there is no memory for it; all processes of this user share what ulimit -l allows, "
+                    "other mounts, too: raise it, or leave the option out");
     if (rc < 0)
         return FAIL(
             error, rc,

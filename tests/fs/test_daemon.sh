@@ -495,6 +495,32 @@ case_io_uring_serves_each_cpu_until_the_unmount() {
     stop
 }
 
+# Who waits for a lock has a ring until it gets it. Where there are no more, others are served all the same.
+case_io_uring_with_few_rings_serves_others_beside_those_who_wait_for_locks() {
+    [ "$(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null)" = Y ] || skip "it is not switched on here"
+    ulimit -n 128 # room for 64 rings
+    start -o io_uring
+    mkdir -p "$mnt/a/n"
+    echo value >"$mnt/a/n/key"
+    exec 7<"$mnt/a/n/key"
+    flock 7
+    for _ in {1..100}; do
+        (
+            exec 7<&-
+            timeout 60 flock "$mnt/a/n/key" true
+            echo $? >>codes
+        ) 2>/dev/null &
+    done
+    wait_until grep -qsx 71 codes # no locks available: the 64 are taken
+    timeout -s KILL 20 cat "$mnt/a/n/key" >got || kill "$(daemons)" # else nobody could be ended
+    same value cat got
+    same key timeout -s KILL 20 ls "$mnt/a/n"
+    exec 7<&- # lets it go
+    wait
+    same 100 bash -c 'grep -cxE "0|65|71" codes' # or no descriptor for it
+    stop
+}
+
 case_the_shell_gets_its_prompt_back_when_the_mount_answers() {
     local round
     for round in 1 2 3 4 5; do

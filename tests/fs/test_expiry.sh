@@ -293,15 +293,25 @@ case_watch_tells_of_it_as_a_delete_when_it_is_swept() {
     grep -q '"op": "put", .*"key": "key"' lines || wrong "the put is not told"
 }
 
-case_who_may_not_write_may_not_set_it() {
+case_only_the_owner_may_set_it() {
     [ "$(id -u)" = 0 ] || skip "only root can be somebody else"
     ready -o allow_other
-    chmod 755 "$case_dir" "$mnt/a" "$n"
+    chmod 711 "$(dirname "$case_dir")" "$case_dir" "$mnt/a" "$n"
     echo value >"$n/key"
     chmod 644 "$n/key"
-    setpriv --reuid=65534 --regid=65534 --clear-groups setfattr -n user.kvfs.expires -v +1h "$n/key" 2>/dev/null &&
-        wrong "a stranger set it"
+    fails_with "Permission denied" setpriv --reuid=65534 --regid=65534 --clear-groups \
+        setfattr -n user.kvfs.expires -v +1h "$n/key"
+    same value setpriv --reuid=65534 --regid=65534 --clear-groups cat "$n/key"
     fails_with "No such attribute" expires "$n/key"
+    chmod 666 "$n/key" # to write the key is not to remove it
+    fails_with "Operation not permitted" setpriv --reuid=65534 --regid=65534 --clear-groups \
+        setfattr -n user.kvfs.expires -v 1 "$n/key"
+    fails_with "Operation not permitted" setpriv --reuid=65534 --regid=65534 --clear-groups \
+        setfattr -x user.kvfs.expires "$n/key"
+    same value cat "$n/key"
+    chown 65534 "$n/key"
+    setpriv --reuid=65534 --regid=65534 --clear-groups setfattr -n user.kvfs.expires -v +1h "$n/key" ||
+        wrong "the owner did not"
 }
 
 run_cases "$@"

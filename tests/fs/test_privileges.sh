@@ -15,6 +15,17 @@ each_thread() {
     done
 }
 
+# CAP_IPC_LOCK: else the rings of all of root's mounts would share one limit of locked memory.
+case_root_keeps_what_rings_need() {
+    need_root
+    [ "$(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null)" = Y ] || skip "io_uring is not switched on here"
+    grep -q '^CapPrm:.*[4567cdef]...$' /proc/self/status ||
+        skip "this root has no CAP_IPC_LOCK"
+    start -o io_uring
+    each_thread CapEff 0000000000004004
+    stop
+}
+
 # CAP_SYS_ADMIN to unmount, CAP_DAC_READ_SEARCH to find the way.
 case_root_keeps_what_it_needs_to_unmount() {
     need_root
