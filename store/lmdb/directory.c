@@ -74,9 +74,10 @@ int lmdb_refuse_answer(struct kv_error *error, const char *dir, int lmdb_rc)
                            "permission denied: the directory, " DATA_FILE ", " LOCK_FILE
                            " and writer must be readable and writable for the user that opens the store");
     case EBUSY:
-        return lmdb_refuse(error, rc, dir,
-                           "another version of kvfs has it open, or a process that was stopped while it opened it: "
-                           "unmount it there, and end what else uses it (fuser finds it)");
+        return lmdb_refuse(
+            error, rc, dir,
+            "another version of kvfs has it open, or a process that was stopped while it opened it: "
+            "unmount it there, and end what else uses it (fuser finds it)");
     case EAGAIN:
         return lmdb_refuse(error, rc, dir,
                            "a process of another container, with the number of this one (%d), has the store open: "

@@ -88,7 +88,8 @@ int daemon_start(struct daemon *daemon, char *const argv[])
         (void)daemon_stop(daemon);
         return rc < 0 ? rc : -EIO;
     }
-    if (daemon->kind == DAEMON_MOUNT && stat(daemon->path, &st) < 0) /* it serves: else a stop could come too early */
+    if (daemon->kind == DAEMON_MOUNT &&
+        stat(daemon->path, &st) < 0) /* it serves: else a stop could come too early */
         return -errno;
     return 0;
 }
