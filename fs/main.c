@@ -9,6 +9,7 @@
 #include "fs/cli/say.h"
 #include "fs/handlers/session.h"
 #include "fs/nodes/push.h"
+#include "fs/nodes/view.h"
 #include "fs/transport/channel.h"
 #include "fs/transport/loop.h"
 #include "fs/transport/mountpoint.h"
@@ -200,7 +201,11 @@ static int mount_and_serve(struct fs *fs)
     if (rc == 0)
         rc = fs_push_start(fs, &push);
     if (rc == 0)
+        rc = fs_viewlimit_start(fs);
+    if (rc == 0) {
         rc = fs_loop(fs, reload, end);
+        fs_viewlimit_stop(fs);
+    }
     fs_push_stop(push);
     fs_mountpoint_unmount(fs->session);
     say_end(fs, rc);

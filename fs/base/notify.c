@@ -23,6 +23,12 @@ int fs_notify_attr(struct fs *fs, fuse_ino_t ino)
     return fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
 }
 
+int fs_notify_entry(struct fs *fs, fuse_ino_t directory, const char *name, size_t size)
+{
+    notify_add(FS_NOTIFY_ENTRY);
+    return fuse_lowlevel_notify_inval_entry(fs->session, directory, name, size);
+}
+
 int fs_notify_epoch(struct fs *fs)
 {
     static const struct fuse_out_header notification = {.len = sizeof(notification), .error = NOTIFY_INC_EPOCH};

@@ -162,7 +162,7 @@ static const char stats_kinds[] =
 
 static void stats_requests(const struct fs *fs, FILE *text)
 {
-    static const char *const names[FS_NOTIFICATIONS] = {"attr", "epoch", "store"};
+    static const char *const names[FS_NOTIFICATIONS] = {"attr", "entry", "epoch", "store"};
     const char *name = stats_kinds;
     int size;
 

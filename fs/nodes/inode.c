@@ -49,6 +49,8 @@ static struct fs_inode *inode_new(struct fs *fs, enum fs_kind kind, enum kv_node
     nodes_set_state(inode, FS_CURRENT);
     fs_table_add(&fs->nodes->by_id, &inode->link);
     atomic_fetch_add(&fs->inodes, 1);
+    if (kind == FS_VIEW)
+        nodes_view_add(fs->nodes, inode);
     return inode;
 }
 
@@ -80,6 +82,8 @@ static void inode_free(struct fs *fs, struct fs_inode *inode)
     atomic_fetch_sub(&fs->inodes, 1);
     if (inode->kind == FS_NODE)
         free(fs_node_of(inode)->label);
+    if (inode->kind == FS_VIEW)
+        nodes_view_remove(fs->nodes, inode);
     free(inode);
 }
 
@@ -138,6 +142,7 @@ int fs_nodes_new(struct fs *fs)
     if (nodes == NULL)
         return -ENOMEM;
     pthread_mutex_init(&nodes->lock, NULL);
+    pthread_cond_init(&nodes->views_change, NULL);
     for (size_t i = 0; i < FS_INODE_LOCKS; i++)
         pthread_mutex_init(&nodes->inode_locks[i], NULL);
     fs_table_init(&nodes->by_id, inode_hash);
@@ -170,6 +175,7 @@ void fs_nodes_free(struct fs *fs)
     fs_table_free(&nodes->names);
     for (size_t i = 0; i < FS_INODE_LOCKS; i++)
         pthread_mutex_destroy(&nodes->inode_locks[i]);
+    pthread_cond_destroy(&nodes->views_change);
     pthread_mutex_destroy(&nodes->lock);
     free(nodes);
 }

@@ -124,6 +124,7 @@ struct fs_node {
     char *label;                     /* its last known name, for messages; owned; NULL: none */
     atomic_uint_fast64_t looked_up;  /* lookups of keys in it that found one */
     struct fs_inode *locals;         /* inodes of names in it that only this node knows */
+    struct fs_node *view_prev, *view_next; /* FS_VIEW: in nodes->views */
 };
 
 KV_CHECKED int fs_nodes_new(struct fs *fs);

@@ -25,6 +25,11 @@ struct fs_nodes {
     uint64_t next_id, generation;
     _Atomic uint64_t pushed; /* up to which state of the store the kernel was told of others' changes: push.h */
     struct contended contended[CONTENDED];
+    struct fs_node *views; /* viewlimit.c: those that the kernel was told of first come first */
+    unsigned view_count;
+    bool views_stop;
+    pthread_cond_t views_change; /* there are too many, or the thread is to end */
+    pthread_t views_thread;
     pthread_mutex_t inode_locks[FS_INODE_LOCKS];
 };
 
@@ -44,6 +49,9 @@ void nodes_set_state(struct fs_inode *inode, enum fs_inode_state state);
 void nodes_set_parent(struct fs_inode *inode, struct fs_inode *parent);
 /* Free what nobody refers to any more, and then maybe its parent. NULL is allowed. */
 void nodes_reap(struct fs *fs, struct fs_inode *inode);
+/* A view was made, or goes. */
+void nodes_view_add(struct fs_nodes *nodes, struct fs_inode *view);
+void nodes_view_remove(struct fs_nodes *nodes, struct fs_inode *view);
 /* Give an inode another name and parent. */
 void nodes_set_name(struct fs *fs, struct fs_inode *inode, struct fs_name *name, struct fs_inode *parent);
 

@@ -15,8 +15,8 @@
  * what anybody has changed. In the namespace the kernel remembers names, and does not know that a view leads to the
  * same ones. So names are changed there, and views refuse it.
  *
- * Memory. A view lives until the kernel forgets it, as all that is not used any more when memory gets short. Until
- * then it takes a struct fs_node and its name, and nothing besides.
+ * Memory. A view lives until the kernel forgets it. Until then it takes a struct fs_node and its name, and nothing
+ * besides. The kernel is had forget the oldest of more than some thousand (viewlimit.c).
  *
  * Permissions. Owner, group, mode and times are the namespace's. What the kernel was told of them for a view is kept
  * with the view, and compared by each request in it, as is that of the directories above the namespace (told.h). */
@@ -39,6 +39,11 @@ struct fs_inode *fs_view_namespace(struct fs_inode *dir);
 const char *fs_view_first(const struct fs_inode *view);
 /* Does a view show the key with this name, if it is there? */
 bool fs_view_shows(const struct fs_inode *view, const char *name, size_t size);
+
+/* Keep the number of views within bounds, by a thread, from here on until the end.
+ * returns  0; -EAGAIN no thread can be had */
+KV_CHECKED int fs_viewlimit_start(struct fs *fs);
+void fs_viewlimit_stop(struct fs *fs);
 
 /* st_ino of a view, and of the directory above it. */
 uint64_t fs_view_ino(const struct fs_inode *view);

@@ -336,6 +336,28 @@ static void views_are_forgotten_with_the_kernel(void **state)
     mount_expect_list(A("a/n/.prefix/user_"), "user_1 user_20 user_7");
 }
 
+/* Of many the kernel is had forget the oldest; one that somebody works in stays, and works. */
+static void of_many_views_few_are_remembered(void **state)
+{
+    enum { LOOKED_UP = 12000, KEPT = 4096 + 100 };
+    int64_t end_ms = mount_now_ms() + 60000;
+    struct stat attr;
+    int at;
+
+    make_keys(state);
+    at = (int)MOUNT_OK(open(A("a/n/.prefix/user_"), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    for (int i = 0; i < LOOKED_UP; i++)
+        MOUNT_OK(lstat(A("a/n/.prefix/user_%d", i), &attr));
+    while (inodes(state) > KEPT) {
+        assert_true(mount_now_ms() < end_ms);
+        mount_pause_ms(10);
+    }
+    MOUNT_OK(fstatat(at, "user_20", &attr, 0));
+    MOUNT_OK(close(at));
+    mount_expect_list(A("a/n/.prefix/user_"), "user_1 user_20 user_7");
+    mount_expect_list(A("a/n/.prefix/user_7"), "user_7");
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +375,8 @@ static int run(void)
         USERS_TEST(SHARED, who_may_not_read_a_namespace_does_not_read_its_views),
         USERS_TEST(SHARED, a_namespace_that_another_node_closes_is_closed_in_views),
         USERS_TEST(SHARED, views_are_forgotten_with_the_kernel),
+        USERS_TEST(SHARED, of_many_views_few_are_remembered),
+        USERS_TEST(SHARED ",invalidate=ttl", of_many_views_few_are_remembered),
     };
 
     return cmocka_run_group_tests_name("views", tests, NULL, NULL);
