@@ -313,7 +313,7 @@ static const struct {
     {-ETIMEDOUT, "the store could not be reached in time: see which process holds it"},
     {-ENOMEM, "this node has no memory left: try again, or mount with a smaller memory_size"},
     {-ENFILE, "you have too many files open on this node: close some"},
-    {-EMFILE, "you have too many control files open on this node: close some"},
+    {-EMFILE, "you have too many control files open on this node, or it has no descriptor left: close some"},
     {-ENOLCK, "you have too many locks on this node: give some back"},
 };
 

@@ -75,12 +75,17 @@ static int status_print_json(const struct ctl_request *request, struct status *s
 }
 
 /* What another process wrote, made visible. */
+/* What a mount says of itself, without control characters: in UTF-8 there are some of two bytes, too. */
 static void status_print_text(const json_t *mount, const char *name)
 {
-    const char *text = json_string_value(json_object_get(mount, name));
+    const unsigned char *text = (const unsigned char *)json_string_value(json_object_get(mount, name));
 
-    for (text = text != NULL ? text : "?"; *text != '\0'; text++)
-        putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+    for (text = text != NULL ? text : (const unsigned char *)"?"; *text != '\0'; text++) {
+        bool two = text[0] == 0xc2 && text[1] < 0xa0;
+
+        putchar(two || *text < ' ' || *text == 0x7f ? '?' : *text);
+        text += two;
+    }
 }
 
 static void status_print_mount(const json_t *mount)
