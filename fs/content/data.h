@@ -4,8 +4,8 @@
 
 #include "fs/content/handle.h"
 
-/* Hand what the content holds at an offset to `reply`, which must not keep the pointer. cached: the bytes go into the
- * page cache. */
+/* Hand what the content holds at an offset to `reply`, which must not keep the pointer. cached: the bytes can go into
+ * the page cache. */
 typedef void fs_read_reply(void *arg, const void *bytes, size_t size);
 void fs_read(struct fs *fs, struct fs_handle *handle, size_t size, uint64_t offset, bool cached,
              fs_read_reply *reply, void *arg);

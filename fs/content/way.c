@@ -8,11 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAY_PAGE 4096u
 /* Of a value, and one more where `past` does not begin with a page. */
-#define WAY_WORDS ((KV_VALUE_MAX / WAY_PAGE + 1) / 64 + 1)
+#define WAY_WORDS ((KV_VALUE_MAX / FS_PAGE + 1) / 64 + 1)
 /* A write(2) of more bytes than fit into a request goes on with another one behind it. */
-#define WAY_REQUEST_LEAST ((1u << 20) - WAY_PAGE)
+#define WAY_REQUEST_LEAST ((1u << 20) - FS_PAGE)
 
 /* Of all bodies' ways. A leaf. */
 static pthread_mutex_t ways_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -74,7 +73,7 @@ void fs_way_end(struct fs_handle *handle)
 /* The bit of the page that an offset of `past` is in. */
 static uint64_t way_bit(const struct fs_ways *ways, uint64_t offset)
 {
-    return offset / WAY_PAGE - ways->past.from / WAY_PAGE;
+    return offset / FS_PAGE - ways->past.from / FS_PAGE;
 }
 
 static void way_set_read_locked(struct fs_ways *ways, uint64_t bit, bool read)
@@ -132,7 +131,7 @@ void fs_way_read(struct fs_body *body, uint64_t offset, uint64_t size)
     end = offset + size < ways->past.to ? offset + size : ways->past.to;
     if (offset < ways->past.from)
         offset = ways->past.from;
-    for (uint64_t at = offset; at < end; at += WAY_PAGE - at % WAY_PAGE)
+    for (uint64_t at = offset; at < end; at += FS_PAGE - at % FS_PAGE)
         way_set_read_locked(ways, way_bit(ways, at), true);
     pthread_mutex_unlock(&ways_lock);
 }
@@ -140,7 +139,7 @@ void fs_way_read(struct fs_body *body, uint64_t offset, uint64_t size)
 /* Is the byte at an offset taken from a page that is written back? *to: up to where that is so of the bytes behind. */
 static bool way_takes_locked(const struct fs_ways *ways, uint64_t offset, uint64_t *to)
 {
-    uint64_t bit, page_end = offset + WAY_PAGE - offset % WAY_PAGE;
+    uint64_t bit, page_end = offset + FS_PAGE - offset % FS_PAGE;
 
     *to = page_end;
     if (offset >= ways->past.to)

@@ -27,6 +27,8 @@
 struct fs_body;
 struct fs_handle;
 
+#define FS_PAGE 4096u
+
 enum fs_way {
     FS_WAY_CACHE,
     FS_WAY_MAPPING, /* the same, and it can map for writing */

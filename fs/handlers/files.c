@@ -1,4 +1,5 @@
 #include "fs/content/data.h"
+#include "fs/content/way.h"
 #include "fs/handlers/handlers_internal.h"
 #include "fs/names/namei.h"
 
@@ -85,13 +86,20 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
 
 static void op_reply_read(void *arg, const void *bytes, size_t size) { fuse_reply_buf(arg, bytes, size); }
 
+/* Can it be that pages of the cache are read? Through a descriptor with O_DIRECT, too, where it is mapped; then they
+ * are whole pages. */
+static bool op_reads_pages(const struct fuse_file_info *fi, size_t size, off_t offset)
+{
+    return !(fi->flags & O_DIRECT) || (size | (size_t)offset) % FS_PAGE == 0;
+}
+
 void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
     struct fs_control_handle *control = op_handle(fi, FS_HANDLE_CONTROL);
     struct fs_handle *handle = op_file(fi);
 
     if (handle != NULL)
-        fs_read(fs_of(req), handle, size, (uint64_t)offset, !(fi->flags & O_DIRECT), op_reply_read, req);
+        fs_read(fs_of(req), handle, size, (uint64_t)offset, op_reads_pages(fi, size, offset), op_reply_read, req);
     else if (control != NULL)
         fs_control_read(control, req, size, offset);
     else

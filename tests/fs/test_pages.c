@@ -347,8 +347,8 @@ static void writes_and_later_stores_to_one_page_both_stay(void **state) { write_
 
 static void stores_and_later_writes_to_one_page_both_stay(void **state) { write_beside_stores(state, false); }
 
-/* Of the same bytes the last change counts, whichever way it is made. */
-static void writes_and_stores_to_the_same_bytes_come_one_after_the_other(void **state)
+/* Of the same bytes the last change counts, whichever way it is made. flags: of the descriptor that is mapped */
+static void write_and_store(void **state, int flags)
 {
     enum { SIZE = 3 * PAGE, AT = PAGE - 2, CHANGED = PAGE + 4 };
     int writer = (int)MOUNT_OK(open(P("a/n/key"), O_WRONLY | O_CREAT | O_CLOEXEC, 0666)), fd;
@@ -356,7 +356,7 @@ static void writes_and_stores_to_the_same_bytes_come_one_after_the_other(void **
     uint8_t bytes[CHANGED], got[SIZE], *map;
 
     MOUNT_OK(ftruncate(writer, SIZE));
-    fd = (int)MOUNT_OK(open(P("a/n/key"), O_RDWR | O_CLOEXEC));
+    fd = (int)MOUNT_OK(open(P("a/n/key"), O_RDWR | O_CLOEXEC | flags));
     map = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(map, MAP_FAILED);
     for (int round = 1; round < 100; round++) {
@@ -378,6 +378,13 @@ static void writes_and_stores_to_the_same_bytes_come_one_after_the_other(void **
     MOUNT_OK(close(writer));
 }
 
+static void writes_and_stores_to_the_same_bytes_come_one_after_the_other(void **state)
+{
+    write_and_store(state, 0);
+}
+
+static void direct_descriptors_are_mapped_as_others_are(void **state) { write_and_store(state, O_DIRECT); }
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +404,7 @@ static int run(void)
         MOUNT_TEST(writes_and_later_stores_to_one_page_both_stay),
         MOUNT_TEST(stores_and_later_writes_to_one_page_both_stay),
         MOUNT_TEST(writes_and_stores_to_the_same_bytes_come_one_after_the_other),
+        MOUNT_TEST(direct_descriptors_are_mapped_as_others_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
