@@ -59,8 +59,8 @@ static bool mountpoint_is_within(const char *path, const char *above)
     return strncmp(path, above, size) == 0 && (path[size] == '\0' || path[size] == '/' || size == 1);
 }
 
-/* stat(2) may be answered from the kernel's cache; statvfs(2) always asks the daemon. ECANCELED and ECONNABORTED are what
- * the kernel says for one that was killed just now and had io_uring. */
+/* stat(2) may be answered from the kernel's cache; statvfs(2) always asks the daemon. ECANCELED and ECONNABORTED are
+ * what the kernel says for one that was killed just now and had io_uring. */
 static bool mountpoint_is_dead(const char *path)
 {
     struct statvfs space;
