@@ -3,8 +3,9 @@
  * The sweeper is a thread that sleeps until the next expiry that the store knows of, until another process commits
  * something, which may be an earlier one, or until this process is told of an earlier one (store_sweep_hear()). It
  * looks at most once in PAUSE_MS, so that a store that is written all the time costs a small read a second, and one
- * that nobody writes, and where no key has an expiry, nothing. Several processes may sweep one store: who comes
- * second finds nothing to do. */
+ * that nobody writes, and where no key has an expiry, nothing. It begins with a pause: whoever has opened the store may
+ * be about to start programs (fusermount3), and a thread at work beside a fork does not go with sanitizers. Several
+ * processes may sweep one store: who comes second finds nothing to do. */
 #include "store/api/store.h"
 
 #include <errno.h>
@@ -93,13 +94,15 @@ static void *sweep_run(void *arg)
 
     pthread_mutex_lock(&sweeper->lock);
     while (sweeper->state == SWEEP_RUNS) {
-        pthread_mutex_unlock(&sweeper->lock);
-        sweep_once(sweeper);
         sweep_deadline(&until, PAUSE_MS);
-        pthread_mutex_lock(&sweeper->lock);
         while (sweeper->state == SWEEP_RUNS &&
                pthread_cond_timedwait(&sweeper->changed, &sweeper->lock, &until) != ETIMEDOUT)
             ;
+        if (sweeper->state != SWEEP_RUNS)
+            break;
+        pthread_mutex_unlock(&sweeper->lock);
+        sweep_once(sweeper);
+        pthread_mutex_lock(&sweeper->lock);
     }
     sweeper->state = SWEEP_ENDED;
     pthread_cond_broadcast(&sweeper->changed);
