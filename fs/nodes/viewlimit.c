@@ -1,9 +1,9 @@
 /* How many views the kernel remembers.
  *
- * Views take no room in the store, and a program can ask for any number of them: of each the kernel keeps the name until
- * memory gets short, although it was told of it for no time, and so we keep the view. Beyond VIEWS_KEPT it is had forget
- * those that it was told of first. One that is in use stays, and comes to the end of the line: how many these can be,
- * the bound of open files says.
+ * Views take no room in the store, and a program can ask for any number of them: of each the kernel keeps the name
+ * until memory gets short, although it was told of it for no time, and so we keep the view. Beyond VIEWS_KEPT it is had
+ * forget those that it was told of first. One that is in use stays, and comes to the end of the line: how many these
+ * can be, the bound of open files says.
  *
  * That takes a thread of its own: before it answers a notification the kernel waits for the directory's lock, which a
  * request holds that waits for a handler. */

@@ -2,8 +2,9 @@
  *
  * A process that announces itself makes a file of a random name, and holds an open file description lock on all of it
  * until it closes the store. So the kernel tells who reads the file whether its process is there: whatever ends that,
- * the lock is gone. A file without a lock is removed by whoever sees it, under a shared lock. It may be that of a process
- * which has just made it and not locked it yet: that one finds it locked, or without its name, and makes another.
+ * the lock is gone. A file without a lock is removed by whoever sees it, under a shared lock. It may be that of a
+ * process which has just made it and not locked it yet: that one finds it locked, or without its name, and makes
+ * another.
  *
  * Only the store's user can write there, and what is read is taken for a text and nothing else. */
 #include "store/api/store.h"

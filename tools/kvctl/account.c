@@ -74,14 +74,12 @@ int ctl_account_create(struct ctl_request *request)
                  .parent = KV_ROOT_ID,
                  .attr = {.mode = 0700 & ~request->umask, .uid = geteuid(), .gid = getegid()}}};
     struct kv_attr *attr = &change.node.attr;
-    struct timespec now;
     int rc;
 
     if ((request->owner != NULL && parse_owner(request->owner, attr) != CTL_OK) ||
         (request->mode != NULL && parse_mode(request->mode, &attr->mode) != CTL_OK))
         return CTL_ERROR;
-    clock_gettime(CLOCK_REALTIME, &now);
-    attr->atime_ns = attr->mtime_ns = attr->ctime_ns = attr->btime_ns = now.tv_sec * 1000000000 + now.tv_nsec;
+    attr->atime_ns = attr->mtime_ns = attr->ctime_ns = attr->btime_ns = ctl_now_ns(CLOCK_REALTIME);
     strcpy(change.node.name, request->path.account); /* fits: the rule of names bounds it */
     rc = kv_apply(request->store, &change);
     return rc < 0 ? ctl_fail_store(request, request->path.text, "account", rc) : CTL_OK;

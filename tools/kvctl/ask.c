@@ -216,13 +216,7 @@ void ask_look(struct ask *ask)
     }
 }
 
-static int64_t ask_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static int64_t ask_now_ms(void) { return ctl_now_ns(CLOCK_MONOTONIC) / 1000000; }
 
 void ask_wait(struct ask *ask, int64_t timeout_ms)
 {

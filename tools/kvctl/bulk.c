@@ -185,11 +185,8 @@ enum bulk_result bulk_set_expiry(struct bulk_input *input, struct bulk_record *r
 
 enum bulk_result bulk_set_ttl(struct bulk_input *input, struct bulk_record *record, int64_t seconds)
 {
-    struct timespec now;
-    int64_t now_ns, ttl_ns;
+    int64_t now_ns = ctl_now_ns(CLOCK_REALTIME), ttl_ns;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     if (seconds < 0 || __builtin_mul_overflow(seconds, 1000000000, &ttl_ns) ||
         __builtin_add_overflow(now_ns, ttl_ns, &record->expires_ns))
         return bulk_fail(input, BULK_BAD, "its time to live is no number of seconds");

@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "store/kv.h"
 
@@ -178,6 +179,15 @@ static inline bool ctl_given(const struct ctl_request *request, enum ctl_option 
 static inline bool ctl_expires(const struct ctl_request *request)
 {
     return (request->given & (CTL_BIT(CTL_TTL) | CTL_BIT(CTL_EXPIRES))) != 0;
+}
+
+/* The time of a clock, in nanoseconds. */
+static inline int64_t ctl_now_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* ---------------------------------------------------------------------- errors */

@@ -16,11 +16,8 @@
 static void progress_tell(void *arg, uint64_t done, uint64_t total)
 {
     struct ctl_progress *progress = arg;
-    struct timespec now;
-    int64_t now_ns;
+    int64_t now_ns = ctl_now_ns(CLOCK_MONOTONIC);
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     if (!progress->terminal || now_ns < progress->next_ns)
         return;
     progress->next_ns = now_ns + SHOWN_EVERY_NS;

@@ -144,12 +144,9 @@ static int line_set_time(const struct ctl_request *request, enum ctl_option opti
 /* --ttl or --expires. Returns a status. */
 static int line_set_expiry(struct ctl_request *request, enum ctl_option option, const char *value)
 {
-    struct timespec now;
-    int64_t now_ns, ttl_ns;
+    int64_t now_ns = ctl_now_ns(CLOCK_REALTIME), ttl_ns;
     int rc;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     if (ctl_given(request, CTL_TTL) && ctl_given(request, CTL_EXPIRES))
         return ctl_fail_usage(request, option, "--ttl and --expires do not go together: give one");
     if (option == CTL_EXPIRES) {

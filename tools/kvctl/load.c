@@ -106,10 +106,8 @@ static int load_override(struct load *load, struct bulk_record *record)
 static bool load_is_over(struct load *load, const struct bulk_record *record)
 {
     char text[KV_EXPIRY_TEXT];
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (record->expires_ns == 0 || record->expires_ns > (int64_t)now.tv_sec * 1000000000 + now.tv_nsec)
+    if (record->expires_ns == 0 || record->expires_ns > ctl_now_ns(CLOCK_REALTIME))
         return false;
     kv_expiry_text(record->expires_ns, text);
     ctl_say("%s: %s %" PRIu64 ": %s: it has expired at %s, and is left out", load->name, load->format->unit,
@@ -178,13 +176,7 @@ static int load_record(struct load *load, struct bulk_record *record)
 
 /* ---------------------------------------------------------------------- progress */
 
-static int64_t load_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+static int64_t load_now_ms(void) { return ctl_now_ns(CLOCK_MONOTONIC) / 1000000; }
 
 /* A line on a terminal, which is written over. */
 struct load_progress {

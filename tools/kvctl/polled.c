@@ -24,21 +24,13 @@ void polled_start(struct polled *polled, bool errors)
             ask_start(&polled->asks[i], polled->mounts[i], errors);
 }
 
-static int64_t polled_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* One after the other: all are under way. */
 void polled_wait(struct polled *polled, int64_t timeout_ms)
 {
-    int64_t end_ms = polled_now_ms() + timeout_ms, left_ms;
+    int64_t end_ms = ctl_now_ns(CLOCK_MONOTONIC) / 1000000 + timeout_ms, left_ms;
 
     for (size_t i = 0; i < polled->count; i++) {
-        left_ms = end_ms - polled_now_ms();
+        left_ms = end_ms - ctl_now_ns(CLOCK_MONOTONIC) / 1000000;
         ask_wait(&polled->asks[i], left_ms > 0 ? left_ms : 0);
     }
 }

@@ -125,13 +125,11 @@ int value_read(struct ctl_request *request, const char *text, struct kv_value **
 struct kv_change value_put(const struct ctl_request *request, const struct kv_ref *ref, struct kv_value *value)
 {
     struct kv_change change = {.kind = KV_PUT, .ref = *ref, .value = value};
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
     change.attr.mode = 0666 & ~request->umask;
     change.attr.uid = geteuid();
     change.attr.gid = getegid();
-    change.attr.mtime_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    change.attr.mtime_ns = ctl_now_ns(CLOCK_REALTIME);
     change.attr.atime_ns = change.attr.ctime_ns = change.attr.btime_ns = change.attr.mtime_ns;
     return change;
 }
