@@ -85,7 +85,8 @@ struct crowd {
     struct mount_test *test;
     size_t count;
     pid_t pids[MOUNT_CHILDREN];
-    int go[2], ready[2], leave[2]; /* pipes */
+    int go[2], leave[2];       /* pipes */
+    int ready[MOUNT_CHILDREN]; /* a pipe's end for each: who fails closes it without a word */
 };
 
 typedef void crowd_work(const struct mount_node *node, size_t number, size_t count);
@@ -108,36 +109,41 @@ static void crowd_start(struct crowd *crowd, const struct mount_node *node, size
 
     *crowd = (struct crowd){.test = node->test, .count = count};
     assert_true(count <= MOUNT_CHILDREN);
-    assert_int_equal(pipe2(crowd->go, O_CLOEXEC) | pipe2(crowd->ready, O_CLOEXEC) | pipe2(crowd->leave, O_CLOEXEC),
-                     0);
+    assert_int_equal(pipe2(crowd->go, O_CLOEXEC) | pipe2(crowd->leave, O_CLOEXEC), 0);
     for (size_t i = 0; i < count; i++) {
+        int ready[2];
+
+        assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+        crowd->ready[i] = ready[0];
         crowd->pids[i] = mount_fork(crowd->test);
-        if (crowd->pids[i] > 0)
+        if (crowd->pids[i] > 0) {
+            close(ready[1]);
             continue;
+        }
         close(crowd->go[1]);
         close(crowd->leave[1]);
         if (read(crowd->go[0], &byte, 1) < 0)
             _exit(1);
         work(node, i, count);
-        CHILD_OK(write(crowd->ready[1], "", 1));
+        CHILD_OK(write(ready[1], "", 1));
         if (read(crowd->leave[0], &byte, 1) < 0)
             _exit(1);
         _exit(0);
     }
     close(crowd->go[1]);
-    close(crowd->ready[1]);
     for (size_t i = 0; i < count; i++)
-        if (read(crowd->ready[0], &byte, 1) != 1)
+        if (read(crowd->ready[i], &byte, 1) != 1)
             fail_msg("a process of the crowd has failed");
 }
 
 static void crowd_end(struct crowd *crowd)
 {
     close(crowd->leave[1]);
-    for (size_t i = 0; i < crowd->count; i++)
+    for (size_t i = 0; i < crowd->count; i++) {
         assert_int_equal(mount_wait(crowd->test, crowd->pids[i]), 0);
+        close(crowd->ready[i]);
+    }
     close(crowd->go[0]);
-    close(crowd->ready[0]);
     close(crowd->leave[0]);
 }
 
@@ -343,14 +349,14 @@ static void put_what_does_not_fit(const struct mount_node *node, size_t number, 
     free(bytes);
 }
 
-/* Let the daemon have only so many bytes more. */
-static void starve(struct mount_node *node, size_t more)
+/* Let the daemon have only so many bytes. */
+static void starve(struct mount_node *node, size_t bytes)
 {
     struct rlimit limit, none;
     struct crowd crowd;
 
     assert_int_equal(prlimit(node->daemon, RLIMIT_DATA, NULL, &limit), 0);
-    none = (struct rlimit){status_of(node, "VmData") + more, limit.rlim_max};
+    none = (struct rlimit){bytes, limit.rlim_max};
     assert_int_equal(prlimit(node->daemon, RLIMIT_DATA, &none, NULL), 0);
     crowd_start(&crowd, node, PUTTERS, put_what_does_not_fit);
     crowd_end(&crowd);
@@ -362,6 +368,7 @@ static void a_daemon_that_gets_no_memory_refuses_and_lives_on(void **state)
     struct mount_test *test = *state;
     struct mount_node *node = &test->nodes[0];
     uint8_t *bytes;
+    size_t idle;
 
     if (SANITIZED > 0) {
         printf("skipped: a sanitizer ends the program when it gets no memory\n");
@@ -369,8 +376,9 @@ static void a_daemon_that_gets_no_memory_refuses_and_lives_on(void **state)
     }
     for (unsigned i = 0; i < PUTTERS; i++)
         mount_write_text(mount_path(node, "a/n/old_%u", i), "old");
+    idle = status_of(node, "VmData"); /* not later: what a close has released goes when the kernel comes to it */
     for (size_t more = 16 * MIB; more > 4096; more /= 4)
-        starve(node, more);
+        starve(node, idle + more);
     assert_non_null(strstr(mount_text(mount_path(node, ".kvfs/errors")), "a/n/old"));
     bytes = mount_bytes(1, KV_VALUE_MAX);
     for (unsigned i = 0; i < PUTTERS; i++) {
