@@ -57,14 +57,6 @@ struct fs_error_log {
     atomic_uint_fast64_t counts[FS_ERROR_KINDS];
 };
 
-static int64_t log_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
-}
-
 /* ----------------------------------------------------------------- the log */
 
 static void log_queue_locked(struct fs_error_log *log, enum fs_log_level level, const char *text)
@@ -81,7 +73,8 @@ static void log_queue_locked(struct fs_error_log *log, enum fs_log_level level, 
 
 static bool log_tells_dropped_locked(const struct fs_error_log *log)
 {
-    return log->dropped > 0 && (log->state != LOG_RUNNING || log_now_ns() - log->told_ns >= SECOND_NS);
+    return log->dropped > 0 &&
+           (log->state != LOG_RUNNING || fs_clock_ns(CLOCK_MONOTONIC) - log->told_ns >= SECOND_NS);
 }
 
 /* Wait for something to say: *line (its text to be freed), or a number of dropped lines, at most once a second.
@@ -104,7 +97,7 @@ static bool log_next_locked(struct fs_error_log *log, struct log_queued *line, u
     if (log_tells_dropped_locked(log)) {
         *dropped = log->dropped;
         log->dropped = 0;
-        log->told_ns = log_now_ns();
+        log->told_ns = fs_clock_ns(CLOCK_MONOTONIC);
     } else {
         *line = log->queue[log->queue_first];
         log->queue_first = (log->queue_first + 1) % QUEUE_LINES;
@@ -181,7 +174,7 @@ static struct error_user *log_user_locked(struct fs_error_log *log, uid_t uid)
         return user;
     user->uid = uid;
     user->credit_ns = (int64_t)USER_LINES_AT_ONCE * (SECOND_NS / USER_LINES_SECOND);
-    user->credited_ns = log_now_ns();
+    user->credited_ns = fs_clock_ns(CLOCK_MONOTONIC);
     HASH_ADD(hh, log->users, uid, sizeof(uid), user);
     return user;
 }
@@ -190,7 +183,7 @@ static struct error_user *log_user_locked(struct fs_error_log *log, uid_t uid)
 static bool log_take_credit_locked(struct error_user *user)
 {
     const int64_t price_ns = SECOND_NS / USER_LINES_SECOND, most_ns = USER_LINES_AT_ONCE * price_ns;
-    int64_t now_ns = log_now_ns();
+    int64_t now_ns = fs_clock_ns(CLOCK_MONOTONIC);
 
     user->credit_ns += now_ns - user->credited_ns;
     user->credited_ns = now_ns;
@@ -392,7 +385,7 @@ static void log_free(struct fs_error_log *log)
 
 void fs_error_log_free(struct fs_error_log *log)
 {
-    int64_t until_ns = log_now_ns() + SECOND_NS;
+    int64_t until_ns = fs_clock_ns(CLOCK_MONOTONIC) + SECOND_NS;
     struct timespec until = {until_ns / SECOND_NS, until_ns % SECOND_NS};
     int rc = 0;
 

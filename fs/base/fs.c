@@ -1,6 +1,6 @@
 #include "fs/base/fs.h"
 
-#include <time.h>
+#define SECOND_NS ((int64_t)1000000000)
 
 bool fs_may_look(const struct kv_attr *attr, const struct fuse_ctx *who)
 {
@@ -9,14 +9,21 @@ bool fs_may_look(const struct kv_attr *attr, const struct fuse_ctx *who)
     return who->uid == 0 || (attr->mode >> shift & 05) == 05;
 }
 
-static int64_t fs_clock_ns(clockid_t clock)
+int64_t fs_clock_ns(clockid_t clock)
 {
     struct timespec now;
 
     clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
 }
 
 int64_t fs_mono_ns(void) { return fs_clock_ns(CLOCK_BOOTTIME); }
 
 int64_t fs_now_ns(void) { return fs_clock_ns(CLOCK_REALTIME); }
+
+struct timespec fs_after_ns(int64_t ns)
+{
+    int64_t then = fs_clock_ns(CLOCK_MONOTONIC) + ns;
+
+    return (struct timespec){(time_t)(then / SECOND_NS), (long)(then % SECOND_NS)};
+}

@@ -47,8 +47,12 @@ static inline bool fs_is_operator(uid_t uid) { return uid == 0 || uid == getuid(
  * its own are not looked at, since finding them could wait for it. */
 bool fs_may_look(const struct kv_attr *attr, const struct fuse_ctx *who);
 
-/* Time that never goes back, ns; and real time, ns since the epoch. */
+/* What a clock shows, ns. */
+int64_t fs_clock_ns(clockid_t clock);
+/* Time that never goes back, also that of a suspend, ns; and real time, ns since the epoch. */
 int64_t fs_mono_ns(void);
 int64_t fs_now_ns(void);
+/* So many ns from now, on CLOCK_MONOTONIC. */
+struct timespec fs_after_ns(int64_t ns);
 
 #endif

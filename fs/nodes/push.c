@@ -178,9 +178,7 @@ void fs_push_stop(struct fs_push *push)
     atomic_store(&push->stop, true);
     do { /* it may be about to wait just now, and not hear the first wake-up */
         kv_wake(push->fs->store);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += (until.tv_nsec += PUSH_STOP_NS) / 1000000000;
-        until.tv_nsec %= 1000000000;
+        until = fs_after_ns(PUSH_STOP_NS);
     } while (pthread_clockjoin_np(push->thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
     free(push);
 }

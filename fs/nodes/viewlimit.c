@@ -17,7 +17,7 @@
 #include <utlist.h>
 
 #define VIEWS_KEPT 4096
-#define VIEWS_PAUSE_S 1 /* for what is forgotten to come back, and so between two looks at what is in use */
+#define VIEWS_PAUSE_NS 1000000000 /* until what is forgotten is back, and so between two looks at what is in use */
 
 void nodes_view_add(struct fs_nodes *nodes, struct fs_inode *view)
 {
@@ -69,8 +69,7 @@ static void *viewlimit_run(void *arg)
         }
         for (unsigned left = nodes->view_count - VIEWS_KEPT; left > 0 && !nodes->views_stop; left--)
             viewlimit_forget_locked(fs);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += VIEWS_PAUSE_S;
+        until = fs_after_ns(VIEWS_PAUSE_NS);
         while (!nodes->views_stop &&
                pthread_cond_clockwait(&nodes->views_change, &nodes->lock, CLOCK_MONOTONIC, &until) == 0)
             ;

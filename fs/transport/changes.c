@@ -18,14 +18,6 @@ struct changes_user {
     UT_hash_handle hh;
 };
 
-int64_t changes_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static bool changes_has(const struct fuse_buf *request)
 {
     const struct fuse_in_header *header = request->mem;
@@ -81,7 +73,7 @@ static struct change *changes_keep(const struct fuse_buf *request, sem_t *turn)
 
     if (change == NULL)
         return NULL;
-    change->since_ns = changes_now_ns();
+    change->since_ns = fs_clock_ns(CLOCK_MONOTONIC);
     change->turn = turn;
     change->size = size;
     memcpy(change->bytes, request->mem, size);

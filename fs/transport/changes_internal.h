@@ -48,6 +48,4 @@ enum changes_verdict changes_enter_locked(struct changes *changes, const struct 
  * returns  the next one, which is of *user then; NULL: there is none that may be served */
 struct change *changes_next_locked(struct changes *changes, struct changes_user **user);
 
-int64_t changes_now_ns(void);
-
 #endif

@@ -39,7 +39,6 @@
 #define WAKE SIGUSR1
 #define STARVED_US 10000 /* until memory is asked for again */
 #define WAKE_NS 10000000
-#define SECOND_NS 1000000000
 
 /* Where requests come from: the device, or a CPU's queue. */
 struct source {
@@ -146,7 +145,7 @@ static int loop_take_locked(struct thread *thread, struct fuse_buf *request)
  * in time. But closes are served, however late: they give back what they hold. */
 static bool loop_is_late(struct loop *loop, const struct fuse_in_header *header, int64_t since_ns)
 {
-    return changes_now_ns() - since_ns > loop->fs->options->commit_timeout_ms * 1000000 &&
+    return fs_clock_ns(CLOCK_MONOTONIC) - since_ns > loop->fs->options->commit_timeout_ms * 1000000 &&
            header->opcode != FUSE_FLUSH && header->opcode != FUSE_RELEASE;
 }
 
@@ -234,7 +233,7 @@ static void loop_serve_locked(struct loop *loop, struct uring *ring, bool keeps,
     if (verdict == CHANGES_SERVE || (verdict == CHANGES_ASIDE && ring != NULL)) {
         pthread_mutex_unlock(&loop->lock);
         if (verdict == CHANGES_ASIDE) {
-            since_ns = changes_now_ns();
+            since_ns = fs_clock_ns(CLOCK_MONOTONIC);
             uring_await_turn(ring);
         }
         loop_process(loop, request, since_ns);
@@ -372,9 +371,7 @@ static void loop_finish(struct loop *loop, int (*end)(struct fs *fs, bool abando
     while (loop->threads != NULL) {
         DL_FOREACH(loop->threads, thread)
             pthread_kill(thread->id, WAKE);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += (until.tv_nsec += WAKE_NS) / SECOND_NS;
-        until.tv_nsec %= SECOND_NS;
+        until = fs_after_ns(WAKE_NS);
         pthread_cond_clockwait(&loop->less, &loop->lock, CLOCK_MONOTONIC, &until);
     }
     pthread_mutex_unlock(&loop->lock);

@@ -1,12 +1,14 @@
 #include "fs/transport/service.h"
 
+#include "fs/base/fs.h"
+
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct sockaddr_un service_address;
@@ -40,11 +42,8 @@ void fs_service_tell(const char *lines)
 
 void fs_service_tell_reload(void)
 {
-    struct timespec now;
     char lines[96];
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    snprintf(lines, sizeof(lines), "RELOADING=1\nMONOTONIC_USEC=%lld",
-             (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    snprintf(lines, sizeof(lines), "RELOADING=1\nMONOTONIC_USEC=%" PRId64, fs_clock_ns(CLOCK_MONOTONIC) / 1000);
     fs_service_tell(lines);
 }

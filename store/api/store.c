@@ -1,5 +1,6 @@
 #include "store/api/store.h"
 
+#include "store/base/clock.h"
 #include "store/base/value.h"
 #include "store/lmdb/lmdb.h"
 #include "store/tables/tables.h"
@@ -11,14 +12,6 @@
 #include <string.h>
 
 #define DIRECTORY_PATH 64
-
-static int64_t clock_ns(clockid_t id)
-{
-    struct timespec now;
-
-    clock_gettime(id, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* A time to live goes on in suspend, so that what is served afterwards is no older than it may be. */
 static int64_t system_mono_ns(void *arg)

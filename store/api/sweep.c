@@ -8,9 +8,10 @@
  * processes may sweep one store: who comes second finds nothing to do. */
 #include "store/api/store.h"
 
+#include "store/base/clock.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     PAUSE_MS = 1000,
@@ -76,17 +77,6 @@ static void sweep_once(struct store_sweeper *sweeper)
         return; /* whatever ended the waiting: there is another look */
 }
 
-static void sweep_deadline(struct timespec *at, int64_t ms)
-{
-    clock_gettime(CLOCK_MONOTONIC, at);
-    at->tv_sec += ms / 1000;
-    at->tv_nsec += ms % 1000 * 1000000;
-    if (at->tv_nsec >= 1000000000) {
-        at->tv_sec++;
-        at->tv_nsec -= 1000000000;
-    }
-}
-
 static void *sweep_run(void *arg)
 {
     struct store_sweeper *sweeper = arg;
@@ -94,7 +84,7 @@ static void *sweep_run(void *arg)
 
     pthread_mutex_lock(&sweeper->lock);
     while (sweeper->state == SWEEP_RUNS) {
-        sweep_deadline(&until, PAUSE_MS);
+        until = clock_after_ns((int64_t)PAUSE_MS * 1000000);
         while (sweeper->state == SWEEP_RUNS &&
                pthread_cond_timedwait(&sweeper->changed, &sweeper->lock, &until) != ETIMEDOUT)
             ;
@@ -153,7 +143,7 @@ void store_sweep_stop(struct kv_store *store)
     while (sweeper->state != SWEEP_ENDED) { /* it may be about to wait just now, and not hear the first wake-up */
         pthread_mutex_unlock(&sweeper->lock);
         kv_wake(store);
-        sweep_deadline(&until, STOP_MS);
+        until = clock_after_ns((int64_t)STOP_MS * 1000000);
         pthread_mutex_lock(&sweeper->lock);
         while (sweeper->state != SWEEP_ENDED &&
                pthread_cond_timedwait(&sweeper->changed, &sweeper->lock, &until) != ETIMEDOUT)

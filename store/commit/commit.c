@@ -1,7 +1,7 @@
 #include "store/commit/commit.h"
 
+#include "store/base/clock.h"
 #include "store/commit/lines_internal.h"
-#include "store/commit/time_internal.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -192,7 +192,7 @@ static bool commit_is_due_locked(const struct commit_queue *queue)
     if (queue->lines.changes == 0 || queue->committing)
         return false;
     return queue->options.durability == KV_DURABILITY_FSYNC || !queue->flushing ||
-           queue->lines.changes >= GATHER_MAX || commit_has_passed(&queue->gather_until);
+           queue->lines.changes >= GATHER_MAX || clock_has_passed(&queue->gather_until);
 }
 
 /* Make durable what is committed now, and tell those who wait. The lock is held, but not all the time. */
@@ -209,7 +209,7 @@ static void commit_flush_locked(struct commit_queue *queue)
     queue->unflushed = false;
     queue->flushing = true;
     queue->flush_ns = queue->clock->mono_ns(queue->clock->arg);
-    queue->gather_until = commit_after_ns((int64_t)GATHER_US * 1000);
+    queue->gather_until = clock_after_ns((int64_t)GATHER_US * 1000);
     pthread_mutex_unlock(&queue->lock);
     rc = backend_ask(queue->backend, BACKEND_FLUSH, queue->options.timeout_ns, &flush);
     commit_finish(queue, &group, rc);
@@ -227,7 +227,7 @@ static void commit_flush_locked(struct commit_queue *queue)
 static bool commit_flush_is_due_locked(const struct commit_queue *queue)
 {
     return queue->committed.head != NULL ||
-           (queue->unflushed && (queue->syncs > 0 || queue->committed_all || commit_has_passed(&queue->flush_at)));
+           (queue->unflushed && (queue->syncs > 0 || queue->committed_all || clock_has_passed(&queue->flush_at)));
 }
 
 static void *commit_flusher(void *arg)
@@ -269,13 +269,13 @@ static void commit_take_locked(struct commit_queue *queue, struct group *group)
  * is held. */
 static void commit_note_locked(struct commit_queue *queue, bool flushes)
 {
-    queue->rest_at = commit_after_ns((int64_t)REST_MS * 1000000);
+    queue->rest_at = clock_after_ns((int64_t)REST_MS * 1000000);
     if (!queue->restless)
         pthread_cond_signal(&queue->work); /* the committer waits for that time */
     queue->restless = true;
     if (queue->unflushed || flushes)
         return;
-    queue->flush_at = commit_after_ns(queue->options.interval_ns);
+    queue->flush_at = clock_after_ns(queue->options.interval_ns);
     queue->unflushed = true;
     pthread_cond_signal(&queue->to_flush);
 }
@@ -319,7 +319,7 @@ static void commit_idle_locked(struct commit_queue *queue)
         pthread_cond_timedwait(&queue->work, &queue->lock, &queue->gather_until);
     } else if (!queue->restless) {
         pthread_cond_wait(&queue->work, &queue->lock);
-    } else if (!commit_has_passed(&queue->rest_at)) {
+    } else if (!clock_has_passed(&queue->rest_at)) {
         pthread_cond_timedwait(&queue->work, &queue->lock, &queue->rest_at);
     } else {
         queue->restless = false;
@@ -328,7 +328,7 @@ static void commit_idle_locked(struct commit_queue *queue)
         pthread_mutex_lock(&queue->lock);
         if (rc == -ETIMEDOUT && !queue->restless) {
             queue->restless = true;
-            queue->rest_at = commit_after_ns((int64_t)REST_MS * 1000000);
+            queue->rest_at = clock_after_ns((int64_t)REST_MS * 1000000);
         }
     }
 }

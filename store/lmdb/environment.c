@@ -7,6 +7,7 @@
  * Where LMDB cannot write its header it refuses to go on (MDB_PANIC). Then begin waits until nothing is open in
  * this process, and opens the environment anew, for reading: what the disk has of the header is open, so the store
  * takes no more changes until it was recovered. */
+#include "store/base/clock.h"
 #include "store/base/owner.h"
 #include "store/lmdb/lmdb_internal.h"
 
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -56,11 +56,9 @@ int lmdb_widen_map(struct lmdb *lmdb)
 /* Wait until nothing is open in this process. The lock is held. returns 0; -ETIMEDOUT */
 static int environment_wait_until_unused(struct lmdb *lmdb)
 {
-    struct timespec deadline;
+    const struct timespec deadline = clock_after_ns(UNUSED_WAIT_S * CLOCK_SECOND_NS);
     int rc = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += UNUSED_WAIT_S;
     while (rc == 0 && lmdb->open_txns > 0)
         rc = -pthread_cond_timedwait(&lmdb->none_open, &lmdb->lock, &deadline);
     return rc;

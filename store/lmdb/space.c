@@ -1,6 +1,7 @@
 /* The space of an LMDB store: the reserve that deletes need when map or disk are full. The model is in
  * engine.c. All of this runs under LMDB's writer lock.
  */
+#include "store/base/clock.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FREE_LIST 0 /* LMDB's own table of free pages */
@@ -130,12 +130,9 @@ void lmdb_space_allocate(struct lmdb *lmdb)
 /* Has the disk less than this? */
 static bool disk_is_short(struct lmdb *lmdb, uint64_t wanted)
 {
-    struct timespec time;
+    int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
     uint64_t available;
-    int64_t now_ns;
 
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    now_ns = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
     if (now_ns < lmdb->plenty_ns)
         return false;
     available = disk_available(lmdb);

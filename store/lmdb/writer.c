@@ -15,6 +15,7 @@
  * the file, so that another version, which has other fields behind it, finds it where it looks: versions that do not
  * mean the same by the file must not have it open at once, and the second one is refused.
  */
+#include "store/base/clock.h"
 #include "store/lmdb/lmdb_internal.h"
 
 #include <errno.h>
@@ -26,7 +27,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WRITER_LAYOUT 0x6b767733u /* another one with each change of the struct, or of what a field means */
@@ -68,14 +68,6 @@ static int writer_clear(int fd)
     return (size_t)written == sizeof(nothing) ? 0 : -ENOSPC;
 }
 
-static int64_t writer_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static int writer_make(struct lmdb_writer *writer)
 {
     pthread_mutexattr_t attr;
@@ -87,7 +79,7 @@ static int writer_make(struct lmdb_writer *writer)
     rc = -pthread_mutex_init(&writer->mutex, &attr);
     pthread_mutexattr_destroy(&attr);
     atomic_store(&writer->heir, true);
-    atomic_store(&writer->checkpoint_ns, writer_now_ns());
+    atomic_store(&writer->checkpoint_ns, clock_ns(CLOCK_BOOTTIME));
     if (rc == 0)
         atomic_store(&writer->layout, WRITER_LAYOUT);
     return rc;
@@ -267,7 +259,7 @@ struct lmdb_checkpoint lmdb_writer_checkpoint(const struct lmdb *lmdb)
 
 void lmdb_writer_tell_checkpoint(struct lmdb *lmdb)
 {
-    atomic_store(&lmdb->writer->checkpoint_ns, writer_now_ns());
+    atomic_store(&lmdb->writer->checkpoint_ns, clock_ns(CLOCK_BOOTTIME));
     atomic_fetch_add(&lmdb->writer->checkpoints, 1);
     syscall(SYS_futex, &lmdb->writer->checkpoints, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
@@ -301,7 +293,9 @@ uint64_t lmdb_writer_sound(const struct lmdb *lmdb)
 
 int64_t lmdb_writer_checkpoint_age_ms(const struct lmdb *lmdb)
 {
-    return writer_is_in_use(lmdb) ? (writer_now_ns() - atomic_load(&lmdb->writer->checkpoint_ns)) / 1000000 : 0;
+    return writer_is_in_use(lmdb)
+               ? (clock_ns(CLOCK_BOOTTIME) - atomic_load(&lmdb->writer->checkpoint_ns)) / 1000000
+               : 0;
 }
 
 static _Thread_local const struct lmdb *writer_mine;
@@ -315,11 +309,7 @@ int lmdb_writer_acquire(struct lmdb *lmdb, int64_t wait_ns)
     int rc = writer_answer(lmdb, pthread_mutex_trylock(&writer->mutex));
 
     if (rc == -EBUSY && wait_ns > 0) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += (time_t)(wait_ns / 1000000000);
-        until.tv_nsec += wait_ns % 1000000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        until = clock_after_ns(wait_ns);
         rc = writer_answer(lmdb, pthread_mutex_clocklock(&writer->mutex, CLOCK_MONOTONIC, &until));
     }
     if (rc == 0) {

@@ -109,10 +109,10 @@ static void daemon_detach(const char *path)
 }
 
 /* Does a status tell of an end as it was asked for? */
-static bool daemon_ended_well(int status)
+static bool daemon_ended_well(const struct daemon *daemon, int status)
 {
     return status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) ||
-           (WIFEXITED(status) && WEXITSTATUS(status) == FORMER_STATUS);
+           (WIFEXITED(status) && (daemon->foreign || WEXITSTATUS(status) == FORMER_STATUS));
 }
 
 int daemon_stop(struct daemon *daemon)
@@ -124,7 +124,7 @@ int daemon_stop(struct daemon *daemon)
         daemon->pid = 0;
         if (rc < 0)
             bench_say("the daemon of %s does not end", daemon->path);
-        else if (!daemon_ended_well(status))
+        else if (!daemon_ended_well(daemon, status))
             bench_say("the daemon of %s failed, or had to be killed", daemon->path);
     }
     if (daemon->kind == DAEMON_MOUNT && daemon_is_mounted(daemon->path)) {
@@ -134,7 +134,7 @@ int daemon_stop(struct daemon *daemon)
             rc = -EBUSY;
         }
     }
-    return rc == 0 && !daemon_ended_well(status) ? -EIO : rc;
+    return rc == 0 && !daemon_ended_well(daemon, status) ? -EIO : rc;
 }
 
 /* ---------------------------------------------------------------- what the kernel counts of it */

@@ -2,6 +2,7 @@
 #ifndef KVFS_TOOLS_BENCH_DAEMON_H
 #define KVFS_TOOLS_BENCH_DAEMON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -10,8 +11,9 @@ enum daemon_kind { DAEMON_MOUNT, DAEMON_SOCKET };
 struct daemon {
     enum daemon_kind kind;
     const char *path; /* the mount point, or the socket that it listens on */
-    int log;   /* where its output goes; -1: to this process's standard error, with what is said of it here */
-    pid_t pid; /* 0: none runs */
+    int log;      /* where its output goes; -1: to this process's standard error, with what is said of it here */
+    pid_t pid;    /* 0: none runs */
+    bool foreign; /* of another project: its exit status, when it is asked to end, tells nothing */
 };
 
 /* Start argv, and wait until something is mounted at the path, or answers there.

@@ -217,7 +217,7 @@ bool bench_options_parse(int argc, char **argv, struct bench_options *out, int *
                                   .idle = 1,
                                   .dir = ".",
                                   .tmpfs = "/dev/shm",
-                                  .passthrough = "passthrough_ll"};
+                                  .passthrough = PASSTHROUGH_LL};
     *status = 2;
     while ((code = getopt_long(argc, argv, "h", options_table, NULL)) != -1) {
         if (code == 'h') {

@@ -311,6 +311,7 @@ static int place_start(struct run *run, enum bench_subject subject)
     if (rc < 0 || places[subject].kind == PLACE_FILES || places[subject].kind == PLACE_ALONE)
         return rc;
     place->daemon.kind = places[subject].kind == PLACE_SERVER ? DAEMON_SOCKET : DAEMON_MOUNT;
+    place->daemon.foreign = places[subject].kind == PLACE_OVER;
     place->daemon.path = places[subject].kind == PLACE_SERVER ? place->socket : place->mountpoint;
     rc = place_mount(run, subject);
     if (rc == 0 && place_is_kvfs(subject) && !filled)
