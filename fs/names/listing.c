@@ -12,7 +12,6 @@
 #include <utlist.h>
 
 enum { DOTS = 2 };
-#define LISTING_KNOWN 1024
 
 /* The names that one answer gave, one after the other, each with its NUL. */
 struct given {
@@ -31,10 +30,6 @@ struct fs_dir {
     off_t offset;              /* behind the last entry given */
     char last[KV_KEY_MAX + 1]; /* the last name given; "": none yet */
     struct given given[2];     /* by this answer, or the last one; by the one before */
-    size_t known;              /* entries that were given with attributes since the listing began */
-    bool looks;                /* who lists looks at what it was given without */
-    uint64_t looked_up;        /* keys in the directory, before the last answer */
-    size_t bare;               /* entries in it without attributes */
 };
 
 static pthread_mutex_t dirs_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -145,17 +140,6 @@ static bool given_seek(struct fs_dir *dir, off_t offset)
 
 /* ---------------------------------------------------------------------------------- names */
 
-/* Does the next answer come with attributes? */
-static bool dir_wants_attributes(struct fs_dir *dir)
-{
-    uint64_t looked_up = atomic_load(&fs_node_of(dir->inode)->looked_up);
-
-    dir->looks |= dir->bare > 0 && looked_up - dir->looked_up >= (dir->bare + 1) / 2;
-    dir->looked_up = looked_up;
-    dir->bare = 0;
-    return dir->looks || dir->known < LISTING_KNOWN;
-}
-
 /* The attributes of a found entry, and with `plus` a reference of the kernel. */
 static int dir_resolve(struct fs *fs, struct fs_dir *dir, const struct listing_entry *found, bool plus,
                        struct fuse_entry_param *entry)
@@ -187,7 +171,7 @@ static int dir_resolve(struct fs *fs, struct fs_dir *dir, const struct listing_e
 static int dir_give(struct fs *fs, struct fs_dir *dir, const struct listing_entry *found,
                     struct fs_dir_answer *answer)
 {
-    bool known = answer->plus && dir->inode->kind != FS_VIEW && (answer->attributes || found->kind != LISTING_KEY);
+    bool known = answer->plus && dir->inode->kind != FS_VIEW;
     struct fuse_entry_param entry = {0};
     int rc = dir_resolve(fs, dir, found, known, &entry);
 
@@ -208,8 +192,6 @@ static int dir_give(struct fs *fs, struct fs_dir *dir, const struct listing_entr
     if (rc != 0)
         return rc;
     given_add(dir, found->name, found->size);
-    dir->known += known;
-    dir->bare += !known;
     dir->offset++;
     return 0;
 }
@@ -279,8 +261,6 @@ static int dir_seek(struct fs *fs, struct fs_dir *dir, off_t offset)
     dir->offset = offset < DOTS ? offset : DOTS;
     if (offset == 0)
         dir->given[0].count = dir->given[1].count = 0;
-    if (offset == 0)
-        dir->known = 0;
     if (offset <= DOTS)
         return 0;
     if (dir->inode->kind != FS_CONTROL_DIR)
@@ -301,7 +281,6 @@ int fs_dir_read(struct fs *fs, struct fs_dir *dir, off_t offset, struct fs_dir_a
     if (rc == 0 && dir->offset >= DOTS && dir->inode->kind == FS_CONTROL_DIR) {
         dir_read_control(dir, answer);
     } else if (rc == 0 && dir->offset >= DOTS) {
-        answer->attributes = answer->plus && dir_wants_attributes(dir);
         given_begin(dir);
         rc = dir_read_names(fs, dir, 0, answer);
     }

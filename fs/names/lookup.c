@@ -322,8 +322,5 @@ int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t ui
         return rc;
     if (rc < 0)
         return lookup_temporary(fs, parent, name, entry);
-    rc = lookup_key(fs, parent, name, strlen(name), &usage, uid, entry);
-    if (rc == 0)
-        atomic_fetch_add_explicit(&fs_node_of(parent)->looked_up, 1, memory_order_relaxed);
-    return rc;
+    return lookup_key(fs, parent, name, strlen(name), &usage, uid, entry);
 }

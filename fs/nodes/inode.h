@@ -122,7 +122,6 @@ struct fs_node {
     _Atomic int64_t absent_until_ns; /* how long the kernel may remember that a name is not in it; push.h */
     int64_t touched_ns;              /* when this node last changed the names in it without the central storage */
     char *label;                     /* its last known name, for messages; owned; NULL: none */
-    atomic_uint_fast64_t looked_up;  /* lookups of keys in it that found one */
     struct fs_inode *locals;         /* inodes of names in it that only this node knows */
     struct fs_node *view_prev, *view_next; /* FS_VIEW: in nodes->views */
 };

@@ -165,6 +165,11 @@ int name_of_key(uint64_t namespace_id, const char *key, size_t size, struct name
     return 0;
 }
 
+int name_split_key(struct slice name, char *key)
+{
+    return name.size > 8 ? name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) : -EIO;
+}
+
 void name_of_expiry(int64_t expires_ns, struct slice key, struct name *out)
 {
     name_put_u64(out->data, 0);

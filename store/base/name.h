@@ -29,6 +29,9 @@ struct name {
 
 /* ENGINE_KEYS: namespace id and packed key; size 0 names the place before the namespace's first key. */
 KV_CHECKED int name_of_key(uint64_t namespace_id, const char *key, size_t size, struct name *out);
+/* Take one apart: the id is its first 8 bytes, key has room for KV_KEY_MAX + 1 bytes and is NUL-terminated.
+ * returns  the size of the key; -EIO it is no name of a key */
+KV_CHECKED int name_split_key(struct slice name, char *key);
 /* ENGINE_KEYS, too: an entry of the index of keys by expiry, in the order of time. It is the id 0, which no namespace
  * has, the time, and the name that the key is kept under. A program that knows of no expiry never looks there. */
 void name_of_expiry(int64_t expires_ns, struct slice key, struct name *out);

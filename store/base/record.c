@@ -2,6 +2,7 @@
 
 #include "store/base/name.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
@@ -28,7 +29,7 @@ struct reader {
     bool bad;
 };
 
-static struct slice get_bytes(struct reader *in, size_t size)
+static inline struct slice get_bytes(struct reader *in, size_t size)
 {
     struct slice bytes = slice_of(in->at, size);
 
@@ -41,18 +42,45 @@ static struct slice get_bytes(struct reader *in, size_t size)
     return bytes;
 }
 
-static uint64_t get_uint(struct reader *in, int bytes)
+static inline void get_uint(struct reader *in, void *out, size_t bytes)
 {
-    const uint8_t *from = get_bytes(in, (size_t)bytes).data;
-    uint64_t value = 0;
+    const void *from = get_bytes(in, bytes).data;
 
-    for (int i = bytes - 1; from != NULL && i >= 0; i--)
-        value = value << 8 | from[i];
+    if (from != NULL)
+        memcpy(out, from, bytes);
+}
+
+static uint8_t get_u8(struct reader *in)
+{
+    uint8_t value = 0;
+
+    get_uint(in, &value, sizeof(value));
     return value;
 }
 
-static uint32_t get_u32(struct reader *in) { return (uint32_t)get_uint(in, 4); }
-static uint64_t get_u64(struct reader *in) { return get_uint(in, 8); }
+static uint16_t get_u16(struct reader *in)
+{
+    uint16_t value = 0;
+
+    get_uint(in, &value, sizeof(value));
+    return le16toh(value);
+}
+
+static inline uint32_t get_u32(struct reader *in)
+{
+    uint32_t value = 0;
+
+    get_uint(in, &value, sizeof(value));
+    return le32toh(value);
+}
+
+static inline uint64_t get_u64(struct reader *in)
+{
+    uint64_t value = 0;
+
+    get_uint(in, &value, sizeof(value));
+    return le64toh(value);
+}
 
 static void put_attr(struct record_bytes *out, const struct kv_attr *attr)
 {
@@ -135,7 +163,7 @@ static int sum_xattrs(struct slice encoded, uint64_t *sum)
 
     *sum = 0;
     while (in.left > 0 && !in.bad) {
-        size_t name_size = (size_t)get_uint(&in, 1), value_size = (size_t)get_uint(&in, 2);
+        size_t name_size = get_u8(&in), value_size = get_u16(&in);
 
         (void)get_bytes(&in, name_size + value_size);
         *sum += name_size + value_size;
@@ -145,7 +173,7 @@ static int sum_xattrs(struct slice encoded, uint64_t *sum)
 
 static struct slice get_xattrs(struct reader *in)
 {
-    struct slice xattrs = get_bytes(in, (size_t)get_uint(in, 2));
+    struct slice xattrs = get_bytes(in, get_u16(in));
     uint64_t sum;
 
     if (sum_xattrs(xattrs, &sum) < 0)
@@ -183,14 +211,6 @@ void record_encode_key(struct slice name, const struct record_key *key, struct r
     put_bytes(out, key->inlined.data, key->inlined.size);
 }
 
-/* Is this an id and a packed key? */
-static bool is_key_name(struct slice name)
-{
-    char key[KV_KEY_MAX + 1];
-
-    return name.size > 8 && name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) > 0;
-}
-
 static void get_expiry(struct reader *in, struct record_key *key)
 {
     key->cut &= (uint8_t)~RECORD_EXPIRES;
@@ -199,19 +219,20 @@ static void get_expiry(struct reader *in, struct record_key *key)
         in->bad = true;
 }
 
-int record_decode_key(struct slice name, struct slice bytes, struct record_key *out)
+int record_decode_named_key(struct slice name, struct slice bytes, char *text, struct record_key *out)
 {
     struct reader in = {bytes.data, bytes.size, false};
+    int text_size = name_split_key(name, text);
     struct record_key key = {0};
     bool is_inline;
 
-    if (get_uint(&in, 1) != FORMAT_KEY)
+    if (get_u8(&in) != FORMAT_KEY)
         return -EIO;
     get_attr(&in, &key.meta.attr);
     key.meta.version = get_u64(&in);
     key.meta.size = get_u64(&in);
     key.checksum = get_u64(&in);
-    key.cut = (uint8_t)get_uint(&in, 1);
+    key.cut = get_u8(&in);
     if (key.cut & RECORD_EXPIRES)
         get_expiry(&in, &key);
     key.xattrs = get_xattrs(&in);
@@ -219,11 +240,19 @@ int record_decode_key(struct slice name, struct slice bytes, struct record_key *
     check_seal(&in, ENGINE_KEYS, name, bytes.data);
     key.inlined = slice_of(in.at, in.left);
     is_inline = key.meta.size <= RECORD_INLINE_MAX;
-    if (in.bad || !is_key_name(name) || key.meta.version == 0 || key.meta.size > KV_VALUE_MAX ||
+    if (in.bad || text_size < 0 || key.meta.version == 0 || key.meta.size > KV_VALUE_MAX ||
         key.cut >= (is_inline ? 1 : RECORD_CUTS) || key.inlined.size != (is_inline ? key.meta.size : 0))
         return -EIO;
     *out = key;
-    return 0;
+    return text_size;
+}
+
+int record_decode_key(struct slice name, struct slice bytes, struct record_key *out)
+{
+    char text[KV_KEY_MAX + 1];
+    int size = record_decode_named_key(name, bytes, text, out);
+
+    return size < 0 ? size : 0;
 }
 
 uint64_t record_charge(size_t key_size, const struct record_key *key)
@@ -236,15 +265,10 @@ uint64_t record_charge(size_t key_size, const struct record_key *key)
 int record_count_key(struct slice name, struct slice bytes, struct record_key *out, uint64_t *charge)
 {
     char key[KV_KEY_MAX + 1];
-    int rc = record_decode_key(name, bytes, out), size;
+    int size = record_decode_named_key(name, bytes, key, out);
 
-    *charge = 0;
-    if (rc < 0)
-        return rc;
-    size = name_unpack((const uint8_t *)name.data + 8, name.size - 8, key);
-    if (size > 0)
-        *charge = record_charge((size_t)size, out);
-    return 0;
+    *charge = size > 0 ? record_charge((size_t)size, out) : 0;
+    return size < 0 ? size : 0;
 }
 
 /* --------------------------------------------------------------------- nodes */
@@ -295,16 +319,16 @@ int record_decode_node(struct slice name, struct slice bytes, struct record_node
     struct slice text;
     unsigned kind;
 
-    if (get_uint(&in, 1) != FORMAT_NODE)
+    if (get_u8(&in) != FORMAT_NODE)
         return -EIO;
-    kind = (unsigned)get_uint(&in, 1);
+    kind = get_u8(&in);
     node->kind = (enum kv_node_kind)kind;
     node->id = get_u64(&in);
     node->parent = get_u64(&in);
     get_attr(&in, &node->attr);
     get_counts(&in, node);
     node->target = get_u64(&in);
-    text = get_bytes(&in, (size_t)get_uint(&in, 1));
+    text = get_bytes(&in, get_u8(&in));
     record.xattrs = get_xattrs(&in);
     node->has_xattrs = record.xattrs.size > 0;
     check_seal(&in, ENGINE_NODES, name, bytes.data);

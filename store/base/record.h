@@ -51,6 +51,8 @@ struct record_node {
  *          attributes can be stepped through to their end, a node is kept under its own id */
 void record_encode_key(struct slice name, const struct record_key *key, struct record_bytes *out);
 KV_CHECKED int record_decode_key(struct slice name, struct slice bytes, struct record_key *out);
+/* The same, and the key's name: text has room for KV_KEY_MAX + 1 bytes. returns its size; -EIO */
+KV_CHECKED int record_decode_named_key(struct slice name, struct slice bytes, char *text, struct record_key *out);
 void record_encode_node(struct slice name, const struct record_node *node, struct record_bytes *out);
 KV_CHECKED int record_decode_node(struct slice name, struct slice bytes, struct record_node *out);
 /* ENGINE_NAMES: the child's id. ENGINE_META: the counter of ids. */

@@ -169,7 +169,7 @@ static struct entry **bucket_of(struct cache *cache, uint64_t hash)
 
 static struct entry *find(struct cache *cache, const struct key *key)
 {
-    struct entry *entry = *bucket_of(cache, key->hash);
+    struct entry *entry = cache->stats.entries > 0 ? *bucket_of(cache, key->hash) : NULL;
 
     while (entry != NULL && (entry->hash != key->hash || entry->node != key->node || entry->size != key->size ||
                              memcmp(entry->key, key->data, key->size) != 0))

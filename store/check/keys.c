@@ -155,7 +155,7 @@ static int check_entry(struct check *check, struct slice name)
     int rc = name_split_expiry(name, &at_ns, &key);
 
     if (rc == 0) {
-        if (name_unpack((const uint8_t *)key.data + 8, key.size - 8, text) > 0)
+        if (name_split_key(key, text) > 0)
             place = check_place_key(check, name_get_u64(key.data), text);
         rc = check->txn->ops->get(check->txn, ENGINE_KEYS, key, &bytes);
         if (rc < 0 && rc != -ENOENT)
@@ -217,7 +217,7 @@ static int visit_key(void *arg, struct slice name, struct slice value)
         note_no_namespace(check, id);
     else
         sums = &found->own;
-    if (name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) < 0)
+    if (name_split_key(name, key) < 0)
         strcpy(key, "(unreadable)");
     place = check_place_key(check, id, key);
     sums->keys++;
@@ -344,9 +344,7 @@ static int visit_doubles(void *arg, struct slice name, struct slice value)
     char key[KV_KEY_MAX + 1];
     struct check_place place;
 
-    if (name.size <= 8 || name_is_expiry(name) ||
-        name_unpack((const uint8_t *)name.data + 8, name.size - 8, key) < 0 ||
-        record_decode_key(name, value, &record) < 0)
+    if (name_is_expiry(name) || record_decode_named_key(name, value, key, &record) < 0)
         return 0;
     place = check_place_key(check, name_get_u64(name.data), key);
     version.version = record.meta.version;

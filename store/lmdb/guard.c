@@ -112,8 +112,11 @@ void lmdb_watch_begin(struct lmdb_watch *watch)
     const struct itimerspec time = {call, call};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM};
 
+    watch->on = !trusted;
+    if (!watch->on)
+        return;
     event._sigev_un._tid = gettid(); /* sigev_notify_thread_id, which glibc has no name for */
-    watch->on = !trusted && timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &watch->timer) == 0;
+    watch->on = timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &watch->timer) == 0;
     if (watch->on)
         (void)timer_settime(watch->timer, 0, &time, NULL); /* there is one, so it can be set */
 }

@@ -88,7 +88,7 @@ static int expired_remove(struct tx *tx, struct slice name, uint64_t *bytes)
     char text[KV_KEY_MAX + 1];
     struct apply_key key;
     struct kv_ref ref;
-    int rc, size = name_unpack((const uint8_t *)name.data + 8, name.size - 8, text);
+    int rc, size = name_split_key(name, text);
 
     if (size < 0)
         return 0;

@@ -11,7 +11,7 @@
 static int changed_ref(struct slice key, struct kv_ref *out)
 {
     char name[KV_KEY_MAX + 1];
-    int size = key.size < 8 ? -EIO : name_unpack((const uint8_t *)key.data + 8, key.size - 8, name);
+    int size = name_split_key(key, name);
 
     if (size < 0)
         return size;

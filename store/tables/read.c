@@ -283,15 +283,12 @@ static int scan_key(void *arg, struct slice name, struct slice value)
     enum belongs where = belongs(scan, name);
     char key[KV_KEY_MAX + 1];
     struct record_key record;
-    int size, rc;
+    int size;
 
     if (where != BELONGS)
         return where == PAST_END ? STOP_END : 0;
-    size = name_unpack((const uint8_t *)name.data + 8, name.size - 8, key);
-    if (size < 0)
-        return size;
-    rc = record_decode_key(name, value, &record);
-    return rc < 0 ? rc : told(scan, scan->visit_key(scan->arg, key, (size_t)size, &record.meta));
+    size = record_decode_named_key(name, value, key, &record);
+    return size < 0 ? size : told(scan, scan->visit_key(scan->arg, key, (size_t)size, &record.meta));
 }
 
 static int scan_child(void *arg, struct slice name, struct slice value)
