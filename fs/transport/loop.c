@@ -2,7 +2,9 @@
  * wait behind changes that wait for a commit (changes_internal.h).
  *
  * A thread starts another one when it takes a request and nobody is left to take the next, so there are as many as
- * handlers that wait, up to THREADS_MAX; and one that comes back while IDLE_MAX wait for requests ends.
+ * handlers that wait, up to THREADS_MAX; and one that comes back while IDLE_MAX wait for requests ends. (With 2 in
+ * place of 16 a create took 432 us in place of 296. A thread that looks for 40 us whether there is another request,
+ * before it sleeps, takes the CPU that the client needs: 324 us in place of 277 on 2 CPUs, and no less for a hot get.)
  *
  * With the option io_uring most requests come through rings (uring_internal.h). A queue's keeper starts a thread for
  * each that it takes, which stays with its ring. A request there keeps its thread until it is answered. So a change is
