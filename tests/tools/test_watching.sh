@@ -34,7 +34,7 @@ pid_at() { kv status --json | jq --arg at "$1" '.mounts[] | select(.mountpoint =
 case_stats_of_each_mount_and_of_all_are_prometheus_text() {
     need python3
     ready
-    second="$case_dir/a \"b\" \\c"
+    second="$case_dir/a \"b\" \\c$(printf '\033')[1m"
     mount_second -o ro
     echo 1 >"$n/k"
     cat "$second/a/n/k" >/dev/null
@@ -46,7 +46,8 @@ case_stats_of_each_mount_and_of_all_are_prometheus_text() {
     check_text other
     check_text all
     same 1 grep -cF "kvfs_keys{mount=\"$mnt\"} 1" all
-    same 1 grep -cF 'kvfs_keys{mount="'"$case_dir"'/a \"b\" \\c"} 1' all
+    same 1 grep -cF 'kvfs_keys{mount="'"$case_dir"'/a \"b\" \\c\\x1b[1m"} 1' all
+    same 1 grep -cF 'kvfs_up{mount="'"$case_dir"'/a \"b\" \\c\\x1b[1m"} 1' all
     same 2 grep -c '^kvfs_up.* 1$' all
     [ "$(wc -l <all)" -lt $(($(wc -l <first) + $(wc -l <other))) ] || wrong "HELP and TYPE are repeated"
     "$kvctl" stats "$mnt" --json | jq -e --arg at "$mnt" '.[$at] | to_entries | length > 100' >/dev/null || wrong "JSON"

@@ -64,6 +64,8 @@ static char *child_read(int dir, const char *name, size_t *size)
     *size = 0;
     while (text != NULL && *size < ASK_MOST && (got = read(fd, text + *size, ASK_MOST - *size)) > 0)
         *size += (size_t)got;
+    if (text != NULL)
+        ctl_tame(text, *size, true);
     return got == 0 ? text : NULL;
 }
 

@@ -190,6 +190,12 @@ static inline int64_t ctl_now_ns(clockid_t clock)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* ------------------------------------------------------------------------ text */
+
+/* Take what a terminal would obey out of the text of another process, in place: '?' stands for each control character
+ * but NUL, and but for the ends of lines where it may have lines. In UTF-8 there are some of two bytes, too. */
+void ctl_tame(char *text, size_t size, bool lines);
+
 /* ---------------------------------------------------------------------- errors */
 
 /* What kvctl is at, in a text of many lines: from now on each message begins with it.

@@ -72,12 +72,12 @@ static void stats_print(const struct polled *polled, size_t which)
     }
 }
 
-/* As labels have it. */
+/* As the mounts' own labels have it. */
 static void stats_print_quoted(const char *text)
 {
     for (; *text != '\0'; text++)
-        if (*text == '\n')
-            fputs("\\n", stdout);
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            printf("\\\\x%02x", (unsigned char)*text);
         else
             printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
 }

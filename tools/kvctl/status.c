@@ -74,18 +74,16 @@ static int status_print_json(const struct ctl_request *request, struct status *s
     return ctl_print_json(json, JSON_INDENT(2));
 }
 
-/* What another process wrote, made visible. */
-/* What a mount says of itself, without control characters: in UTF-8 there are some of two bytes, too. */
+/* What a mount says of itself. */
 static void status_print_text(const json_t *mount, const char *name)
 {
-    const unsigned char *text = (const unsigned char *)json_string_value(json_object_get(mount, name));
+    const char *said = json_string_value(json_object_get(mount, name));
+    char *text = said != NULL ? strdup(said) : NULL;
 
-    for (text = text != NULL ? text : (const unsigned char *)"?"; *text != '\0'; text++) {
-        bool two = text[0] == 0xc2 && text[1] < 0xa0;
-
-        putchar(two || *text < ' ' || *text == 0x7f ? '?' : *text);
-        text += two;
-    }
+    if (text != NULL)
+        ctl_tame(text, strlen(text), false);
+    fputs(text != NULL ? text : "?", stdout);
+    free(text);
 }
 
 static void status_print_mount(const json_t *mount)
