@@ -287,22 +287,21 @@ static int write_next_id(struct tx *tx)
 
 static int write_nodes(struct tx *tx)
 {
-    for (struct tx_node *slot = tx->nodes; slot != NULL; slot = slot->hh.next) {
+    struct record_bytes bytes;
+    struct name name;
+    int rc = 0;
+
+    for (struct tx_node *slot = tx->nodes; slot != NULL && rc == 0; slot = slot->hh.next) {
         struct record_node record = {slot->node, slice_of(slot->xattrs.data, slot->xattrs.size)};
-        struct record_bytes bytes;
-        struct name name;
-        int rc;
 
         if (!slot->dirty)
             continue;
         name_of_node(slot->node.id, &name);
         record_encode_node(name_slice(&name), &record, &bytes);
         rc = tx_put(tx, ENGINE_NODES, &name, record_slice(&bytes));
-        if (rc < 0)
-            return rc;
-        slot->dirty = false;
+        slot->dirty = rc < 0;
     }
-    return 0;
+    return rc;
 }
 
 static void tx_free(struct tx *tx)
