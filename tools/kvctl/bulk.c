@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* A value in JSON takes up to six bytes for one; and there are names and metadata. */
 #define BULK_TEXT_MAX ((size_t)6 * KV_VALUE_MAX + ((size_t)1 << 20))
@@ -52,6 +53,28 @@ void bulk_clear(struct bulk_record *record, uint64_t number)
 }
 
 /* ----------------------------------------------------------------------- input */
+
+int bulk_open(struct bulk_input *input, const struct ctl_request *request, const char *what)
+{
+    bool named = request->file != NULL && strcmp(request->file, "-") != 0;
+
+    input->name = named ? request->file : "standard input";
+    input->file = named ? fopen(request->file, "re") : stdin;
+    if (input->file == NULL)
+        return ctl_fail("%s: cannot open it: %s; nothing was changed", request->file, strerror(errno));
+    if (!named && isatty(STDIN_FILENO))
+        ctl_say("%s: waiting for %s: type them, and then Ctrl-D at the start of a line; Ctrl-C gives up",
+                request->command->verb, what);
+    return CTL_OK;
+}
+
+void bulk_close(struct bulk_input *input)
+{
+    if (input->file != stdin)
+        fclose(input->file);
+    free(input->text);
+    input->text = NULL;
+}
 
 enum bulk_result bulk_fail(struct bulk_input *input, enum bulk_result result, const char *format, ...)
 {

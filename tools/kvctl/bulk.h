@@ -42,6 +42,7 @@ enum { BULK_WHY_SIZE = 320, BULK_COLUMNS = 8 };
 
 /* A text that is read. */
 struct bulk_input {
+    const char *name; /* for messages; borrowed */
     FILE *file;
     uint64_t line;           /* being read; 0 before the first */
     uint64_t number;         /* of the record that was read last, as far as that is known */
@@ -76,6 +77,13 @@ extern const char bulk_help[]; /* behind the summaries of dump and load */
 extern const struct bulk_format bulk_json, bulk_wrangler, bulk_csv, bulk_env;
 
 /* ------------------------------------------------------------------------ input */
+
+/* Open the text of --file, or standard input; who types it is told so. Returns a status; with CTL_OK close it.
+ * input    zeroed
+ * what     its lines are: "records" */
+KV_CHECKED int bulk_open(struct bulk_input *input, const struct ctl_request *request, const char *what);
+/* And give back its text. Its name and numbers stay. */
+void bulk_close(struct bulk_input *input);
 
 /* Say what is wrong. returns `result` */
 enum bulk_result bulk_fail(struct bulk_input *input, enum bulk_result result, const char *format, ...)

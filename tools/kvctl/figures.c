@@ -1,5 +1,7 @@
 #include "tools/kvctl/figures.h"
 
+#include "tools/kvctl/grow.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,15 +11,11 @@
 
 static bool figures_add(struct figures *figures, const struct figure *figure)
 {
-    if (figures->count == figures->room) {
-        size_t room = figures->room > 0 ? 2 * figures->room : 256;
-        struct figure *items = reallocarray(figures->items, room, sizeof(*items));
+    struct figure *items = grow(figures->items, figures->count, &figures->room, sizeof(*items));
 
-        if (items == NULL)
-            return false;
-        figures->items = items;
-        figures->room = room;
-    }
+    if (items == NULL)
+        return false;
+    figures->items = items;
     figures->items[figures->count++] = *figure;
     return true;
 }

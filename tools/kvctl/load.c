@@ -34,7 +34,7 @@ int load_refuse(struct load *load, uint64_t number, const char *format, ...)
     va_start(args, format);
     vsnprintf(why, sizeof(why), format, args);
     va_end(args);
-    (void)ctl_fail("%s: %s %" PRIu64 ": %s", load->name, load->format->unit, number, why);
+    (void)ctl_fail("%s: %s %" PRIu64 ": %s", load->input.name, load->format->unit, number, why);
     load_count_refused(load, number);
     return CTL_ERROR;
 }
@@ -47,7 +47,7 @@ static char *load_subject(const struct load *load, uint64_t number, const char *
 {
     char *subject;
 
-    return asprintf(&subject, "%s: %s %" PRIu64 ": %s", load->name, load->format->unit, number, name) < 0
+    return asprintf(&subject, "%s: %s %" PRIu64 ": %s", load->input.name, load->format->unit, number, name) < 0
                ? NULL
                : subject;
 }
@@ -110,7 +110,7 @@ static bool load_is_over(struct load *load, const struct bulk_record *record)
     if (record->expires_ns == 0 || record->expires_ns > ctl_now_ns(CLOCK_REALTIME))
         return false;
     kv_expiry_text(record->expires_ns, text);
-    ctl_say("%s: %s %" PRIu64 ": %s: it has expired at %s, and is left out", load->name, load->format->unit,
+    ctl_say("%s: %s %" PRIu64 ": %s: it has expired at %s, and is left out", load->input.name, load->format->unit,
             record->number, record->key, text);
     load->expired++;
     return true;
@@ -190,7 +190,7 @@ static void load_show(const struct load *load, struct load_progress *progress)
 
     if (!progress->wanted || now_ms < progress->next_ms)
         return;
-    fprintf(stderr, "\r%s: %s %" PRIu64 ", %" PRIu64 " loaded, %" PRIu64 " a second\033[K", load->name,
+    fprintf(stderr, "\r%s: %s %" PRIu64 ", %" PRIu64 " loaded, %" PRIu64 " a second\033[K", load->input.name,
             load->format->unit, load->input.number, load->loaded,
             load->loaded * 1000 / (uint64_t)(now_ms - progress->start_ms));
     progress->shown = true;
@@ -248,12 +248,12 @@ static int load_report(struct load *load)
     int status = CTL_OK;
 
     if (load->refused > 0 && ctl_given(load->request, CTL_ATOMIC))
-        status = ctl_fail("%s: nothing was loaded, because of what is said above", load->name);
+        status = ctl_fail("%s: nothing was loaded, because of what is said above", load->input.name);
     else if (load->refused > 0)
         status = ctl_fail("%s: %" PRIu64 " loaded, %" PRIu64
                           " refused%s; mend what is refused and load it again, which "
                           "does no harm to what is loaded, or go on with --skip %" PRIu64,
-                          load->name, load->loaded, load->refused,
+                          load->input.name, load->loaded, load->refused,
                           load->stop ? ", and what follows was not read" : "", load->first_refused - 1);
     if (ctl_given(load->request, CTL_JSON) &&
         ctl_print_json(json_pack("{s:I, s:I, s:I, s:I}", "loaded", (json_int_t)load->loaded, "there",
@@ -288,16 +288,13 @@ static int load_run(struct load *load)
         status = load_all(load);
     load_forget(load);
     window_finish(&load->window);
-    free(load->input.text);
     return load_report(load) == CTL_OK ? status : status == CTL_CONDITION ? CTL_CONDITION : CTL_ERROR;
 }
 
 int ctl_load(struct ctl_request *request)
 {
     struct load load = {.request = request,
-                        .format = ctl_given(request, CTL_BULK_FORMAT) ? request->bulk_format : &bulk_json,
-                        .name = "standard input"};
-    bool named = request->file != NULL && strcmp(request->file, "-") != 0;
+                        .format = ctl_given(request, CTL_BULK_FORMAT) ? request->bulk_format : &bulk_json};
     unsigned finds = (unsigned)(request->path.account[0] != '\0') + (request->path.second[0] != '\0');
     int status;
 
@@ -307,15 +304,10 @@ int ctl_load(struct ctl_request *request)
                               load.format->name);
     if (load.format->only_keys && (status = ctl_find(request, 2)) != CTL_OK)
         return status;
-    load.input.file = named ? fopen(request->file, "re") : stdin;
-    if (load.input.file == NULL)
-        return ctl_fail("%s: cannot open it: %s; nothing was changed", request->file, strerror(errno));
-    if (named)
-        load.name = request->file;
-    else if (isatty(STDIN_FILENO))
-        ctl_say("load: waiting for records: type them, and then Ctrl-D at the start of a line; Ctrl-C gives up");
+    status = bulk_open(&load.input, request, "records");
+    if (status != CTL_OK)
+        return status;
     status = load_run(&load);
-    if (named)
-        fclose(load.input.file);
+    bulk_close(&load.input);
     return status;
 }

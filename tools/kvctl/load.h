@@ -8,7 +8,6 @@
 struct load {
     struct ctl_request *request;
     const struct bulk_format *format;
-    const char *name; /* of the input, for messages */
     struct bulk_input input;
     struct window window;
 

@@ -1,5 +1,7 @@
 #include "tools/kvctl/screen.h"
 
+#include "tools/kvctl/grow.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -208,32 +210,28 @@ static bool screen_is_shown(const struct screen *screen, size_t which)
     return false;
 }
 
-/* Collect the accounts of all stores. items: to be freed. returns how many there are; -ENOMEM */
+/* Collect the accounts of all stores.
+ * *items   NULL before; to be freed, whatever is answered
+ * returns  how many there are; -ENOMEM */
 static ssize_t screen_accounts(const struct screen *screen, struct screen_account **items)
 {
     size_t count = 0, room = 0;
 
-    *items = NULL;
     for (size_t m = 0; m < screen->count; m++) {
         const struct figures *figures = &screen->mounts[m].figures;
 
         for (size_t i = 0; i < figures->count && !screen_is_shown(screen, m); i++) {
-            struct screen_account account = {.bytes = figures->items[i].value};
+            struct screen_account account = {.bytes = figures->items[i].value}, *more;
 
             if (strcmp(figures->items[i].name, "kvfs_account_used_bytes") != 0 ||
                 !figures_label(figures->items[i].labels, "account", account.name, sizeof(account.name)))
                 continue;
             account.limit_bytes = figures_value(figures, "kvfs_account_limit_bytes", "account", account.name);
             account.keys = figures_value(figures, "kvfs_account_keys", "account", account.name);
-            if (count == room) {
-                struct screen_account *more = reallocarray(*items, room = 2 * room + 64, sizeof(*more));
-
-                if (more == NULL) {
-                    free(*items);
-                    return -ENOMEM;
-                }
-                *items = more;
-            }
+            more = grow(*items, count, &room, sizeof(*more));
+            if (more == NULL)
+                return -ENOMEM;
+            *items = more;
             (*items)[count++] = account;
         }
     }
@@ -263,24 +261,19 @@ static int screen_compare_lines(const void *a, const void *b)
     return strncmp(*first, *second, sizeof("2000-01-01T00:00:00Z") - 1);
 }
 
-/* Collect the lines of all mounts, oldest first. lines: to be freed. returns how many there are; -ENOMEM */
+/* Collect the lines of all mounts, oldest first. *lines as *items above. returns how many there are; -ENOMEM */
 static ssize_t screen_errors(const struct screen *screen, const char ***lines)
 {
     size_t count = 0, room = 0;
 
-    *lines = NULL;
     for (size_t m = 0; m < screen->count; m++)
         for (const char *line = screen->mounts[m].errors; line != NULL && *line != '\0';
              line += strcspn(line, "\n"), line += *line == '\n') {
-            if (count == room) {
-                const char **more = reallocarray(*lines, room = 2 * room + 64, sizeof(*more));
+            const char **more = grow(*lines, count, &room, sizeof(*more));
 
-                if (more == NULL) {
-                    free(*lines);
-                    return -ENOMEM;
-                }
-                *lines = more;
-            }
+            if (more == NULL)
+                return -ENOMEM;
+            *lines = more;
             (*lines)[count++] = line;
         }
     if (count > 0)
@@ -328,7 +321,7 @@ static void screen_copy(FILE *out, const char *text, unsigned rows, unsigned col
 
 static int screen_write_blocks(const struct screen *screen, unsigned left)
 {
-    struct screen_account *accounts;
+    struct screen_account *accounts = NULL;
     const char **errors = NULL;
     ssize_t account_count = screen_accounts(screen, &accounts);
     ssize_t error_count = account_count < 0 ? account_count : screen_errors(screen, &errors);
@@ -343,10 +336,8 @@ static int screen_write_blocks(const struct screen *screen, unsigned left)
         for (size_t i = (size_t)error_count - last; i < (size_t)error_count; i++)
             fprintf(screen->text, "%.*s\n", (int)strcspn(errors[i], "\n"), errors[i]);
     }
-    if (account_count >= 0)
-        free(accounts);
-    if (account_count >= 0 && error_count >= 0)
-        free(errors);
+    free(accounts);
+    free(errors);
     return error_count < 0 ? (int)error_count : 0;
 }
 

@@ -1,5 +1,6 @@
 #include "tools/cli/cli.h"
 #include "tools/kvctl/common.h"
+#include "tools/kvctl/grow.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -107,25 +108,21 @@ int ctl_find_projects(struct ctl_request *request, struct kv_node *out)
 struct collect {
     enum kv_node_kind kind;
     struct ctl_nodes nodes;
-    size_t capacity;
+    size_t room;
 };
 
 static int collect_node(void *arg, const struct kv_node *node)
 {
     struct collect *collect = arg;
     struct ctl_nodes *nodes = &collect->nodes;
+    struct kv_node *items;
 
     if (node->kind != collect->kind)
         return 0;
-    if (nodes->count == collect->capacity) {
-        size_t capacity = collect->capacity == 0 ? 16 : collect->capacity * 2;
-        struct kv_node *items = reallocarray(nodes->items, capacity, sizeof(*items));
-
-        if (items == NULL)
-            return -ENOMEM;
-        nodes->items = items;
-        collect->capacity = capacity;
-    }
+    items = grow(nodes->items, nodes->count, &collect->room, sizeof(*items));
+    if (items == NULL)
+        return -ENOMEM;
+    nodes->items = items;
     nodes->items[nodes->count++] = *node;
     return 0;
 }

@@ -4,13 +4,13 @@
  * done, and a path below a mount in the first line can choose the store. Then their names are looked up, and the store
  * does them in one transaction. */
 #include "tools/kvctl/txn.h"
+#include "tools/kvctl/grow.h"
 #include "tools/kvctl/swap.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char txn_help[] =
     "An operation a line, on keys of one account, each of which sees what those before it did:\n"
@@ -34,17 +34,13 @@ const char txn_help[] =
 /* Room for one more. returns  it, zeroed; NULL: it was said why not */
 static struct txn_op *txn_next(struct txn *txn)
 {
-    if (txn->count == txn->capacity) {
-        size_t capacity = txn->capacity == 0 ? 16 : txn->capacity * 2;
-        struct txn_op *ops = reallocarray(txn->ops, capacity, sizeof(*ops));
+    struct txn_op *ops = grow(txn->ops, txn->count, &txn->capacity, sizeof(*ops));
 
-        if (ops == NULL) {
-            (void)ctl_fail("out of memory");
-            return NULL;
-        }
-        txn->ops = ops;
-        txn->capacity = capacity;
+    if (ops == NULL) {
+        (void)ctl_fail("out of memory");
+        return NULL;
     }
+    txn->ops = ops;
     memset(&txn->ops[txn->count], 0, sizeof(*txn->ops));
     return &txn->ops[txn->count];
 }
@@ -66,7 +62,7 @@ static int txn_read(struct txn *txn)
     }
     ctl_set_place(NULL, 0);
     if (status == CTL_OK && txn->count == 0)
-        return ctl_fail("%s: there is no operation in it; see kvctl txn --help", txn->name);
+        return ctl_fail("%s: there is no operation in it; see kvctl txn --help", txn->input.name);
     return status;
 }
 
@@ -104,7 +100,7 @@ static int txn_find(struct txn *txn)
     for (size_t i = 0; i < txn->count && status == CTL_OK; i++) {
         struct txn_op *op = &txn->ops[i];
 
-        ctl_set_place(txn->name, op->line);
+        ctl_set_place(txn->input.name, op->line);
         status = txn_check_account(txn, op, op->path.account);
         if (status == CTL_OK)
             status = txn_find_key(txn, &op->path, &op->change.ref);
@@ -206,7 +202,7 @@ static int txn_do(struct txn *txn)
     } else {
         while (culprit + 1 < txn->count && changes[culprit].rc != rc)
             culprit++;
-        ctl_set_place(txn->name, txn->ops[culprit].line);
+        ctl_set_place(txn->input.name, txn->ops[culprit].line);
         status = txn_fail(txn, changes, culprit, rc);
         ctl_set_place(NULL, 0);
     }
@@ -224,25 +220,17 @@ static void txn_free(struct txn *txn)
         free(txn->ops[i].text);
     }
     free(txn->ops);
-    free(txn->input.text);
 }
 
 int ctl_txn(struct ctl_request *request)
 {
-    struct txn txn = {.request = request, .name = "standard input"};
-    bool named = request->file != NULL && strcmp(request->file, "-") != 0;
-    int status;
+    struct txn txn = {.request = request};
+    int status = bulk_open(&txn.input, request, "operations");
 
-    txn.input.file = named ? fopen(request->file, "re") : stdin;
-    if (txn.input.file == NULL)
-        return ctl_fail("%s: cannot open it: %s; nothing was changed", request->file, strerror(errno));
-    if (named)
-        txn.name = request->file;
-    else if (isatty(STDIN_FILENO))
-        ctl_say("txn: waiting for operations: type them, and then Ctrl-D at the start of a line; Ctrl-C gives up");
+    if (status != CTL_OK)
+        return status;
     status = txn_read(&txn);
-    if (named)
-        fclose(txn.input.file);
+    bulk_close(&txn.input);
     if (status == CTL_OK)
         status = ctl_open(request);
     if (status == CTL_OK)

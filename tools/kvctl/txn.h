@@ -17,7 +17,6 @@ struct txn_op {
 
 struct txn {
     struct ctl_request *request;
-    const char *name; /* of the input, for messages */
     struct bulk_input input;
     struct txn_op *ops;
     size_t count, capacity;

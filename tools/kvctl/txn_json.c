@@ -172,7 +172,7 @@ int txn_read_json(struct txn *txn, struct txn_op *op, bool *read)
         op->line = input->line + 1;
         result = bulk_read_line(input);
     } while (result == BULK_RECORD && strspn(input->text, " \t") == input->size);
-    ctl_set_place(txn->name, op->line);
+    ctl_set_place(txn->input.name, op->line);
     *read = result == BULK_RECORD;
     if (result != BULK_RECORD) {
         free(record);

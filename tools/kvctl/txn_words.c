@@ -134,7 +134,7 @@ int txn_read_words(struct txn *txn, struct txn_op *op, bool *read)
     char **words, *word;
     int status;
 
-    ctl_set_place(txn->name, input->number);
+    ctl_set_place(txn->input.name, input->number);
     *read = result == BULK_RECORD;
     op->line = input->number;
     if (result == BULK_END)

@@ -1,5 +1,7 @@
 #include "tools/kvctl/watch_tree.h"
 
+#include "tools/kvctl/grow.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,15 +156,11 @@ struct rewind {
 
 static int rewind_add_gone(struct rewind *rewind, const struct watch_place *place)
 {
-    if (rewind->gone_count == rewind->capacity) {
-        size_t capacity = rewind->capacity * 2 + 16;
-        struct watch_place *gone = reallocarray(rewind->gone, capacity, sizeof(*gone));
+    struct watch_place *gone = grow(rewind->gone, rewind->gone_count, &rewind->capacity, sizeof(*gone));
 
-        if (gone == NULL)
-            return -ENOMEM;
-        rewind->gone = gone;
-        rewind->capacity = capacity;
-    }
+    if (gone == NULL)
+        return -ENOMEM;
+    rewind->gone = gone;
     rewind->gone[rewind->gone_count++] = *place;
     return 0;
 }
