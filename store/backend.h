@@ -126,6 +126,7 @@ struct backend_list {
  *   -EAGAIN with `whole`: a change was refused, so none is done. change->rc tells whose refusal it is
  *   -ETIMEDOUT the right to change was not to be had in time; nothing is done
  *   else   the transaction failed: nothing is done, unless `unsure`
+ *
  * The same changes can be submitted again after a failure that is not unsure. */
 struct backend_submit {
     struct backend_call call;
@@ -139,6 +140,7 @@ struct backend_submit {
 /* BACKEND_FLUSH: make durable what was done by SUBMITs that had ended before.
  *   rc     0; -EIO it is not known what is durable, and no change is taken until all users of the store have closed it;
  *          -ETIMEDOUT
+ *
  * BACKEND_REST: nothing was submitted for a while: give back what is kept for further changes.
  *   rc     0; -ETIMEDOUT somebody writes just now; -EIO */
 

@@ -35,7 +35,7 @@ struct fs {
  * `*(enum fs_handle_kind *)(uintptr_t)fi->fh`. A kernel inode's kind alone does not tell. */
 enum fs_handle_kind { FS_HANDLE_FILE = 1, FS_HANDLE_DIR, FS_HANDLE_CONTROL };
 
-/* Answer a request with a negative errno (or 0). */
+/* Answer a request with a negative errno (or 0), and be done with it: `req` is gone then. */
 static inline void fs_reply_error(fuse_req_t req, int rc) { fuse_reply_err(req, -rc); }
 
 static inline struct fs *fs_of(fuse_req_t req) { return fuse_req_userdata(req); }
@@ -47,12 +47,14 @@ static inline bool fs_is_operator(uid_t uid) { return uid == 0 || uid == getuid(
  * its own are not looked at, since finding them could wait for it. */
 bool fs_may_look(const struct kv_attr *attr, const struct fuse_ctx *who);
 
-/* What a clock shows, ns. */
+/* What a clock shows, in ns. These never fail and never wait.
+ * threads  any */
 int64_t fs_clock_ns(clockid_t clock);
-/* Time that never goes back, also that of a suspend, ns; and real time, ns since the epoch. */
+/* Time that never goes back, and goes on in a suspend (CLOCK_BOOTTIME), in ns: for how long something holds. */
 int64_t fs_mono_ns(void);
+/* Real time, in ns since the epoch: for attributes, and what users read. */
 int64_t fs_now_ns(void);
-/* So many ns from now, on CLOCK_MONOTONIC. */
+/* Until when to wait, on CLOCK_MONOTONIC: so many ns from now, 0 or more. */
 struct timespec fs_after_ns(int64_t ns);
 
 #endif

@@ -25,8 +25,7 @@
 
 /* Attributes of one inode are asked for anew.
  * returns  0; -ENOENT the kernel does not know the inode, or an answer that names it is still under way; another
- *          negative
- *          errno */
+ *          negative errno */
 int fs_notify_attr(struct fs *fs, fuse_ino_t ino);
 
 /* Every directory entry that the kernel knows is looked up anew before it is used (FUSE_NOTIFY_INC_EPOCH,

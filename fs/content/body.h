@@ -75,10 +75,8 @@ bool fs_body_is_local(struct fs_body *body);
 /* What all handles have written, as of now. */
 uint64_t fs_body_written(struct fs_body *body);
 
-/* May the content be opened with, or grow to, `size`? body->io is held for writing, or nobody else
- * has it.
- * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the payer has open are too large
- * together */
+/* May the content be opened with, or grow to, `size`? body->io is held for writing, or nobody else has it.
+ * returns  0; -EFBIG, -EDQUOT, -ENOSPC; -ENFILE the values that the payer has open are too large together */
 KV_CHECKED int fs_body_check_room(struct fs *fs, struct fs_body *body, uint64_t size);
 KV_CHECKED int fs_body_check_open(struct fs *fs, const struct fs_body *body, uint64_t size);
 /* Bring the charges up to date with the content. body->io is held for writing. */

@@ -5,9 +5,9 @@
  *   CLEAN    nothing to put
  *   EMPTIED  its open created or truncated the key, and nothing was written through it since
  *   WRITTEN  something was
- *   FAILED   a write was refused, with `error`. The content was not changed by it, but lacks it: later writes fail
- * at once, and the close, or an fsync, tells the error and puts nothing of this handle. Other handles are not
- * harmed.
+ *   FAILED   a write was refused, with `error`. The content was not changed by it, but lacks it: later writes fail at
+ *            once, and the close, or an fsync, tells the error and puts nothing of this handle. Other handles are not
+ *            harmed.
  *
  *   CLEAN, EMPTIED --write--> WRITTEN;  any --refused write--> FAILED --told--> CLEAN
  *
@@ -44,8 +44,8 @@ struct fs_handle {
 
 /* Open a key, or a temporary file.
  * flags    of open(2)
- * returns  0 and a handle, for fs_close(); -ESTALE the kernel is to look the path up again; -ENFILE; -EIO,
- * -ENOMEM, -ENOSPC */
+ * returns  0 and a handle, for fs_close(); -ESTALE the kernel is to look the path up again; -ENFILE; -EIO, -ENOMEM,
+ *          -ENOSPC */
 KV_CHECKED int fs_open(struct fs *fs, struct fs_inode *inode, int flags, const struct fuse_ctx *who,
                        struct fs_handle **out);
 
@@ -57,8 +57,7 @@ void fs_opened_ahead_end(struct fs *fs, bool all);
 
 /* Make a key that the kernel believes not to be there.
  * attr     of the new key; ino is chosen here
- * returns  0, a handle, and a reference to its inode; -EEXIST with O_EXCL; -ESTALE it is there; else as fs_open()
- */
+ * returns  0, a handle, and a reference to its inode; -EEXIST with O_EXCL; -ESTALE it is there; else as fs_open() */
 KV_CHECKED int fs_create(struct fs *fs, struct fs_inode *namespace, const char *key, int flags,
                          const struct kv_attr *attr, const struct fuse_ctx *who, struct fs_inode **inode,
                          struct fs_handle **out);

@@ -79,8 +79,8 @@ static int open_again(const struct opening *opening, struct fs_inode *inode)
 }
 
 /* Load what a closed inode stands for. Its lock is held.
- * returns  0 and its body, not yet the inode's; OPEN_LATER;
- * -ESTALE its name leads to something else, and it is displaced; -ENFILE; else as kv_get() */
+ * returns  0 and its body, not yet the inode's; OPEN_LATER; -ESTALE its name leads to something else, and it is
+ *          displaced; -ENFILE; else as kv_get() */
 static int open_load_body_locked(const struct opening *opening, struct fs_inode *inode, uid_t uid,
                                  struct fs_body **out)
 {

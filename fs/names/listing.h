@@ -23,25 +23,35 @@
 
 struct fs_dir; /* begins with FS_HANDLE_DIR (base/fs.h) */
 
-/* returns  0; -ENFILE the user has too many; -ESTALE; -ENOTDIR; -ENOMEM */
+/* Open a directory, of the store or of control/. Nothing is read yet.
+ * inode    not referenced: the kernel keeps it as long as it has the handle
+ * uid      who is charged for the handle
+ * returns  0 and a handle, for fs_dir_close(); -ENFILE the user has too many; -ESTALE the kernel is to look the path up
+ *          again; -ENOTDIR; -EIO, -ENOMEM */
 KV_CHECKED int fs_dir_open(struct fs *fs, struct fs_inode *inode, uid_t uid, struct fs_dir **out);
+/* No read of it may be under way. */
 void fs_dir_close(struct fs *fs, struct fs_dir *dir);
 /* At the end of the session: close those whose RELEASEDIR the kernel did not send any more. */
 void fs_dirs_end(struct fs *fs);
 
-/* An answer to a READDIR. */
+/* An answer to a READDIR. The caller fills in what is above the empty line, and the rest is zeroed; all memory is the
+ * caller's in the end. */
 struct fs_dir_answer {
     fuse_req_t req;
     bool plus; /* attributes, and a reference of the kernel, come with each entry */
     char *bytes;
-    size_t size, used;
-    uint64_t *ids; /* plus: of the references, to be given back if the reply fails */
+    size_t size;
+
+    size_t used;
+    uint64_t *ids; /* plus: of the references, to be given back if the reply fails; free() it */
     size_t ids_count, ids_capacity;
     uint64_t before; /* of the page that is being given: fs_push_before() */
 };
 
-/* Fill an answer with entries from `offset` on; used 0 is the end.
- * returns  0; -ESTALE, -EIO, -ENOMEM */
+/* Fill an answer with entries from `offset` on: 0, or the offset of an entry that this handle gave. used 0 is the end.
+ * returns  0; -ESTALE the directory is gone; -EIO, -ENOMEM: there is no entry and no reference in it. A failure
+ *          behind the first entry is left to the next read
+ * threads  any: reads of one handle take turns. The inode's lock and what comes after it (inode.h) may not be held */
 KV_CHECKED int fs_dir_read(struct fs *fs, struct fs_dir *dir, off_t offset, struct fs_dir_answer *answer);
 
 #endif

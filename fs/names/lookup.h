@@ -6,7 +6,7 @@
 
 /* Find a name for user `uid`. On success the entry carries a reference of the kernel.
  * returns  0 and the entry; -ENOENT, and entry->entry_timeout says how long that may be believed; -ENAMETOOLONG;
- * -ENOTDIR; -ESTALE the directory is gone, or not as the kernel was told; -EIO, -ENOMEM */
+ *          -ENOTDIR; -ESTALE the directory is gone, or not as the kernel was told; -EIO, -ENOMEM */
 KV_CHECKED int fs_lookup(struct fs *fs, struct fs_inode *parent, const char *name, uid_t uid,
                          struct fuse_entry_param *entry);
 

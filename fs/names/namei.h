@@ -19,8 +19,7 @@ KV_CHECKED int fs_mkdir(struct fs *fs, struct fs_inode *parent, const char *name
 KV_CHECKED int fs_symlink(struct fs *fs, struct fs_inode *parent, const char *name, const char *target,
                           const struct kv_attr *attr, struct fuse_entry_param *entry);
 /* The path of a binding's namespace (fs_binding_target()).
- * returns  -EINVAL where it is no binding; -ESTALE it is
- * gone */
+ * returns  0; -EINVAL where it is no binding; -ESTALE it is gone */
 KV_CHECKED int fs_readlink(struct fs *fs, struct fs_inode *inode, char out[FS_TARGET_MAX]);
 KV_CHECKED int fs_rmdir(struct fs *fs, struct fs_inode *parent, const char *name);
 KV_CHECKED int fs_unlink(struct fs *fs, struct fs_inode *parent, const char *name);
@@ -31,8 +30,7 @@ KV_CHECKED int fs_rename(struct fs *fs, struct fs_inode *parent, const char *nam
 /* Can a key have this name? returns 0; -EINVAL, -ENAMETOOLONG, with the rule as reason */
 KV_CHECKED int fs_check_key(const char *name);
 /* Make a file: a key, or a temporary file.
- * returns  0, a reference in *inode, and a handle; -EPERM outside of a
- * namespace; else as fs_create() */
+ * returns  0, a reference in *inode, and a handle; -EPERM outside of a namespace; else as fs_create() */
 KV_CHECKED int fs_make_file(struct fs *fs, struct fs_inode *parent, const char *name, mode_t mode, int flags,
                             const struct fuse_ctx *who, struct fs_inode **inode, struct fs_handle **out);
 

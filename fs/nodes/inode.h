@@ -2,20 +2,21 @@
  *
  * Five things must not be mixed up:
  *
- *   name          (namespace, key): struct fs_name. It lives while a kernel inode or a handle refers to it. It
- * holds the lock for changes of the name, the current inode, the displaced ones, and file locks (filelock.h).
+ *   name          (namespace, key): struct fs_name. It lives while a kernel inode or a handle refers to it. It holds
+ *                 the lock for changes of the name, the current inode, the displaced ones, and file locks (filelock.h).
  *   object        the inode number that the central storage gave it. Rename moves it to another name.
  *   version       the number of one value; immutable.
- *   kernel inode  a node id of the kernel: struct fs_inode. While it is open it stands for one object at one
- * version. Node ids are counted and never used again. handle        one open(2): struct fs_handle
- * (content/handle.h).
+ *   kernel inode  a node id of the kernel: struct fs_inode. While it is open it stands for one object at one version.
+ *                 Node ids are counted and never used again.
+ *   handle        one open(2): struct fs_handle (content/handle.h).
  *
  * States of a key's inode
  *
  *   CURRENT    its name leads to it: lookups answer with it.
- *   DISPLACED  the name leads to another inode or to none: another node replaced or deleted the value while this
- * inode was open, or its put failed. Its handles go on with the bytes that they have; a put makes it CURRENT
- * again. REMOVED    its name was removed, or another object was renamed onto it, on this node: never put again.
+ *   DISPLACED  the name leads to another inode or to none: another node replaced or deleted the value while this inode
+ *              was open, or its put failed. Its handles go on with the bytes that they have; a put makes it CURRENT
+ *              again.
+ *   REMOVED    its name was removed, or another object was renamed onto it, on this node: never put again.
  *
  *   CURRENT --displace--> DISPLACED --make_current--> CURRENT;  CURRENT, DISPLACED --remove--> REMOVED
  *
@@ -25,17 +26,17 @@
  * Invariants
  *   - name->current is NULL or a CURRENT inode of that name, and each CURRENT inode is its name's current one.
  *   - A key's inode is one object at one version with one owner and mode, but for what is changed through it.
- * Whatever else its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages,
- * size, owner and mode of an inode always belong together.
+ *     Whatever else its name leads to gets an inode of its own, and this one is displaced: so the kernel's pages,
+ *     size, owner and mode of an inode always belong together.
  *   - What is shown with a timeout is what this node may serve for that long.
  *   - The kernel checks permissions on what it was told (told.h). A request acts on that, or answers -ESTALE.
  *
  * Locks, in the order in which they are taken
- *   1. the name's (fs_name_lock): held over changes of the name and of attributes, also while they commit; over
- * opens that begin with the newest central value; over the submission of puts. Reads, lookups and opens for
- * reading never take it. Two names are locked in the order of their addresses.
- *   2. the inode's (fs_inode_lock, striped): opening, closing, adopting. Held while the store is read, never while
- * a change is waited for. One at a time.
+ *   1. the name's (fs_name_lock): held over changes of the name and of attributes, also while they commit; over opens
+ *      that begin with the newest central value; over the submission of puts. Reads, lookups and opens for reading
+ *      never take it. Two names are locked in the order of their addresses.
+ *   2. the inode's (fs_inode_lock, striped): opening, closing, adopting. Held while the store is read, never while a
+ *      change is waited for. One at a time.
  *   3. body->io (content/body.h): content and attributes.
  *   4. nodes->lock: tables, references, states, what was told. A leaf.
  */
@@ -133,8 +134,7 @@ struct fs_inode *fs_root(struct fs *fs);
  * open nothing. */
 uint64_t fs_generation(struct fs *fs);
 
-/* The inode of a node id from the kernel, which holds it while the request is under way. Never NULL: see FS_GONE.
- */
+/* The inode of a node id from the kernel, which holds it while the request is under way. Never NULL: see FS_GONE. */
 struct fs_inode *fs_inode_of(struct fs *fs, uint64_t id);
 
 /* The inode of a node, or of a control file; or the current one of a key, made where there is none.

@@ -12,7 +12,7 @@
  *   look.c    looking for damaged pages
  *   copy.c    copies, restoring and compacting: with store.c the one that knows that a store is an LMDB
  *
- * Lock order: follow.lock before the cache's; lease.lock, line.lock, the queue's and the cache's are leaves.
+ * Lock order: follow.lock before the cache's; lease.lock, lines.lock, the queue's and the cache's are leaves.
  */
 #ifndef KVFS_STORE_STORE_H
 #define KVFS_STORE_STORE_H
@@ -60,7 +60,8 @@ static inline int64_t store_now_ns(struct kv_store *store) { return store->clock
 
 static inline int64_t store_real_ns(struct kv_store *store) { return store->clock.real_ns(store->clock.arg); }
 
-/* Start the thread that sweeps, and end it. It is freed once no change is under way any more. returns 0; -EAGAIN */
+/* Start the thread that sweeps, and end it. It is freed once no change is under way any more.
+ * returns  0; -EAGAIN, -ENOMEM */
 KV_CHECKED int store_sweep_start(struct kv_store *store);
 void store_sweep_stop(struct kv_store *store);
 void store_sweep_free(struct kv_store *store);

@@ -27,7 +27,8 @@ struct name {
     uint8_t data[ENGINE_KEY_MAX];
 };
 
-/* ENGINE_KEYS: namespace id and packed key; size 0 names the place before the namespace's first key. */
+/* ENGINE_KEYS: namespace id and packed key; size 0 names the place before the namespace's first key.
+ * returns  0; -EINVAL as name_pack(), and *out is not to be used */
 KV_CHECKED int name_of_key(uint64_t namespace_id, const char *key, size_t size, struct name *out);
 /* Take one apart: the id is its first 8 bytes, key has room for KV_KEY_MAX + 1 bytes and is NUL-terminated.
  * returns  the size of the key; -EIO it is no name of a key */

@@ -46,7 +46,7 @@ struct record_node {
 #define RECORD_EXPIRES 0x80u
 
 /* The records. `name` is what the record is kept under in its table. Encoding takes consistent structures and cannot
- * fail. Decoding fills all of *out; its slices are borrowed from `bytes`.
+ * fail. Decoding fills all of *out, or on failure nothing; its slices are borrowed from `bytes`.
  * returns  0; -EIO the seal is broken, or it is nothing that encoding makes: names of keys and nodes obey their rules,
  *          attributes can be stepped through to their end, a node is kept under its own id */
 void record_encode_key(struct slice name, const struct record_key *key, struct record_bytes *out);
@@ -63,7 +63,8 @@ KV_CHECKED int record_decode_number(enum engine_table table, struct slice name, 
 void record_encode_empty(enum engine_table table, struct slice name, struct record_bytes *out);
 KV_CHECKED int record_decode_empty(enum engine_table table, struct slice name, struct slice bytes);
 
-/* What they all are made with: put a seal behind the bytes of a record, or take it off.
+/* What they all are made with: put a seal behind the bytes of a record, which have RECORD_SEAL bytes of room left, or
+ * take it off.
  * returns  0 and the bytes before it, borrowed; -EIO it is broken, or there is none */
 void record_seal(enum engine_table table, struct slice name, struct record_bytes *record);
 KV_CHECKED int record_unseal(enum engine_table table, struct slice name, struct slice record, struct slice *out);
@@ -91,6 +92,7 @@ size_t record_chunk_most(uint8_t cut);
 uint32_t record_chunks(uint64_t size, uint8_t cut);
 /* The size of chunk `number` of a value. */
 size_t record_chunk_size(uint64_t size, uint8_t cut, uint32_t number);
+/* Of a value: its XXH3. bytes may be NULL where size is 0 */
 uint64_t record_checksum(const void *bytes, size_t size);
 
 /* Is the node as whoever checked permissions was told? */

@@ -8,8 +8,8 @@
  * call wins, and counts for buffers made from then on.
  *
  * spill_dir     copied; make it absolute where the process changes directory. NULL: $TMPDIR, else /tmp
- * memory_bytes  0: 512 MiB, or a quarter of what the control groups let the process have; small values can take 64
- * MiB more, and reading 125 MiB, see value.c */
+ * memory_bytes  0: 512 MiB, or a quarter of what the control groups let the process have; small values can take 64 MiB
+ *               more, and reading 125 MiB, see value.c */
 void value_configure(const char *spill_dir, size_t memory_bytes);
 /* The directory is no place for buffers any more: from here on they go where they go without one, unless another one
  * was set since. */

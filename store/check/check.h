@@ -1,9 +1,9 @@
 /* Private to the check: what its parts share.
  *
- *   check.c         the course of a check, findings, the counter
- *   check_tree.c    nodes, names, the tree above the keys, counts
- *   check_keys.c    keys, values, chunks, numbers
- *   check_repair.c  mending what was noted
+ *   check.c   the course of a check, findings, the counter
+ *   tree.c    nodes, names, the tree above the keys, counts
+ *   keys.c    keys, values, chunks, numbers
+ *   repair.c  mending what was noted
  *
  * A check goes through the tables once each, within one read transaction, and builds what it needs to judge:
  * every node, and the inode numbers, versions and chunks of all keys. What can be mended is noted on the
@@ -148,20 +148,20 @@ void check_note_number(struct check *check, uint64_t number);
 /* The counter of ids. returns 0; 1 it is missing or damaged; else as the engine's get() */
 KV_CHECKED int check_read_counter(struct engine_txn *txn, uint64_t *next_id);
 
-/* ------------------------------------------------------------------- check_tree.c */
+/* ------------------------------------------------------------------- tree.c */
 
 KV_CHECKED int check_nodes(struct check *check);
 KV_CHECKED int check_names(struct check *check);
 KV_CHECKED int check_tree(struct check *check);
 KV_CHECKED int check_counts(struct check *check);
 
-/* ------------------------------------------------------------------- check_keys.c */
+/* ------------------------------------------------------------------- keys.c */
 
 KV_CHECKED int check_keys(struct check *check);
 KV_CHECKED int check_chunks(struct check *check);
 KV_CHECKED int check_numbers(struct check *check);
 
-/* ----------------------------------------------------------------- check_repair.c */
+/* ----------------------------------------------------------------- repair.c */
 
 /* Mend what was noted. The check's own transaction has ended. returns 0; what the engine answered: nothing was
  * changed */

@@ -52,7 +52,8 @@ struct commit_options {
     void *arg;
 };
 
-/* Start the threads. All pointers are borrowed and outlive the queue. */
+/* Start the threads. The options are copied; all other pointers, and theirs, are borrowed and outlive the queue.
+ * returns  0; -ENOMEM, -EAGAIN */
 KV_CHECKED int commit_queue_new(struct backend *backend, const struct kv_clock *clock, struct stats *stats,
                                 const struct commit_options *options, struct commit_queue **out);
 /* Commit everything that is queued, make it durable, stop the threads, free. */
@@ -60,12 +61,13 @@ void commit_queue_free(struct commit_queue *queue);
 
 /* Queue a change, or with its `batch` several, in the line of change->account. They stay the caller's memory, and
  * done of the last of them is called when there is a verdict, by one of the queue's threads, by another that works
- * for it, or within this call. begin    let the committer begin; else the caller is about to call commit_work() */
+ * for it, or within this call.
+ * begin    let the committer begin; else the caller is about to call commit_work() */
 void commit_submit(struct commit_queue *queue, struct kv_change *change, bool begin);
 /* Commit one group of what waits on this thread, if nobody else commits just now. */
 void commit_work(struct commit_queue *queue);
-/* How many changes, batches counting as one, were submitted and are not done; and the age of the oldest of them, 0 where
- * there is none. Does not wait. */
+/* How many changes, batches counting as one, were submitted and are not done; and the age of the oldest of them, 0
+ * where there is none. Does not wait. */
 void commit_state(struct commit_queue *queue, uint64_t *changes, int64_t *age_ms);
 /* Wait until all that was submitted before this call is done and durable.
  * returns  0; -EIO, -ETIMEDOUT a flush has failed since the queue was made */

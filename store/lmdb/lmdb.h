@@ -19,8 +19,8 @@ struct lmdb_options {
     bool foreign;
     bool copied;      /* recover, too, what was copied while nobody had it open */
     size_t map_bytes; /* upper bound of the file, at least 4 MiB; 0: 1 TiB, or what fits the address space */
-    const struct lmdb_source
-        *source; /* with create: make the store of this, and refuse where there is one; may be NULL */
+    /* With create: make the store of this, and refuse where there is one; may be NULL. */
+    const struct lmdb_source *source;
 };
 
 /* LMDB in directory `dir`: files data.mdb and lock.mdb. What is made is for its owner only, whatever the umask is.
