@@ -86,7 +86,7 @@ static void *sweep_run(void *arg)
     while (sweeper->state == SWEEP_RUNS) {
         until = clock_after_ns((int64_t)PAUSE_MS * 1000000);
         while (sweeper->state == SWEEP_RUNS &&
-               pthread_cond_timedwait(&sweeper->changed, &sweeper->lock, &until) != ETIMEDOUT)
+               pthread_cond_clockwait(&sweeper->changed, &sweeper->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             ;
         if (sweeper->state != SWEEP_RUNS)
             break;
@@ -103,7 +103,6 @@ static void *sweep_run(void *arg)
 int store_sweep_start(struct kv_store *store)
 {
     struct store_sweeper *sweeper = store->backend->follows ? calloc(1, sizeof(*sweeper)) : NULL;
-    pthread_condattr_t monotonic;
     int rc;
 
     if (!store->backend->follows)
@@ -112,10 +111,7 @@ int store_sweep_start(struct kv_store *store)
         return -ENOMEM;
     sweeper->store = store;
     pthread_mutex_init(&sweeper->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&sweeper->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&sweeper->changed, NULL);
     store->sweeper = sweeper;
     sweeper->state = SWEEP_RUNS;
     rc = pthread_create(&sweeper->thread, NULL, sweep_run, sweeper);
@@ -146,7 +142,7 @@ void store_sweep_stop(struct kv_store *store)
         until = clock_after_ns((int64_t)STOP_MS * 1000000);
         pthread_mutex_lock(&sweeper->lock);
         while (sweeper->state != SWEEP_ENDED &&
-               pthread_cond_timedwait(&sweeper->changed, &sweeper->lock, &until) != ETIMEDOUT)
+               pthread_cond_clockwait(&sweeper->changed, &sweeper->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             ;
     }
     pthread_mutex_unlock(&sweeper->lock);

@@ -243,7 +243,7 @@ static void *commit_flusher(void *arg)
         else if (queue->committed_all && !queue->unflushed && !queue->flushing)
             break;
         else if (queue->unflushed && !queue->flushing)
-            pthread_cond_timedwait(&queue->to_flush, &queue->lock, &queue->flush_at);
+            pthread_cond_clockwait(&queue->to_flush, &queue->lock, CLOCK_MONOTONIC, &queue->flush_at);
         else
             pthread_cond_wait(&queue->to_flush, &queue->lock);
     }
@@ -318,11 +318,11 @@ static void commit_idle_locked(struct commit_queue *queue)
     int rc;
 
     if (queue->lines.changes > 0 && !queue->committing) {
-        pthread_cond_timedwait(&queue->work, &queue->lock, &queue->gather_until);
+        pthread_cond_clockwait(&queue->work, &queue->lock, CLOCK_MONOTONIC, &queue->gather_until);
     } else if (!queue->restless) {
         pthread_cond_wait(&queue->work, &queue->lock);
     } else if (!clock_has_passed(&queue->rest_at)) {
-        pthread_cond_timedwait(&queue->work, &queue->lock, &queue->rest_at);
+        pthread_cond_clockwait(&queue->work, &queue->lock, CLOCK_MONOTONIC, &queue->rest_at);
     } else {
         queue->restless = false;
         pthread_mutex_unlock(&queue->lock);
@@ -383,7 +383,6 @@ int commit_queue_new(struct backend *backend, const struct kv_clock *clock, stru
                      const struct commit_options *options, struct commit_queue **out)
 {
     struct commit_queue *queue = calloc(1, sizeof(*queue));
-    pthread_condattr_t monotonic;
     int rc;
 
     if (queue == NULL)
@@ -395,12 +394,9 @@ int commit_queue_new(struct backend *backend, const struct kv_clock *clock, stru
     queue->oldest_taken = UINT64_MAX;
     group_clear(&queue->committed);
     pthread_mutex_init(&queue->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&queue->work, &monotonic);
-    pthread_cond_init(&queue->to_flush, &monotonic);
-    pthread_cond_init(&queue->progress, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&queue->work, NULL);
+    pthread_cond_init(&queue->to_flush, NULL);
+    pthread_cond_init(&queue->progress, NULL);
     rc = pthread_create(&queue->committer, NULL, commit_committer, queue);
     if (rc == 0) {
         rc = pthread_create(&queue->flusher, NULL, commit_flusher, queue);

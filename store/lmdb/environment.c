@@ -60,7 +60,7 @@ static int environment_wait_until_unused(struct lmdb *lmdb)
     int rc = 0;
 
     while (rc == 0 && lmdb->open_txns > 0)
-        rc = -pthread_cond_timedwait(&lmdb->none_open, &lmdb->lock, &deadline);
+        rc = -pthread_cond_clockwait(&lmdb->none_open, &lmdb->lock, CLOCK_MONOTONIC, &deadline);
     return rc;
 }
 

@@ -165,7 +165,6 @@ static int open_prepare_to_write(struct lmdb *lmdb)
 static struct lmdb *lmdb_new(const struct lmdb_options *options)
 {
     struct lmdb *lmdb = calloc(1, sizeof(*lmdb));
-    pthread_condattr_t attr;
 
     if (lmdb == NULL)
         return NULL;
@@ -183,10 +182,7 @@ static struct lmdb *lmdb_new(const struct lmdb_options *options)
     pthread_mutex_init(&lmdb->lock, NULL);
     pthread_mutex_init(&lmdb->writing, NULL);
     pthread_mutex_init(&lmdb->flush_lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&lmdb->none_open, &attr);
-    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&lmdb->none_open, NULL);
     return lmdb;
 }
 
