@@ -161,28 +161,18 @@ static void locks_sweep(int dir_fd)
 /* STORE/locks, made where it is absent. returns a descriptor; negative errno */
 static int locks_directory_locked(struct locks *locks)
 {
-    bool made;
-    int rc = 0;
+    int fd;
 
     if (locks->dir_fd >= 0)
         return locks->dir_fd;
     if (locks->store_fd < 0)
         return -EROFS;
-    made = mkdirat(locks->store_fd, DIRECTORY, 0700) == 0;
-    if (!made && errno != EEXIST)
-        return locks_refused(errno);
-    locks->dir_fd = openat(locks->store_fd, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (locks->dir_fd < 0)
-        return locks_refused(errno);
-    if (made)
-        rc = owner_give(locks->store_fd, locks->dir_fd);
-    if (rc < 0) {
-        close(locks->dir_fd);
-        locks->dir_fd = -1;
-        return locks_refused(-rc);
-    }
-    locks_sweep(locks->dir_fd);
-    return locks->dir_fd;
+    fd = owner_open_directory(locks->store_fd, DIRECTORY, true);
+    if (fd < 0)
+        return locks_refused(-fd);
+    locks->dir_fd = fd;
+    locks_sweep(fd);
+    return fd;
 }
 
 static int locks_open_file(struct kv_lock *lock)

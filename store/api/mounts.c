@@ -29,23 +29,9 @@ enum { FILE_NAME = 16 + 1, TRIES = 16 };
 /* STORE/mounts, made where it is absent and `make` is set. returns a descriptor; negative errno */
 static int mounts_open(struct kv_store *store, bool make)
 {
-    int store_fd = store->backend->ops->directory(store->backend), fd, rc = 0;
-    bool made;
+    int store_fd = store->backend->ops->directory(store->backend);
 
-    if (store_fd < 0)
-        return -EOPNOTSUPP;
-    made = make && mkdirat(store_fd, DIRECTORY, 0700) == 0;
-    if (make && !made && errno != EEXIST)
-        return -errno;
-    fd = openat(store_fd, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (made)
-        rc = owner_give(store_fd, fd);
-    if (rc == 0)
-        return fd;
-    close(fd);
-    return rc;
+    return store_fd < 0 ? -EOPNOTSUPP : owner_open_directory(store_fd, DIRECTORY, make);
 }
 
 /* --------------------------------------------------------------------------- reading */

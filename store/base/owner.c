@@ -1,6 +1,7 @@
 #include "store/base/owner.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
@@ -23,6 +24,24 @@ int owner_give(int dir_fd, int fd)
     if (rc <= 0)
         return rc;
     return fchown(fd, dir.st_uid, dir.st_gid) == 0 ? 0 : -errno;
+}
+
+int owner_open_directory(int dir_fd, const char *name, bool make)
+{
+    bool made = make && mkdirat(dir_fd, name, 0700) == 0;
+    int fd, rc = 0;
+
+    if (make && !made && errno != EEXIST)
+        return -errno;
+    fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (made)
+        rc = owner_give(dir_fd, fd);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
 }
 
 /* glibc's setgroups() is for all threads; the system call is for this one. */

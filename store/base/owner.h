@@ -1,7 +1,7 @@
 /* Working in a directory that belongs to another user, as root does with kv_options.foreign_store.
  *
- * All functions do nothing for a process that is not root, and in a directory of root's own. Errors are negative
- * errnos. */
+ * For a process that is not root, and in a directory of root's own, nothing is given and no rights are changed. Errors
+ * are negative errnos. */
 #ifndef KVFS_STORE_OWNER_H
 #define KVFS_STORE_OWNER_H
 
@@ -13,6 +13,12 @@
  * returns  0; what fstat() and fchown() answer
  * threads  any */
 KV_CHECKED int owner_give(int dir_fd, int fd);
+
+/* Open a directory in the directory, without following a link; `make`: where there is none, one is made with mode 0700,
+ * and given as above.
+ * returns  a descriptor, to be closed; what mkdir(), open(), fstat() and fchown() answer
+ * threads  any */
+KV_CHECKED int owner_open_directory(int dir_fd, const char *name, bool make);
 
 struct owner_rights {
     bool changed;

@@ -266,3 +266,19 @@ enum bulk_result bulk_add_metadata_json(struct bulk_input *input, struct bulk_re
     }
     return result;
 }
+
+enum bulk_result bulk_json_fields(struct bulk_input *input, struct bulk_record *record, json_t *object,
+                                  bulk_set_field *set)
+{
+    enum bulk_result result = BULK_RECORD;
+    const char *field;
+    json_t *value;
+
+    json_object_foreach(object, field, value)
+    {
+        if (result != BULK_RECORD)
+            break;
+        result = set(input, record, field, value);
+    }
+    return result;
+}

@@ -120,6 +120,12 @@ enum bulk_result bulk_add_metadata(struct bulk_input *input, struct bulk_record 
 enum bulk_result bulk_add_metadata_json(struct bulk_input *input, struct bulk_record *record, json_t *object,
                                         bool loose);
 
+/* Set what each field of a JSON object says, until one is wrong. Returns BULK_RECORD, BULK_BAD or BULK_BROKEN. */
+typedef enum bulk_result bulk_set_field(struct bulk_input *input, struct bulk_record *record, const char *field,
+                                        json_t *value);
+enum bulk_result bulk_json_fields(struct bulk_input *input, struct bulk_record *record, json_t *object,
+                                  bulk_set_field *set);
+
 /* Make a record of a JSON object, as a line of JSON Lines has it. Returns BULK_RECORD, BULK_BAD or BULK_BROKEN. */
 enum bulk_result bulk_json_object(struct bulk_input *input, struct bulk_record *record, json_t *object);
 

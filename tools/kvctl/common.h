@@ -241,6 +241,8 @@ bool ctl_form_is_optional(enum ctl_form form);
 
 /* ---------------------------------------------------------------- store, nodes */
 
+/* How kvctl opens a store, or a copy of one: without a cache, to read, and only one that is there. */
+struct kv_options ctl_store_options(const struct ctl_request *request);
 /* Open the store as the command needs it and find its nodes. Return a status. */
 KV_CHECKED int ctl_open(struct ctl_request *request);
 /* Has the command line as many arguments as the command takes, and the options that it needs? Returns a status. */

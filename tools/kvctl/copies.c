@@ -63,17 +63,12 @@ int ctl_check_copy(const struct ctl_request *request, const char *dir, const cha
 {
     struct copy_findings findings = {0};
     const struct kv_check_options check = {.found = copy_found, .arg = &findings};
-    struct kv_options options = kv_options_default();
+    const struct kv_options options = ctl_store_options(request);
     struct kv_check_report report;
     struct kv_error error = {""};
     struct kv_store *store;
     int rc;
 
-    options.cache_bytes = 0;
-    options.cache_ttl_ms = 0;
-    options.read_only = true;
-    options.create = false;
-    options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
     if (kv_open(dir, &options, &store, &error) < 0)
         return ctl_fail("%s: the copy cannot be verified: %s", name, error.text);
     rc = kv_check(store, &check, &report);

@@ -44,27 +44,16 @@ static enum bulk_result json_value(struct bulk_input *input, struct bulk_record 
                : bulk_set_base64(input, record, json_string_value(value), json_string_length(value));
 }
 
-static enum bulk_result json_metadata_base64(struct bulk_input *input, struct bulk_record *record, json_t *object)
+static enum bulk_result json_metadata_base64(struct bulk_input *input, struct bulk_record *record,
+                                             const char *name, json_t *value)
 {
-    enum bulk_result result =
-        json_is_object(object) ? BULK_RECORD : json_bad(input, "metadata_base64", "no object");
-    const char *name;
-    json_t *value;
+    uint8_t bytes[2 * KV_XATTR_MAX];
+    size_t size = json_string_length(value);
 
-    json_object_foreach(object, name, value)
-    {
-        uint8_t bytes[2 * KV_XATTR_MAX];
-        size_t size = json_string_length(value);
-
-        if (result != BULK_RECORD)
-            break;
-        if (!json_is_string(value) || base64_bound(size) > sizeof(bytes) ||
-            !base64_decode(json_string_value(value), size, bytes, &size))
-            result = json_bad(input, name, "no short base64");
-        else
-            result = bulk_add_metadata(input, record, name, bytes, size);
-    }
-    return result;
+    if (!json_is_string(value) || base64_bound(size) > sizeof(bytes) ||
+        !base64_decode(json_string_value(value), size, bytes, &size))
+        return json_bad(input, name, "no short base64");
+    return bulk_add_metadata(input, record, name, bytes, size);
 }
 
 /* As ctl_json_time() writes it. */
@@ -108,21 +97,6 @@ static enum bulk_result json_attribute(struct bulk_input *input, struct bulk_rec
         return bulk_fail(input, BULK_BAD, "\"attributes\" has a \"%.32s\" that is none", field);
     }
     return BULK_RECORD;
-}
-
-static enum bulk_result json_attributes(struct bulk_input *input, struct bulk_record *record, json_t *object)
-{
-    enum bulk_result result = json_is_object(object) ? BULK_RECORD : json_bad(input, "attributes", "no object");
-    const char *field;
-    json_t *value;
-
-    json_object_foreach(object, field, value)
-    {
-        if (result != BULK_RECORD)
-            break;
-        result = json_attribute(input, record, field, value);
-    }
-    return result;
 }
 
 static const struct {
@@ -173,6 +147,14 @@ static enum bulk_result json_read_limits(struct bulk_input *input, struct bulk_r
     return BULK_RECORD;
 }
 
+/* An object in a field of a record. */
+static enum bulk_result json_object_in(struct bulk_input *input, struct bulk_record *record, const char *field,
+                                       json_t *object, bulk_set_field *set)
+{
+    return json_is_object(object) ? bulk_json_fields(input, record, object, set)
+                                  : json_bad(input, field, "no object");
+}
+
 static enum bulk_result json_expires(struct bulk_input *input, struct bulk_record *record, json_t *value)
 {
     if (!json_is_null(value) && !json_is_string(value))
@@ -198,9 +180,9 @@ static enum bulk_result json_field(struct bulk_input *input, struct bulk_record 
     if (strcmp(field, "metadata") == 0)
         return bulk_add_metadata_json(input, record, value, false);
     if (strcmp(field, "metadata_base64") == 0)
-        return json_metadata_base64(input, record, value);
+        return json_object_in(input, record, field, value, json_metadata_base64);
     if (strcmp(field, "attributes") == 0)
-        return json_attributes(input, record, value);
+        return json_object_in(input, record, field, value, json_attribute);
     if (strcmp(field, "limits") == 0)
         return json_read_limits(input, record, value);
     if (strcmp(field, "expires") == 0)
@@ -243,18 +225,11 @@ static enum bulk_result json_kind(struct bulk_input *input, struct bulk_record *
 
 enum bulk_result bulk_json_object(struct bulk_input *input, struct bulk_record *record, json_t *object)
 {
-    enum bulk_result result = BULK_RECORD;
-    const char *field;
-    json_t *value;
+    enum bulk_result result;
 
     if (!json_is_object(object))
         return bulk_fail(input, BULK_BAD, "it is no JSON object");
-    json_object_foreach(object, field, value)
-    {
-        if (result != BULK_RECORD)
-            break;
-        result = json_field(input, record, field, value);
-    }
+    result = bulk_json_fields(input, record, object, json_field);
     return result == BULK_RECORD ? json_kind(input, record) : result;
 }
 

@@ -56,18 +56,12 @@ static enum bulk_result wrangler_field(struct bulk_input *input, struct bulk_rec
 
 static enum bulk_result wrangler_object(struct bulk_input *input, struct bulk_record *record, json_t *object)
 {
-    json_t *text = json_object_get(object, "value"), *value;
-    enum bulk_result result = BULK_RECORD;
-    const char *field;
+    json_t *text = json_object_get(object, "value");
+    enum bulk_result result;
 
     if (!json_is_object(object))
         return bulk_fail(input, BULK_BAD, "it is no JSON object");
-    json_object_foreach(object, field, value)
-    {
-        if (result != BULK_RECORD)
-            break;
-        result = wrangler_field(input, record, field, value);
-    }
+    result = bulk_json_fields(input, record, object, wrangler_field);
     if (result != BULK_RECORD)
         return result;
     if (record->key[0] == '\0' || text == NULL)

@@ -93,14 +93,9 @@ static int restore_fill(void *arg, int fd, struct kv_error *error)
 /* A directory is a store, of a backup or another one. returns a status */
 static int restore_open_store(struct restore *restore)
 {
-    struct kv_options options = kv_options_default();
+    const struct kv_options options = ctl_store_options(restore->request);
     struct kv_error error;
 
-    options.cache_bytes = 0;
-    options.cache_ttl_ms = 0;
-    options.read_only = true;
-    options.create = false;
-    options.foreign_store = ctl_given(restore->request, CTL_FOREIGN_STORE);
     return cli_open_store(restore->source, &options, &restore->request->store, &error) < 0
                ? ctl_fail("%s", error.text)
                : CTL_OK;

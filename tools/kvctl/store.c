@@ -53,20 +53,29 @@ int ctl_find(struct ctl_request *request, unsigned finds)
     return status == CTL_OK && finds >= 2 ? find_second(request) : status;
 }
 
+struct kv_options ctl_store_options(const struct ctl_request *request)
+{
+    struct kv_options options = kv_options_default();
+
+    options.cache_bytes = 0;
+    options.cache_ttl_ms = 0;
+    options.read_only = true;
+    options.create = false;
+    options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
+    return options;
+}
+
 int ctl_open(struct ctl_request *request)
 {
     enum ctl_access access = request->command->access;
-    struct kv_options options = kv_options_default();
+    struct kv_options options = ctl_store_options(request);
     struct kv_error error = {""};
 
     if (request->store_dir == NULL || *request->store_dir == '\0')
         return ctl_fail_usage(request, CTL_STORE,
                               "no store is named; use --store DIR, or set KVFS_STORE in the environment");
-    options.cache_bytes = 0;
-    options.cache_ttl_ms = 0;
     options.read_only = access == CTL_READ && !ctl_given(request, CTL_REPAIR);
     options.create = access == CTL_CREATE || (access == CTL_CREATE_WHOLE && request->path.account[0] == '\0');
-    options.foreign_store = ctl_given(request, CTL_FOREIGN_STORE);
     options.umask = request->umask;
     options.verify_pages = access == CTL_READ ? 0 : VERIFY_PAGES;
     request->looked = options.verify_pages > 0;
