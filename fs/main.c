@@ -100,9 +100,7 @@ static int daemonize(void)
         return -errno;
     if (child > 0) {
         close(ends[1]);
-        do
-            got = read(ends[0], &byte, 1);
-        while (got < 0 && errno == EINTR);
+        got = TEMP_FAILURE_RETRY(read(ends[0], &byte, 1));
         if (got != 1 && waitpid(child, &status, 0) == child && WIFSIGNALED(status))
             fs_say("nothing is mounted: signal %d ended the daemon", WTERMSIG(status));
         _exit(got == 1 ? EXIT_SUCCESS : EXIT_FAILURE); /* a child that ended by itself has said why */

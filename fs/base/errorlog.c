@@ -385,8 +385,7 @@ static void log_free(struct fs_error_log *log)
 
 void fs_error_log_free(struct fs_error_log *log)
 {
-    int64_t until_ns = fs_clock_ns(CLOCK_MONOTONIC) + SECOND_NS;
-    struct timespec until = {until_ns / SECOND_NS, until_ns % SECOND_NS};
+    struct timespec until = fs_after_ns(SECOND_NS);
     int rc = 0;
 
     if (log == NULL)

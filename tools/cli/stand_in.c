@@ -101,9 +101,7 @@ static int stand_in_try(const char *dir, const struct kv_options *options, struc
     }
     rc = child < 0 ? -errno : -EAGAIN;
     close(ends[1]);
-    do
-        got = read(ends[0], &byte, 1);
-    while (got < 0 && errno == EINTR);
+    got = TEMP_FAILURE_RETRY(read(ends[0], &byte, 1));
     close(ends[0]);
     if (got == 1)
         stand_in_serve(child, &signals);

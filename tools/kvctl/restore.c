@@ -26,17 +26,6 @@ static int restore_say(struct kv_error *error, const char *subject, const char *
     return rc;
 }
 
-/* returns  bytes, 0 at the end; a negative errno */
-static ssize_t restore_read(int fd, void *to, size_t size)
-{
-    ssize_t got;
-
-    do
-        got = read(fd, to, size);
-    while (got < 0 && errno == EINTR);
-    return got < 0 ? -errno : got;
-}
-
 static int restore_write(int fd, const char *bytes, size_t size)
 {
     for (size_t done = 0; done < size;) {
@@ -55,7 +44,7 @@ static int restore_bytes(struct restore *restore, int fd, char *buffer, struct k
     uint64_t done = 0;
     ssize_t got;
 
-    while ((got = restore_read(restore->fd, buffer, BUFFER)) > 0) {
+    while ((got = TEMP_FAILURE_RETRY(read(restore->fd, buffer, BUFFER))) > 0) {
         int rc = restore_write(fd, buffer, (size_t)got);
 
         if (rc < 0)
@@ -63,7 +52,7 @@ static int restore_bytes(struct restore *restore, int fd, char *buffer, struct k
         done += (uint64_t)got;
         progress->tell(progress->arg, done, restore->total);
     }
-    return got < 0 ? restore_say(error, restore->source, "it could not be read", (int)got) : 0;
+    return got < 0 ? restore_say(error, restore->source, "it could not be read", -errno) : 0;
 }
 
 static int restore_fill(void *arg, int fd, struct kv_error *error)

@@ -9,17 +9,6 @@
 
 enum { FIRST_READ = 65536 };
 
-/* Read once, whatever signals come. returns the count, 0 at the end, -1 and errno */
-static ssize_t value_read_some(int fd, void *bytes, size_t size)
-{
-    ssize_t got;
-
-    do
-        got = read(fd, bytes, size);
-    while (got < 0 && errno == EINTR);
-    return got;
-}
-
 /* Read all that `fd` has into *value. At most one byte more than a value can have is read.
  * returns  0; -EFBIG; -ENOMEM or another error of kv_value_resize(); with *failed, one of read() */
 static int value_read_all(int fd, struct kv_value **value, bool *failed)
@@ -42,7 +31,7 @@ static int value_read_all(int fd, struct kv_value **value, bool *failed)
             to = (*value)->data + size;
             room = (*value)->size - size;
         }
-        got = value_read_some(fd, to, room);
+        got = TEMP_FAILURE_RETRY(read(fd, to, room));
         if (got < 0) {
             *failed = true;
             return -errno;
