@@ -86,7 +86,10 @@ static int place_fail(const struct ctl_request *request, enum ctl_form form, con
                               "%s: no store is named, and this is no file below a mount; use --store DIR, or set "
                               "KVFS_STORE in the environment",
                               text);
-    return ctl_fail("%s: no kvfs is mounted there; this is MOUNTPOINT/%s, or %s of the store", text,
+    if (form == CTL_FORM_STORE)
+        return ctl_fail("%s: no kvfs is mounted there; name the mount point of one, or a store by --store DIR",
+                        text);
+    return ctl_fail("%s: no kvfs is mounted there; type MOUNTPOINT/%s, or %s of the store", text,
                     ctl_form_text(form), ctl_form_text(form));
 }
 
