@@ -704,7 +704,7 @@ struct kv_storage {
     uint64_t log_bytes,
         log_limit_bytes;       /* of the log: what came after the newest checkpoint, and all that it takes */
     int64_t checkpoint_age_ms; /* since the newest checkpoint, or since the first process opened the store */
-    bool failed;               /* a flush of some process has failed: no change is taken any more */
+    bool failed;               /* a flush has failed, or the files were taken away: no change is taken any more */
 };
 
 struct kv_stats {

@@ -294,9 +294,7 @@ static const struct {
     {-EIO, "the store could not be read or written, or is damaged: run kvctl check; after a failure of the "
            "disk end all "
            "programs that have the store open, and mount again"},
-    {-EPERM,
-     "the tree has a fixed shape: files only in namespaces, links only in projects, no hard links, devices "
-     "or fifos"},
+    {-EPERM, "only its owner may change it, and nobody what is in .kvfs"},
     {-EINVAL, "the name or the argument is outside the rules: see the tree in kvfs(8)"},
     {-ENAMETOOLONG, "the name is too long: keys have at most 512 letters, other names 64"},
     {-ENOTEMPTY, "the directory is not empty: delete what is in it first"},

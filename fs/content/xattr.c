@@ -416,7 +416,8 @@ int fs_setxattr(struct fs *fs, struct fs_inode *inode, const char *name, const v
     if (strcmp(name, EXPIRES) == 0)
         return xattr_set_expiry(fs, inode, value, size, flags, uid);
     if (xattr_starts_with(name, COMPUTED))
-        return -EPERM;
+        return fs_because(-EPERM,
+                          "attributes user.kvfs.* are computed, and only user.kvfs.expires of a key can be set");
     rc = xattr_set(fs, inode, &change);
     if (rc == -ENOSPC && xattr_is_over_limit(fs, inode, name, value, size, flags))
         return fs_because(

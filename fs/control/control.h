@@ -6,7 +6,6 @@
 
 #include "fs/base/fs.h"
 
-#define FS_CONTROL_NAME ".kvfs" /* in the root */
 #define FS_CONTROL_TOP (-1)     /* index of the directory */
 #define FS_CONTROL_FIRST_INO 2u /* of the directory; file n has FS_CONTROL_FIRST_INO + 1 + n */
 

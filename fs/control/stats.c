@@ -116,7 +116,7 @@ static void stats_store(const struct fs *fs, FILE *text, const struct kv_stats *
     stats_seconds(fs, text, "queue_age_seconds", "How long the oldest of them has waited.", stats->queue_age_ms);
     fs_stats_number(
         fs, text, "store_failed", "gauge",
-        "1: the disk has failed under a write, and until all programs close the store it takes no change.",
+        "1: the store takes no change until all programs close it: its disk has failed, or its files are gone.",
         storage->failed);
     fs_stats_number(fs, text, "database_used_bytes", "gauge",
                     "Bytes of the database file that are in use, or were.", storage->used_bytes);

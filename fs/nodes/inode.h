@@ -60,6 +60,8 @@ enum FS_SMALL fs_kind {
     FS_CONTROL_FILE, /* a file in it */
 };
 
+#define FS_CONTROL_NAME ".kvfs" /* in the root */
+
 enum FS_SMALL fs_inode_state { FS_CURRENT, FS_DISPLACED, FS_REMOVED };
 
 /* What the kernel holds of a key's content. FS_PAGES_SOME: some pages may lack, as they do once something was written:

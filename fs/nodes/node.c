@@ -97,9 +97,10 @@ void fs_inode_path(struct fs *fs, struct fs_inode *inode, const char *child, cha
         parts[count++] = child;
     pthread_mutex_lock(&fs->nodes->lock);
     for (; inode != NULL && inode->name != NULL && inode != fs->nodes->root && count < 8; inode = inode->parent)
-        parts[count++] = inode->name->size > 0       ? inode->name->key
-                         : node_label(inode) != NULL ? node_label(inode)
-                                                     : "?";
+        parts[count++] = inode->name->size > 0                                             ? inode->name->key
+                         : node_label(inode) != NULL                                       ? node_label(inode)
+                         : inode->kind == FS_CONTROL_DIR || inode->kind == FS_CONTROL_FILE ? FS_CONTROL_NAME
+                                                                                           : "?";
     while (count-- > 0) {
         at = path_append(out, size, at, parts[count]);
         if (count > 0)

@@ -62,10 +62,28 @@ static bool checkpoint_has_failed(struct lmdb *lmdb)
     return __atomic_load_n(&lmdb->failed, __ATOMIC_ACQUIRE) || lmdb_writer_has_failed(lmdb);
 }
 
+static bool checkpoint_has_name(const struct lmdb *lmdb, const char *name, uint64_t inode)
+{
+    struct stat is;
+
+    return fstatat(lmdb->dir_fd, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == inode;
+}
+
+/* Are the files that this process has open those that others find by name? Otherwise they do not know of its
+ * readers, and it not of theirs. */
+static bool checkpoint_has_names(const struct lmdb *lmdb)
+{
+    return checkpoint_has_name(lmdb, LOCK_FILE, lmdb->lock_ino) &&
+           checkpoint_has_name(lmdb, DATA_FILE, lmdb->data_ino) &&
+           checkpoint_has_name(lmdb, LOG_FILE, lmdb->log_ino) &&
+           checkpoint_has_name(lmdb, WRITER_FILE, lmdb->writer_ino);
+}
+
 void lmdb_checkpoint_usage(struct lmdb *lmdb, struct kv_storage *out)
 {
     out->checkpoint_age_ms = lmdb_writer_checkpoint_age_ms(lmdb);
-    out->failed = log_has_failed(lmdb->log_fd) || (!lmdb->read_only && checkpoint_has_failed(lmdb));
+    out->failed = log_has_failed(lmdb->log_fd) ||
+                  (!lmdb->read_only && (checkpoint_has_failed(lmdb) || !checkpoint_has_names(lmdb)));
 }
 
 /* The slot is read after the transaction has begun, so it may be newer, but not older than what that sees. */
@@ -140,16 +158,8 @@ int lmdb_checkpoint(struct lmdb *lmdb)
 
 /* ------------------------------------------------------------------- what keeps the rules */
 
-static bool checkpoint_has_name(const struct lmdb *lmdb, const char *name, uint64_t inode)
-{
-    struct stat is;
-
-    return fstatat(lmdb->dir_fd, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && is.st_ino == inode;
-}
-
-/* Are the files that this process has open those that others find by name? Otherwise they do not know of its
- * readers, and it not of theirs. A name changes with the time of its directory, which says nothing of what follows
- * within a tick of the file system's clock: so it is only believed once it is old. */
+/* checkpoint_has_names(), for each write. A name changes with the time of its directory, which says nothing of what
+ * follows within a tick of the file system's clock: so it is only believed once it is old. */
 static bool checkpoint_files_are_ours(struct lmdb *lmdb)
 {
     struct timespec now;
@@ -161,10 +171,7 @@ static bool checkpoint_files_are_ours(struct lmdb *lmdb)
         return true;
     clock_gettime(CLOCK_REALTIME, &now);
     lmdb->names_as_of = (struct timespec){0};
-    if (!checkpoint_has_name(lmdb, LOCK_FILE, lmdb->lock_ino) ||
-        !checkpoint_has_name(lmdb, DATA_FILE, lmdb->data_ino) ||
-        !checkpoint_has_name(lmdb, LOG_FILE, lmdb->log_ino) ||
-        !checkpoint_has_name(lmdb, WRITER_FILE, lmdb->writer_ino))
+    if (!checkpoint_has_names(lmdb))
         return false;
     if (now.tv_sec - dir.st_mtim.tv_sec > NAMES_OLD_S)
         lmdb->names_as_of = dir.st_mtim;

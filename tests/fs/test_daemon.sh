@@ -776,6 +776,8 @@ case_control_files_cannot_be_changed() {
     fails_with "ermi" mkdir "$mnt/.kvfs/new"
     grep -q node= "$mnt/.kvfs/config" || wrong "config is damaged"
     same value cat "$mnt/a/n/key"
+    grep -q ' .kvfs/config delete: .* nobody what is in .kvfs$' "$mnt/.kvfs/errors" ||
+        wrong "errors: $(cat "$mnt/.kvfs/errors")"
 }
 
 # Series without the label that all have.

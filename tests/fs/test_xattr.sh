@@ -100,6 +100,8 @@ case_computed_attributes_tell_of_space_and_freshness() {
     [[ $(attr user.kvfs.source "$n/key") =~ ^(cache|central)$ ]] || wrong "no source"
     same "" getfattr --absolute-names -d "$n/key"
     fails_with "not permitted" setfattr -n user.kvfs.version -v 1 "$n/key"
+    grep -q 'a/n/key setxattr: attributes user.kvfs.\* are computed' "$mnt/.kvfs/errors" ||
+        wrong "errors: $(cat "$mnt/.kvfs/errors")"
 }
 
 case_a_listing_of_files_without_any_asks_for_none() {

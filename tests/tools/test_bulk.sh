@@ -280,7 +280,7 @@ case_a_load_goes_on_behind_a_line() {
     does load a/n --format wrangler --file items --skip 1
     prints 1 '' get a/n/i1
     prints 0 2 get a/n/i2
-    refuses_some '--skip x: this is a whole number' load a/n --skip x
+    refuses_some '--skip x: it has to be a whole number' load a/n --skip x
 }
 
 case_what_is_there_stays_where_that_is_wanted() {

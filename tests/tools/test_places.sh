@@ -148,4 +148,21 @@ case_the_mount_of_another_user_is_not_believed() {
     [ "$(cat out)" = x ] || wrong "with --foreign-store: $(cat out)"
 }
 
+case_a_mount_that_lets_nobody_in_is_not_called_absent() {
+    placed
+    kill -9 "$(daemons)"
+    wait_until no_daemons
+    fails_with "$mnt: Transport endpoint is not connected" "$kvctl" status "$mnt"
+    detach "$mnt"
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root and mount namespaces"
+    where_nobody_can_mount '
+        setpriv --reuid=nobody --regid=nogroup --clear-groups bash -c "
+            mkdir $2/mnt && $1 $2/store $2/mnt" || exit 1
+        timeout 60 "$3" status "$2/mnt"
+        echo "status $?"
+        umount "$2/mnt"' "$kvfs" "$case_dir/theirs" "$kvctl" >out 2>&1
+    same "kvctl: $case_dir/theirs/mnt: Permission denied
+status 2" cat out
+}
+
 run_cases "$@"

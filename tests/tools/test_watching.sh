@@ -122,6 +122,7 @@ case_status_shows_who_has_the_store_mounted() {
     grep -qE "^  $mnt  rw  pid [0-9]+ on $(hostname)  node edge-1  kvfs [0-9.]+  since 20" by_path ||
         wrong "status: $(cat by_path)"
     fails_with 'this is no path below a mount' "$kvctl" --store "$store" status a
+    fails_with 'no kvfs is mounted there; name the mount point of one' kv status "$case_dir"
     kill -9 "$(pid_at "$second")"
     second_is_forgotten() { [ "$(kv status --json | jq '.mounts | length')" = 1 ]; }
     wait_until second_is_forgotten
@@ -171,6 +172,8 @@ case_health_tells_what_is_wrong() {
     wait_until second_has_ended
     is_unhealthy 'its daemon has ended' "$second"
     detach "$second"
+    rm -r "$store"
+    is_unhealthy 'its files were taken away' "$mnt"
 }
 
 case_nobody_waits_for_a_mount_that_is_stopped() {

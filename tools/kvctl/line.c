@@ -123,14 +123,15 @@ static int line_set_limit(const struct ctl_request *request, enum ctl_option opt
     *out = 0;
     if (strcmp(value, "none") == 0 || (cli_parse_number(value, false, out) && *out > 0))
         return CTL_OK;
-    return line_fail_value(request, option, value, "this is a whole number from 1 on, or none for no limit");
+    return line_fail_value(request, option, value, "it has to be a whole number from 1 on, or none for no limit");
 }
 
 static int line_set_number(const struct ctl_request *request, enum ctl_option option, const char *value,
                            uint64_t *out)
 {
-    return cli_parse_number(value, false, out) ? CTL_OK
-                                               : line_fail_value(request, option, value, "this is a whole number");
+    return cli_parse_number(value, false, out)
+               ? CTL_OK
+               : line_fail_value(request, option, value, "it has to be a whole number");
 }
 
 static int line_set_time(const struct ctl_request *request, enum ctl_option option, const char *value,

@@ -15,6 +15,7 @@ struct place {
     char *path;       /* absolute, without links; its last part need not be there */
     char *dir;        /* the path or, where that is no directory, the one above it */
     const char *text; /* as given, for messages */
+    int rc;           /* why path cannot be looked at: it can be a mount that lets nobody in, or a dead one */
 };
 
 static bool place_no_store(const struct ctl_request *request)
@@ -59,12 +60,15 @@ static int place_resolve(struct place *place)
     struct stat attr;
     const char *last;
     char *above;
+    bool found;
     int rc;
 
     place->path = realpath(place->text, NULL);
-    if (place->path != NULL && stat(place->path, &attr) == 0 && S_ISDIR(attr.st_mode))
-        return (place->dir = strdup(place->path)) != NULL ? 0 : ENOMEM;
+    found = place->path != NULL && stat(place->path, &attr) == 0;
     rc = errno;
+    if (found && S_ISDIR(attr.st_mode))
+        return (place->dir = strdup(place->path)) != NULL ? 0 : ENOMEM;
+    place->rc = found ? 0 : rc;
     if (!place_split(place->path != NULL ? place->path : place->text, &above, &last))
         return rc;
     place->dir = realpath(above, NULL);
@@ -86,7 +90,10 @@ static int place_fail(const struct ctl_request *request, enum ctl_form form, con
                               "%s: no store is named, and this is no file below a mount; use --store DIR, or set "
                               "KVFS_STORE in the environment",
                               text);
-    return ctl_fail("%s: no kvfs is mounted there; this is MOUNTPOINT/%s, or %s of the store", text,
+    if (form == CTL_FORM_STORE)
+        return ctl_fail("%s: no kvfs is mounted there; name the mount point of one, or a store by --store DIR",
+                        text);
+    return ctl_fail("%s: no kvfs is mounted there; type MOUNTPOINT/%s, or %s of the store", text,
                     ctl_form_text(form), ctl_form_text(form));
 }
 
@@ -125,7 +132,8 @@ static int place_use_mount(struct ctl_request *request, enum ctl_form form, cons
     if (!mount_find(dir, mount))
         return ctl_fail("%s: /proc/self/mountinfo does not say what is mounted there", place->text);
     if (!mount->is_kvfs)
-        return place_fail(request, form, place->text);
+        return place->rc == EACCES || place->rc == ENOTCONN ? ctl_fail("%s: %s", place->text, strerror(place->rc))
+                                                            : place_fail(request, form, place->text);
     root = open(mount->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (!mount->is_whole || root < 0 || mount_number(root) != mount_number(dir) || fstat(root, &attr) < 0 ||
         attr.st_ino != KV_ROOT_ID)
