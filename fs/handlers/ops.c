@@ -17,8 +17,9 @@ void fs_op_init(void *userdata, struct fuse_conn_info *conn)
      * requests. No OPEN is answered with ENOSYS, which would end them, and RELEASEs, for good, and spare a mount for
      * reading all requests of a hot get: with the RELEASE comes the end of a flock, and with the OPEN the version
      * that has to be kept for the handle's later reads. */
-    conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                 FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+    conn->want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                 FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
+                 FUSE_CAP_FLOCK_LOCKS;
     conn->want &= conn->capable;
     conn->max_write = MAX_WRITE;
     conn->max_readahead = MAX_WRITE;

@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NO_STORE "no store there: check the path, or make one by kvctl --store DIR account create NAME"
 #define CREATE_TRIES 500                                /* 10 ms each, for who makes the store */
 #define LOCK_SIZE ((off_t)LMDB_READERS_MAX * 64 + 4096) /* bytes that LMDB makes it, at most: a cache line each */
 
@@ -319,7 +320,7 @@ static int open_directory(const char *dir, bool create, struct kv_error *error)
         }
     }
     if (fd < 0 && errno == ENOENT)
-        return lmdb_refuse(error, -ENOENT, dir, "no store there: check the path, or create the store first");
+        return lmdb_refuse(error, -ENOENT, dir, NO_STORE);
     if (fd < 0 && errno == ENOTDIR)
         return lmdb_refuse(error, -ENOTDIR, dir, "not a directory: a store is a directory of its own");
     if (fd < 0)
@@ -406,7 +407,7 @@ static int directory_prepare(int dir_fd, const char *dir, const struct lmdb_opti
     if (rc == -ENOENT && options->create && !options->read_only)
         rc = directory_create(dir_fd, dir, options, error);
     else if (rc == -ENOENT)
-        rc = lmdb_refuse(error, -ENOENT, dir, "no store there: check the path, or create the store first");
+        rc = lmdb_refuse(error, -ENOENT, dir, NO_STORE);
     else if (rc == 0 && options->source != NULL)
         rc = directory_refuse_second(dir, error);
     if (rc < 0 || options->foreign)

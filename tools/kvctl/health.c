@@ -24,8 +24,7 @@ static void health_judge(struct health *health, const struct figures *figures, i
         health->reason = "a kvfs of another version serves it";
     } else if (figures_value(figures, "kvfs_store_failed", NULL, NULL) > 0) {
         health->reason = "its disk has failed under a write, or its files were taken away, and the store takes no "
-                         "change: unmount "
-                         "all its mounts, look after the disk, and mount again";
+                         "change: unmount all its mounts, look after the disk, and mount again";
     } else if (age_s * 1000 > (double)timeout_ms) {
         snprintf(health->text, sizeof(health->text),
                  "changes have waited for the store for %s; kvctl status tells who writes",

@@ -116,8 +116,9 @@ static void status_print(const struct ctl_request *request, const struct status 
     printf("log       %s of %s\n", figures_bytes((double)storage->log_bytes, a),
            figures_bytes((double)storage->log_limit_bytes, b));
     if (storage->failed)
-        puts("state     failed: its disk has failed under a write; unmount all mounts, look after the disk, and "
-             "mount again");
+        puts("state     failed: its disk has failed under a write, or its files were taken away; unmount all "
+             "mounts, look "
+             "after the disk, and mount again");
     else
         printf("state     %s\n",
                status_is_clean(status) ? "clean" : "in use: the latest changes are in the log only");
