@@ -152,6 +152,31 @@ static void append(void **state, bool closes_each)
 static void appends_land_behind_whole_values(void **state) { append(state, true); }
 static void a_log_that_is_synced_stays_whole(void **state) { append(state, false); }
 
+/* Answers can overtake each other on their way to the kernel: it may have the size of the one and open the other. */
+static void a_descriptor_that_has_shown_two_values_opens_neither(void **state)
+{
+    struct mount_node *other = mount_start(*state, "cache_ttl=0");
+    struct stat attr;
+    char again[64];
+    int fd;
+
+    mount_write_text(mount_path(other, "a/n/key"), "first");
+    fd = (int)MOUNT_OK(open(P("a/n/key"), O_PATH | O_CLOEXEC));
+    MOUNT_OK(fstat(fd, &attr));
+    assert_int_equal(attr.st_size, 5);
+    mount_write_text(mount_path(other, "a/n/key"), "the second");
+    MOUNT_OK(fstat(fd, &attr));
+    assert_int_equal(attr.st_size, 10);
+    snprintf(again, sizeof(again), "/proc/self/fd/%d", fd);
+    MOUNT_FAILS(ESTALE, open(again, O_WRONLY | O_APPEND | O_CLOEXEC));
+    MOUNT_FAILS(ESTALE, open(again, O_RDONLY | O_CLOEXEC));
+    MOUNT_OK(close(fd));
+    fd = (int)MOUNT_OK(open(P("a/n/key"), O_WRONLY | O_APPEND | O_CLOEXEC));
+    assert_int_equal(MOUNT_OK(write(fd, " is whole", 9)), 9);
+    MOUNT_OK(close(fd));
+    mount_expect_text(mount_path(other, "a/n/key"), "the second is whole");
+}
+
 /* ----------------------------------------------------------------------------- in turn */
 
 static void append_by_flag(const char *path, const char *line)
@@ -249,6 +274,7 @@ static int run(void)
         MOUNT_TEST_WITH("cache_ttl=0", appends_land_behind_whole_values),
         MOUNT_TEST(a_log_that_is_synced_stays_whole),
         MOUNT_TEST_WITH("cache_ttl=0", a_log_that_is_synced_stays_whole),
+        MOUNT_TEST_WITH("cache_ttl=0", a_descriptor_that_has_shown_two_values_opens_neither),
         MOUNT_TEST(appends_in_turn_are_all_kept),
         MOUNT_TEST(appends_in_turn_are_kept_though_it_was_read),
         MOUNT_TEST(appends_in_turn_are_kept_though_it_is_open),
