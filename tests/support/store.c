@@ -383,8 +383,7 @@ static int sound_visit_key(void *arg, struct slice key, struct slice value)
         sound_entry(sound, key);
         return 0;
     }
-    assert_true(key.size > 8);
-    size = name_unpack((const uint8_t *)key.data + 8, key.size - 8, text);
+    size = name_split_key(key, text);
     assert_true(size > 0);
     assert_int_equal(record_decode_key(key, value, &record), 0);
     assert_int_equal(record_xattrs(record.xattrs, &xattrs), 0);

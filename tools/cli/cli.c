@@ -7,15 +7,28 @@
 #include <string.h>
 #include <unistd.h>
 
+void cli_tame(char *text, size_t size, bool lines)
+{
+    unsigned char *byte = (unsigned char *)text;
+
+    for (size_t i = 0; i < size; i++) {
+        bool two = byte[i] == 0xc2 && i + 1 < size && byte[i + 1] >= 0x80 && byte[i + 1] < 0xa0;
+
+        if (two)
+            byte[i++] = '?';
+        if (two || (byte[i] < ' ' && byte[i] != '\0' && !(lines && byte[i] == '\n')) || byte[i] == 0x7f)
+            byte[i] = '?';
+    }
+}
+
 void cli_say(const char *program, const char *format, va_list args)
 {
     char *text;
 
     if (vasprintf(&text, format, args) < 0)
         text = NULL;
-    for (char *c = text; c != NULL && *c != '\0'; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?';
+    if (text != NULL)
+        cli_tame(text, strlen(text), false);
     (void)dprintf(STDERR_FILENO, "%s: %s\n", program, text != NULL ? text : "out of memory");
     free(text);
 }

@@ -8,6 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Take what a terminal would obey out of a text, in place: '?' stands for each byte of a control character but NUL, and
+ * but for the ends of lines where it may have lines. In UTF-8 there are some of two bytes, too. */
+void cli_tame(char *text, size_t size, bool lines);
+
 /* Print one line on standard error: "PROGRAM: " and the message, control bytes made visible. It is one write, so that
  * lines of programs that run side by side do not mix. */
 void cli_say(const char *program, const char *format, va_list args) __attribute__((format(printf, 2, 0)));

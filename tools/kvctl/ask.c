@@ -1,5 +1,6 @@
 #include "tools/kvctl/ask.h"
 
+#include "tools/cli/cli.h"
 #include "tools/kvctl/mount.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ASK_MOST ((size_t)16 << 20) /* bytes of a stats text */
@@ -65,7 +65,7 @@ static char *child_read(int dir, const char *name, size_t *size)
     while (text != NULL && *size < ASK_MOST && (got = read(fd, text + *size, ASK_MOST - *size)) > 0)
         *size += (size_t)got;
     if (text != NULL)
-        ctl_tame(text, *size, true);
+        cli_tame(text, *size, true);
     return got == 0 ? text : NULL;
 }
 
@@ -218,14 +218,12 @@ void ask_look(struct ask *ask)
     }
 }
 
-static int64_t ask_now_ms(void) { return ctl_now_ns(CLOCK_MONOTONIC) / 1000000; }
-
 void ask_wait(struct ask *ask, int64_t timeout_ms)
 {
-    int64_t end_ms = ask_now_ms() + timeout_ms, left_ms;
+    int64_t end_ms = ctl_now_ms() + timeout_ms, left_ms;
     struct pollfd pollfd = {.fd = ask->fd, .events = POLLIN};
 
-    while (ask->state == ASK_WAITS && (left_ms = end_ms - ask_now_ms()) >= 0) {
+    while (ask->state == ASK_WAITS && (left_ms = end_ms - ctl_now_ms()) >= 0) {
         (void)poll(&pollfd, 1, left_ms < 1000 ? (int)left_ms : 1000); /* whatever it says, we look */
         ask_look(ask);
     }

@@ -190,11 +190,8 @@ static inline int64_t ctl_now_ns(clockid_t clock)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* ------------------------------------------------------------------------ text */
-
-/* Take what a terminal would obey out of the text of another process, in place: '?' stands for each control character
- * but NUL, and but for the ends of lines where it may have lines. In UTF-8 there are some of two bytes, too. */
-void ctl_tame(char *text, size_t size, bool lines);
+/* Time that never goes back, in milliseconds. */
+static inline int64_t ctl_now_ms(void) { return ctl_now_ns(CLOCK_MONOTONIC) / 1000000; }
 
 /* ---------------------------------------------------------------------- errors */
 

@@ -43,20 +43,6 @@ __attribute__((format(printf, 1, 0))) static void errors_say(const char *format,
     free(text);
 }
 
-void ctl_tame(char *text, size_t size, bool lines)
-{
-    unsigned char *byte = (unsigned char *)text;
-
-    for (size_t i = 0; i < size; i++) {
-        bool two = byte[i] == 0xc2 && i + 1 < size && byte[i + 1] >= 0x80 && byte[i + 1] < 0xa0;
-
-        if (two)
-            byte[i++] = '?';
-        if (two || (byte[i] < ' ' && byte[i] != '\0' && !(lines && byte[i] == '\n')) || byte[i] == 0x7f)
-            byte[i] = '?';
-    }
-}
-
 int ctl_fail(const char *format, ...)
 {
     va_list args;

@@ -176,8 +176,6 @@ static int load_record(struct load *load, struct bulk_record *record)
 
 /* ---------------------------------------------------------------------- progress */
 
-static int64_t load_now_ms(void) { return ctl_now_ns(CLOCK_MONOTONIC) / 1000000; }
-
 /* A line on a terminal, which is written over. */
 struct load_progress {
     bool wanted, shown;
@@ -186,7 +184,7 @@ struct load_progress {
 
 static void load_show(const struct load *load, struct load_progress *progress)
 {
-    int64_t now_ms = progress->wanted ? load_now_ms() : 0;
+    int64_t now_ms = progress->wanted ? ctl_now_ms() : 0;
 
     if (!progress->wanted || now_ms < progress->next_ms)
         return;
@@ -210,7 +208,7 @@ static void load_hide(struct load_progress *progress)
  * is broken. */
 static int load_records(struct load *load)
 {
-    struct load_progress progress = {.wanted = isatty(STDERR_FILENO), .start_ms = load_now_ms()};
+    struct load_progress progress = {.wanted = isatty(STDERR_FILENO), .start_ms = ctl_now_ms()};
     struct bulk_record *record = calloc(1, sizeof(*record));
     enum bulk_result result = BULK_RECORD;
     int status = CTL_OK;

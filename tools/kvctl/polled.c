@@ -1,7 +1,6 @@
 #include "tools/kvctl/polled.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 int polled_begin(struct polled *polled, const struct ctl_request *request)
 {
@@ -27,10 +26,10 @@ void polled_start(struct polled *polled, bool errors)
 /* One after the other: all are under way. */
 void polled_wait(struct polled *polled, int64_t timeout_ms)
 {
-    int64_t end_ms = ctl_now_ns(CLOCK_MONOTONIC) / 1000000 + timeout_ms, left_ms;
+    int64_t end_ms = ctl_now_ms() + timeout_ms, left_ms;
 
     for (size_t i = 0; i < polled->count; i++) {
-        left_ms = end_ms - ctl_now_ns(CLOCK_MONOTONIC) / 1000000;
+        left_ms = end_ms - ctl_now_ms();
         ask_wait(&polled->asks[i], left_ms > 0 ? left_ms : 0);
     }
 }

@@ -81,7 +81,7 @@ static void status_print_text(const json_t *mount, const char *name)
     char *text = said != NULL ? strdup(said) : NULL;
 
     if (text != NULL)
-        ctl_tame(text, strlen(text), false);
+        cli_tame(text, strlen(text), false);
     fputs(text != NULL ? text : "?", stdout);
     free(text);
 }
@@ -117,8 +117,7 @@ static void status_print(const struct ctl_request *request, const struct status 
            figures_bytes((double)storage->log_limit_bytes, b));
     if (storage->failed)
         puts("state     failed: its disk has failed under a write, or its files were taken away; unmount all "
-             "mounts, look "
-             "after the disk, and mount again");
+             "mounts, look after the disk, and mount again");
     else
         printf("state     %s\n",
                status_is_clean(status) ? "clean" : "in use: the latest changes are in the log only");

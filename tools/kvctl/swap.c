@@ -77,12 +77,10 @@ int swap_fail(struct ctl_request *request, const struct kv_change *change, int r
 
 bool swap_try_again(unsigned tries)
 {
-    struct timespec wait;
+    const struct timespec wait = {.tv_nsec = (ctl_now_ns(CLOCK_MONOTONIC) ^ (long)getpid() * 7919) % SWAP_WAIT_NS};
 
     if (tries >= SWAP_TRIES)
         return false;
-    clock_gettime(CLOCK_MONOTONIC, &wait);
-    wait = (struct timespec){.tv_nsec = (wait.tv_nsec ^ (long)getpid() * 7919) % SWAP_WAIT_NS};
     if (tries >= SWAP_EAGER)
         nanosleep(&wait, NULL);
     return true;

@@ -36,13 +36,7 @@ struct top {
     double timeout_s;
 };
 
-static double top_clock_s(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
+static double top_clock_s(clockid_t clock) { return (double)ctl_now_ns(clock) / 1e9; }
 
 /* ------------------------------------------------------------------------- the mounts */
 
