@@ -93,8 +93,8 @@ int kv_announced(struct kv_store *store, kv_announced_visit *visit, void *arg)
 
 /* ------------------------------------------------------------------------ announcing */
 
-/* Make a file, lock it, and see that it is still there. returns a descriptor; -EAGAIN somebody removed it, or has one of
- * this name; negative errno */
+/* Make a file, lock it, and see that it is still there.
+ * returns  a descriptor; -EAGAIN somebody removed it, or has one of this name; negative errno */
 static int mounts_make(int dir_fd, char name[FILE_NAME])
 {
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -186,9 +186,9 @@ static uint64_t commit_low_locked(const struct commit_queue *queue)
 }
 
 /* Is there something to commit, and is it the time? What comes while a flush has just begun would have to wait for its
- * end anyway: it gathers, so that all of it is one transaction. (To gather behind its end, too, where the last group had
- * more than one change, made 16 writers faster, 4,900 puts a second in place of 4,400 on 2 CPUs, and 4 slower, 3,000
- * in place of 3,800.) The lock is held. */
+ * end anyway: it gathers, so that all of it is one transaction. (To gather behind its end, too, where the last group
+ * had more than one change, made 16 writers faster, 4,900 puts a second in place of 4,400 on 2 CPUs, and 4 slower,
+ * 3,000 in place of 3,800.) The lock is held. */
 static bool commit_is_due_locked(const struct commit_queue *queue)
 {
     if (queue->lines.changes == 0 || queue->committing)

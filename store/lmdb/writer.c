@@ -57,7 +57,7 @@ static int writer_lock_file(int fd, short type)
     return fcntl(fd, F_OFD_SETLK, &all) == 0 ? 0 : -errno;
 }
 
-/* Bytes of the file's own, so that no write through the map meets a full disk. The layout is gone with the first one. */
+/* Bytes of the file's own, so that no write through the map meets a full disk. The layout goes with the first one. */
 static int writer_clear(int fd)
 {
     static const struct lmdb_writer nothing;

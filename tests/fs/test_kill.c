@@ -2,10 +2,10 @@
  *
  * Each writer has namespaces of its own (tests/support/history.h), of which some keys expire and are swept, and notes
  * its steps in memory that outlives it and the daemon: what it is going to do, what was acknowledged (the call returned
- * 0), and what is promised to be durable. With durability=close these two are the same; with durability=fsync all that the writer did
- * up to an fsync is durable when that returned. What it did after that may be gone, but only from the end: changes of
- * an account are committed, and recovered, in their order. Where one daemon lives on, all that was acknowledged is
- * there, with either durability.
+ * 0), and what is promised to be durable. With durability=close these two are the same; with durability=fsync all that
+ * the writer did up to an fsync is durable when that returned. What it did after that may be gone, but only from the
+ * end: changes of an account are committed, and recovered, in their order. Where one daemon lives on, all that was
+ * acknowledged is there, with either durability.
  *
  * After each kill the store is mounted again at the same place, over the dead mount, which somebody may still
  * be using. The writers of a daemon that lives on go on all the time. Then each writer first compares its keys with its

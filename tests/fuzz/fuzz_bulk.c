@@ -1,5 +1,5 @@
-/* kvctl load, dump and txn: whatever a text is, it is read to its end, or it is said what is wrong with it; and what was
- * read is the same once it is written and read again.
+/* kvctl load, dump and txn: whatever a text is, it is read to its end, or it is said what is wrong with it; and what
+ * was read is the same once it is written and read again.
  *
  * Input: the format, and the text. */
 #include "tools/kvctl/words.h"

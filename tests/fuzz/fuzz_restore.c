@@ -1,8 +1,8 @@
 /* A backup that somebody made by hand: of no bytes does kv_restore() make a store that harms who uses it.
  *
- * Input: changes to the pages of a sound copy (pages.h), or bytes by themselves; how much of it there is; then names. What
- * is refused is refused in words, and leaves no store. What is taken is opened, or refused in words; then it can be
- * checked, repaired, read and changed: each answers, or fails. */
+ * Input: changes to the pages of a sound copy (pages.h), or bytes by themselves; how much of it there is; then names.
+ * What is refused is refused in words, and leaves no store. What is taken is opened, or refused in words; then it can
+ * be checked, repaired, read and changed: each answers, or fails. */
 #include "store/kv.h"
 #include "tests/fuzz/pages.h"
 

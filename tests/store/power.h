@@ -1,9 +1,10 @@
 /* Power cuts: sessions that are recorded, and images of what the disk may have after a cut.
  *
  * A session: some threads, of one process or of several, change namespaces of their own through the public API, some of
- * it in transactions of two steps and a check, and sweep what has expired, while every write to the store's files is recorded (record_io.h), and every change notes the position of that log at which
- * it was submitted and at which it was known to be durable. Then the power is cut at flushes and at many random
- * moments, and the files are rebuilt as the disk could have them then (disk.h), each for itself.
+ * it in transactions of two steps and a check, and sweep what has expired, while every write to the store's files is
+ * recorded (record_io.h), and every change notes the position of that log at which it was submitted and at which it was
+ * known to be durable. Then the power is cut at flushes and at many random moments, and the files are rebuilt as the
+ * disk could have them then (disk.h), each for itself.
  *
  * Each image is opened as a store by a child process, since LMDB would answer a wrong page with a signal. In it
  *   - everything must be readable, every value must be one that was put, and a check of the store finds nothing;

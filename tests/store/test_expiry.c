@@ -1,4 +1,5 @@
-/* Keys that expire: absent from that moment on for everybody who reads or changes them, counted until they are swept. */
+/* Keys that expire: absent from that moment on for everybody who reads or changes them, and counted until they are
+ * swept. */
 #include "store/base/name.h"
 #include "store/base/record.h"
 #include "tests/support/store.h"

@@ -1,7 +1,7 @@
 /* kvctl: asking the daemon of a mount, which may be stopped or stuck.
  *
- * Who asks a file system waits for its answer, and not even SIGKILL ends that where the daemon has taken the request. So
- * a child asks, and is left behind where it takes too long: it holds nothing of this process, its output least. */
+ * Who asks a file system waits for its answer, and not even SIGKILL ends that where the daemon has taken the request.
+ * So a child asks, and is left behind where it takes too long: it holds nothing of this process, its output least. */
 #ifndef KVFS_TOOLS_KVCTL_ASK_H
 #define KVFS_TOOLS_KVCTL_ASK_H
 

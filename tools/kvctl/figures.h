@@ -29,8 +29,8 @@ bool figures_have(const struct figures *figures, const char *name);
 /* Copy the value of a label, without escapes and as much as fits, with a NUL. returns  false: there is no such label */
 bool figures_label(const char *labels, const char *label, char *out, size_t size);
 
-/* How long the fastest `share` of what a histogram counted took at most, in seconds, as far as its buckets tell; of what
- * was counted since `before` (may be empty). 0: it counted nothing */
+/* How long the fastest `share` of what a histogram counted took at most, in seconds, as far as its buckets tell; of
+ * what was counted since `before` (may be empty). 0: it counted nothing */
 double figures_quantile(const struct figures *figures, const struct figures *before, const char *name,
                         double share);
 

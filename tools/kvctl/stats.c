@@ -1,5 +1,6 @@
-/* kvctl: the figures of several mounts as one text for Prometheus. In such a text all series of one name stand together,
- * behind one HELP and one TYPE; so the texts of the mounts are not put one behind the other, but merged by name. */
+/* kvctl: the figures of several mounts as one text for Prometheus. In such a text all series of one name stand
+ * together, behind one HELP and one TYPE; so the texts of the mounts are not put one behind the other, but merged by
+ * name. */
 #include "tools/kvctl/figures.h"
 #include "tools/kvctl/polled.h"
 

@@ -1,6 +1,7 @@
 /* usage: counter STORE
  *
- * An example of a program over the store's library: count its own runs in key counters/runs/example. It is compiled with
+ * An example of a program over the store's library: count its own runs in key counters/runs/example. It is compiled
+ * with
  *
  *     cc counter.c $(pkg-config --cflags --libs --static kvfs) -o counter */
 #include <kvfs/kv.h>
